@@ -19,8 +19,8 @@ SIMULATORS = ("lightning", "qnode")
 class DressedQuantumNet(nn.Module):
     """A quantum circuit between two linear layers: Linear → tanh → · π/2 → circuit → Linear.
 
-    Source: Mari et al., arXiv:1912.08278, equation 11; the PennyLane demo "Quantum transfer learning". Names, shapes and
-    the order of initialisation are the demo's, so that a ``state_dict`` trained with its code loads here.
+    Source: Mari et al., arXiv:1912.08278, equation 11; the PennyLane demo "Quantum transfer learning". Names, shapes
+    and the order of initialisation are the demo's, so that a ``state_dict`` trained with its code loads here.
 
     Args:
         n_features: Width of the input.
@@ -76,4 +76,4 @@ class DressedQuantumNet(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # PennyLane's devices can be neither pickled nor copied (pennylane#2204): a copy makes its own on first use.
-        return super().__getstate__() | {"_qnode": None}  # type: ignore[misc]
+        return super().__getstate__() | {"_qnode": None}
