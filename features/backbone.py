@@ -64,7 +64,7 @@ def load_backbone(weights: str) -> Backbone:
     if weights in models.ResNet18_Weights.__members__:
         state, name = download_weights(models.ResNet18_Weights[weights]), weights
     else:
-        state, name = _read_state_dict(Path(weights)), Path(weights).name
+        state, name = _read_state_dict(Path(weights).expanduser()), Path(weights).name
 
     with torch.random.fork_rng(devices=[]):
         model = models.resnet18(weights=None)

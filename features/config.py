@@ -10,7 +10,7 @@ from pathlib import Path
 class ExtractConfig:
     """Run the frozen ResNet18 once over a data set and cache its 512-d features to HDF5.
 
-    Examples:
+    For example:
       python -m features                                   the demo's ants and bees, downloaded
       python -m features --data ~/pictures                 your own, in train/CLASS/ and val/CLASS/
       python -m features --data ~/pictures --weights resnet18.pth --out out/pictures.h5

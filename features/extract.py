@@ -42,7 +42,7 @@ def make_features(config: ExtractConfig) -> FeatureSet:
     if config.offline:
         return _use_packaged(config, "--offline (make: OFFLINE=1) was given, so nothing was downloaded")
     try:
-        root = download.hymenoptera() if config.data == "hymenoptera" else Path(config.data)
+        root = download.hymenoptera() if config.data == "hymenoptera" else Path(config.data).expanduser()
         image_set = images.read_folder(root)
         from features.backbone import load_backbone
 
@@ -178,9 +178,10 @@ def _up_to_date(existing: FeatureSet, wanted: dict[str, str]) -> bool:
 def _location(given: str, out: Path, is_name: bool) -> str:
     """How stage 3 finds the images or weights again: a name or an absolute path stays; a relative one is told from the
     cache's folder, so that the two can move together."""
-    if is_name or Path(given).is_absolute():
-        return given
-    return os.path.relpath(Path(given).absolute(), out.absolute().parent)
+    place = Path(given).expanduser()
+    if is_name or place.is_absolute():
+        return str(place)
+    return os.path.relpath(place.absolute(), out.absolute().parent)
 
 
 def _tell_of_ignored(image_set: ImageSet) -> None:
