@@ -25,8 +25,8 @@ def run_command(command: Callable[[], None]) -> int:
             raise
         print(f"error: {_STORAGE_PROBLEMS[error.errno]}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nstopped by Ctrl-C; finished files are whole, no half-written file is left", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"\n{stop}" if stop.args else "\nstopped by Ctrl-C; no half-written file is left", file=sys.stderr)
         return 130
     return 0
 

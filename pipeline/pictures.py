@@ -110,15 +110,11 @@ def circuit(report: Report) -> tuple[Figure, str]:
 
     head = report.run.head("last")
     embedding = np.zeros(head.circuit.n_qubits)
-    figure, axis = qml.draw_mpl(head.circuit, decimals=2, style="black_white")(
-        embedding, head.q_params.detach().numpy()
-    )
-    axis.set_title(
-        "H and RY(x) embed a sample (x = 0 shown); the other angles are trained; every wire is measured in Z"
-    )
+    figure, _ = qml.draw_mpl(head.circuit, decimals=2, style="black_white")(embedding, head.q_params.detach().numpy())
     return figure, (
-        f"The circuit: {head.circuit.n_qubits} wires, each with H and an embedding rotation, then {head.circuit.depth} "
-        f"layers of {head.circuit.entangler} CNOTs and trained RY rotations, then a measurement of Z on each wire."
+        f"The circuit: {head.circuit.n_qubits} wires, each with H and a rotation that embeds the sample (drawn for the "
+        f"angle 0), then {head.circuit.depth} layers of {head.circuit.entangler} CNOTs and trained RY rotations, then "
+        "a measurement of Z on each wire."
     )
 
 

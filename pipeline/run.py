@@ -92,6 +92,7 @@ def features_record(features: FeatureSet) -> dict[str, Any]:
         "content_sha256": features.content_sha256,
         "width": features.width,
         **asdict(features.provenance),
+        "classes": list(features.provenance.classes),
     }
 
 
@@ -141,7 +142,8 @@ def load_run(path: Path) -> Run:
         run.head("last")
         run.head("best")
     except (KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
-        raise InputError(f"the run in {path} is damaged ({error}); train again: make train") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"the run in {path} is damaged ({reason}); train again: make train") from error
     return run
 
 

@@ -49,13 +49,11 @@ def train(config: TrainConfig) -> Run:
         KeyboardInterrupt: at Ctrl-C; at most the epoch under way is lost.
     """
     features = read_features(config.features)
-    if config.out.exists() and not config.out.is_dir():
-        raise InputError(f"--out {config.out} is a file; name a folder")
     head = new_head(config, features.width, len(features.provenance.classes))
     training = Training(config, head, features.content_sha256)
     if config.resume:
         training.resume()
-    config.out.mkdir(parents=True, exist_ok=True)
+    _make_folder(config.out)
 
     parameters = sum(parameter.numel() for parameter in head.parameters())
     print(
@@ -64,7 +62,7 @@ def train(config: TrainConfig) -> Run:
     )
     with one_thread():
         for row in training.epochs(features.train, features.val):
-            print(_line(row, config.epochs))
+            print(_line(row, config.epochs), flush=True)
 
     run = Run(
         path=config.out,
@@ -244,6 +242,15 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise InputError(f"--out {folder} is a file; name a folder") from error
+    except OSError as error:
+        raise InputError(f"--out {folder} can't be made ({error.strerror}); name another folder") from error
 
 
 def _tensors(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
