@@ -60,9 +60,12 @@ def train(config: TrainConfig) -> Run:
         f"training {parameters} parameters on {len(features.train.labels)} cached vectors of {config.features}: "
         f"{config.qubits} qubits, depth {config.depth}, {head.device_name}"
     )
-    with one_thread():
-        for row in training.epochs(features.train, features.val):
-            print(_line(row, config.epochs), flush=True)
+    try:
+        with one_thread():
+            for row in training.epochs(features.train, features.val):
+                print(_line(row, config.epochs), flush=True)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(training.how_to_go_on()) from None
 
     run = Run(
         path=config.out,
@@ -100,6 +103,7 @@ class Training:
         self.optimizer = torch.optim.Adam(head.parameters(), lr=config.lr, fused=True)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, config.lr_step, config.lr_gamma)
         self.history: list[dict[str, Any]] = []
+        self.saved_epochs = 0
         self.best_epoch = 0
         self.best_weights: dict[str, torch.Tensor] = {}
 
@@ -108,10 +112,7 @@ class Training:
         train_rows, val_rows = _tensors(train_split), _tensors(val_split)
         save_history(self.config.out, self.history)
         for epoch in range(len(self.history), self.config.epochs):
-            try:
-                row = self._one_epoch(epoch, train_rows, val_rows)
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(self._how_to_go_on(epoch)) from None
+            row = self._one_epoch(epoch, train_rows, val_rows)
             self.save()
             with (self.config.out / HISTORY).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
@@ -163,6 +164,7 @@ class Training:
             "best_weights": self.best_weights,
         }
         write_atomically(self.config.out / CHECKPOINT, lambda part: torch.save(state, part))
+        self.saved_epochs = len(self.history)
 
     def resume(self) -> None:
         """Take up the checkpoint in the run folder; where there is none, say so and start from the beginning.
@@ -183,8 +185,15 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.history = state["history"]
+        self.saved_epochs = len(self.history)
         self.best_epoch, self.best_weights = state["best_epoch"], state["best_weights"]
         print(f"resuming after epoch {len(self.history)} of {self.config.epochs}")
+
+    def how_to_go_on(self) -> str:
+        """What to tell who stopped the run."""
+        if self.saved_epochs == 0:
+            return "stopped in epoch 1; nothing to resume yet"
+        return f"stopped; go on with the same command and --resume: {self.saved_epochs} epochs are saved"
 
     def _refuse_other(self, file: Path, state: dict[str, Any]) -> None:
         if not isinstance(state, dict) or state.get("format_version") != 1:
@@ -204,11 +213,6 @@ class Training:
                 f"{file} is of another run: {'; '.join(differing)}. "
                 "Give the same flags, or start again without --resume"
             )
-
-    def _how_to_go_on(self, epoch: int) -> str:
-        if epoch == 0:
-            return "stopped in epoch 1; nothing to resume yet"
-        return f"stopped in epoch {epoch + 1}; go on with the same command and --resume: epoch {epoch} is saved"
 
 
 def train_step(
