@@ -26,7 +26,15 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.circuit import Circuit, Gate, embedding_states, variational_gates
+from pipeline.circuit import (
+    Circuit,
+    RotationGroup,
+    embedding_states,
+    is_real,
+    rotation_groups,
+    variational_gates,
+    z_signs,
+)
 from pipeline.lightning import Register
 
 BLOCK = 2**15
@@ -57,13 +65,12 @@ class BatchedAdjoint:
         self.n_qubits = circuit.n_qubits
         self.n_weights = circuit.n_weights
         self._gates = variational_gates(circuit)
-        ends = embedding_states(circuit)
-        self._is_real = not np.iscomplexobj(ends) and all(gate.is_real for gate in self._gates)
+        self._is_real = is_real(circuit)
         self._c_dtype = np.dtype(c_dtype)
         self._r_dtype = np.dtype("float64" if c_dtype == "complex128" else "float32")
         self._dtype = self._r_dtype if self._is_real else self._c_dtype
-        self._embedding = _embedding_matrices(ends).astype(self._dtype)
-        self._groups = _rotation_groups(self._gates)
+        self._embedding = _embedding_matrices(embedding_states(circuit)).astype(self._dtype)
+        self._groups = rotation_groups(self._gates)
         self._signs = _PauliZ(self.n_qubits, self._r_dtype)
         self._local = threading.local()
 
@@ -215,7 +222,7 @@ class BatchedAdjoint:
         register, history = workspace.register, workspace.history
         register.load(packed.reshape(-1))
         stop = len(self._gates)
-        pending: list[_RotationGroup] = []
+        pending: list[RotationGroup] = []
         for group in reversed(self._groups):
             register.undo(weights, group.stop, stop)
             stop = group.stop
@@ -231,7 +238,7 @@ class BatchedAdjoint:
             register.read(packed.reshape(-1))
 
     def _collect_packed(
-        self, history: np.ndarray, groups: list[_RotationGroup], weight_gradient: np.ndarray
+        self, history: np.ndarray, groups: list[RotationGroup], weight_gradient: np.ndarray
     ) -> None:
         """Add the derivatives of the groups' rotations, given χ behind each, of shape (groups, 2ⁿ, width)."""
         for wire in range(self.n_qubits):
@@ -248,7 +255,7 @@ class BatchedAdjoint:
         """The reverse pass of Φ and λ, of shape (2, 2ⁿ, width), one after the other between two groups of rotations."""
         register = workspace.register
         stop = len(self._gates)
-        for group in [*reversed(self._groups), _RotationGroup(0, [])]:
+        for group in [*reversed(self._groups), RotationGroup(0, 0, ())]:
             for states in pair:
                 register.load(states.reshape(-1))
                 register.undo(weights, group.stop, stop)
@@ -286,28 +293,6 @@ def batched_adjoint(circuit: Circuit, c_dtype: str = "complex128") -> BatchedAdj
 class _Workspace:
     register: Register
     history: np.ndarray
-
-
-@dataclass(frozen=True)
-class _RotationGroup:
-    """Neighbouring trainable rotations on distinct wires: they commute, so one look at the state serves them all."""
-
-    stop: int
-    rotations: list[Gate]
-
-
-def _rotation_groups(gates: tuple[Gate, ...]) -> list[_RotationGroup]:
-    groups: list[_RotationGroup] = []
-    rotations: list[Gate] = []
-    for position, gate in enumerate(gates):
-        if rotations and (gate.weight is None or any(gate.wires == other.wires for other in rotations)):
-            groups.append(_RotationGroup(position, rotations))
-            rotations = []
-        if gate.weight is not None:
-            rotations.append(gate)
-    if rotations:
-        groups.append(_RotationGroup(len(gates), rotations))
-    return groups
 
 
 def _rotation_derivative(name: str, bra: np.ndarray, ket: np.ndarray) -> float:
@@ -370,7 +355,7 @@ class _PauliZ:
 
     def __init__(self, n_qubits: int, dtype: Any) -> None:
         n_front = n_qubits // 2 if n_qubits > 6 else 0
-        self._front, self._back = (_z_signs(n, dtype) for n in (n_front, n_qubits - n_front))
+        self._front, self._back = (z_signs(n).astype(dtype) for n in (n_front, n_qubits - n_front))
 
     def expectation(self, probabilities: np.ndarray) -> np.ndarray:
         """Σ_s zᵢ(s) p_b(s) of shape (B, n) from p of shape (2ⁿ, B)."""
@@ -388,9 +373,3 @@ class _PauliZ:
             return back
         front = self._front.T @ upstream[:, :n_front].T
         return (front[:, None] + back).reshape(-1, len(upstream))
-
-
-def _z_signs(n_qubits: int, dtype: Any) -> np.ndarray:
-    """zᵢ(s) of shape (n, 2ⁿ): 1 where wire i, counted from the most significant bit, is 0 in s, else -1."""
-    bits = np.arange(2**n_qubits) >> np.arange(n_qubits - 1, -1, -1)[:, None] & 1
-    return (1 - 2 * bits).astype(dtype)

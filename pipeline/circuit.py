@@ -118,11 +118,6 @@ class Gate:
     weight: int | None = None
     angle: float | None = None
 
-    @property
-    def is_real(self) -> bool:
-        """Whether its matrix is real, so that the real and the imaginary part of a state evolve on their own."""
-        return self.name in REAL_GATES
-
 
 @lru_cache(maxsize=64)
 def variational_gates(circuit: Circuit) -> tuple[Gate, ...]:
@@ -153,6 +148,45 @@ def variational_gates(circuit: Circuit) -> tuple[Gate, ...]:
                 )
         gates.append(Gate(first.name, tuple(first.wires.tolist()), weight, angle))
     return tuple(gates)
+
+
+@dataclass(frozen=True)
+class RotationGroup:
+    """Neighbouring trainable rotations on distinct wires: they commute.
+
+    Attributes:
+        start: Position of the first of them in the gate list.
+        stop: Position behind the last.
+        rotations: The rotations themselves.
+    """
+
+    start: int
+    stop: int
+    rotations: tuple[Gate, ...]
+
+
+def rotation_groups(gates: tuple[Gate, ...]) -> list[RotationGroup]:
+    """The trainable rotations of a gate list, in its order, in as few groups as neighbourhood allows."""
+    groups: list[RotationGroup] = []
+    start = 0
+    for position, gate in enumerate((*gates, None)):
+        wires = {other.wires for other in gates[start:position]}
+        if gate is None or gate.weight is None or gate.wires in wires:
+            if position > start:
+                groups.append(RotationGroup(start, position, gates[start:position]))
+            start = position + (gate is None or gate.weight is None)
+    return groups
+
+
+def is_real(circuit: Circuit) -> bool:
+    """Whether embedding and gates are real, so that the real and the imaginary part of a state evolve on their own."""
+    return not np.iscomplexobj(embedding_states(circuit)) and all(g.name in REAL_GATES for g in variational_gates(circuit))
+
+
+def z_signs(n_qubits: int) -> np.ndarray:
+    """The eigenvalue of Z on wire i in basis state s, wire 0 being its most significant bit: shape (n_qubits, 2ⁿ)."""
+    bits = np.arange(2**n_qubits) >> np.arange(n_qubits - 1, -1, -1)[:, None] & 1
+    return 1.0 - 2.0 * bits
 
 
 @lru_cache(maxsize=64)
