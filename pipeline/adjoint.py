@@ -237,9 +237,7 @@ class BatchedAdjoint:
             register.undo(weights, 0, stop)
             register.read(packed.reshape(-1))
 
-    def _collect_packed(
-        self, history: np.ndarray, groups: list[RotationGroup], weight_gradient: np.ndarray
-    ) -> None:
+    def _collect_packed(self, history: np.ndarray, groups: list[RotationGroup], weight_gradient: np.ndarray) -> None:
         """Add the derivatives of the groups' rotations, given χ behind each, of shape (groups, 2ⁿ, width)."""
         for wire in range(self.n_qubits):
             halves = history[: len(groups)].reshape(len(groups), 2**wire, 2, -1)
@@ -287,6 +285,11 @@ class BatchedAdjoint:
 def batched_adjoint(circuit: Circuit, c_dtype: str = "complex128") -> BatchedAdjoint:
     """The one ``BatchedAdjoint`` of a circuit and precision in this process."""
     return BatchedAdjoint(circuit, c_dtype)
+
+
+def required_bytes(n_qubits: int, c_dtype: str) -> int:
+    """Roughly the memory that one batch takes at least: a dozen states."""
+    return 12 * np.dtype(c_dtype).itemsize * 2**n_qubits
 
 
 @dataclass(frozen=True)

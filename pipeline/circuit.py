@@ -92,13 +92,13 @@ class Circuit:
         if self.entangler == "ring" and self.n_qubits > 2:
             qml.CNOT(wires=[self.n_qubits - 1, 0])
 
-    def qnode(self, device: str = "lightning.qubit", diff_method: str = "adjoint", **device_options: Any) -> Callable:
-        """The circuit as an ordinary QNode of (inputs, weights) on any PennyLane device, differentiable by torch."""
+    def qnode(self, device: str = "lightning.qubit", diff_method: str = "adjoint", **options: Any) -> Callable:
+        """The circuit as an ordinary QNode of (inputs, weights) on any PennyLane device, differentiable by torch.
+
+        ``options`` are passed on to ``qml.QNode``.
+        """
         return qml.QNode(
-            self,
-            qml.device(device, wires=self.n_qubits, **device_options),
-            interface="torch",
-            diff_method=diff_method,
+            self, qml.device(device, wires=self.n_qubits), interface="torch", diff_method=diff_method, **options
         )
 
 
@@ -180,7 +180,9 @@ def rotation_groups(gates: tuple[Gate, ...]) -> list[RotationGroup]:
 
 def is_real(circuit: Circuit) -> bool:
     """Whether embedding and gates are real, so that the real and the imaginary part of a state evolve on their own."""
-    return not np.iscomplexobj(embedding_states(circuit)) and all(g.name in REAL_GATES for g in variational_gates(circuit))
+    return not np.iscomplexobj(embedding_states(circuit)) and all(
+        g.name in REAL_GATES for g in variational_gates(circuit)
+    )
 
 
 def z_signs(n_qubits: int) -> np.ndarray:
@@ -205,7 +207,9 @@ def embedding_states(circuit: Circuit) -> np.ndarray:
         states[:, 0] = 1
         for gate in _queued(lambda x=x: circuit.embedding(np.full(circuit.n_qubits, x)), decompose=False):
             if len(gate.wires) > 1:
-                raise ValueError(f"the embedding has {gate.name} on wires {gate.wires.tolist()}; single-wire gates only")
+                raise ValueError(
+                    f"the embedding has {gate.name} on wires {gate.wires.tolist()}; single-wire gates only"
+                )
             states[gate.wires[0]] = qml.matrix(gate) @ states[gate.wires[0]]
         ends.append(states)
     if not np.allclose(ends[2], np.cos(0.5) * ends[0] + np.sin(0.5) * ends[1]):

@@ -89,35 +89,41 @@ class DenseCircuit:
         outputs = constants[id(self.matrices[-1])] @ state
         return (z_signs @ (outputs * outputs)).reshape(n_qubits, n_samples, n_heads).permute(2, 1, 0)
 
-    def forward(self, angles: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, Forward]:
-        """The same on arrays of the matrices' dtype, with the memory for ``backward``."""
+    def forward(self, angles: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Forward | None]:
+        """The same on arrays of the matrices' dtype, with the memory for ``backward`` if ``keep``."""
         n_heads, n_samples, n_qubits = angles.shape
         layers = self.weight_signs @ weights.T
         rotations = np.stack([np.cos(layers), np.sin(layers)])[:, :, :, None]
         phases = self.input_signs @ angles.transpose(2, 1, 0).reshape(n_qubits, -1)
-        states = np.empty((len(self.matrices), 2 * len(phases), phases.shape[1]), dtype=phases.dtype)
+        states = np.empty((len(self.matrices) if keep else 1, 2 * len(phases), phases.shape[1]), dtype=phases.dtype)
         np.cos(phases, out=states[0, : len(phases)])
         np.sin(phases, out=states[0, len(phases) :])
         for layer, (matrix, cos, sin) in enumerate(zip(self.matrices, *rotations, strict=False)):
-            before = (matrix @ states[layer]).reshape(2, -1, n_samples, n_heads)
-            after = states[layer + 1].reshape(before.shape)
+            before = (matrix @ states[layer if keep else 0]).reshape(2, -1, n_samples, n_heads)
+            after = states[layer + 1 if keep else 0].reshape(before.shape)
             np.multiply(before, cos, out=after)
             before *= sin
             after[0] -= before[1]
             after[1] += before[0]
         outputs = self.matrices[-1] @ states[-1]
         values = self.z_signs @ (outputs * outputs)
-        return values.reshape(n_qubits, n_samples, n_heads).transpose(2, 1, 0), Forward(states, outputs, rotations)
+        return values.reshape(n_qubits, n_samples, n_heads).transpose(2, 1, 0), Forward(
+            states, outputs, rotations
+        ) if keep else None
 
-    def backward(self, forward: Forward, upstream: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def backward(
+        self, forward: Forward, upstream: np.ndarray, need_angles: bool = True, need_weights: bool = True
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Gradients of a loss with respect to angles and weights.
 
         Args:
             forward: What ``forward`` returned.
             upstream: The loss's gradient with respect to the expectation values, shape (heads, B, n_qubits).
+            need_angles: Whether the first result is wanted.
+            need_weights: Whether the second result is wanted.
 
         Returns:
-            Arrays of shape (heads, B, n_qubits) and (heads, n_weights).
+            Arrays of shape (heads, B, n_qubits) and (heads, n_weights); None where not wanted.
         """
         n_heads, n_samples, n_qubits = upstream.shape
         columns = upstream.transpose(2, 1, 0).reshape(n_qubits, -1)
@@ -135,9 +141,14 @@ class DenseCircuit:
         half = forward.states.shape[1] // 2
         phases = forward.states[:, :half] * adjoints[:, half:]
         phases -= forward.states[:, half:] * adjoints[:, :half]
-        angle_gradient = (self.input_signs.T @ phases[0]).reshape(n_qubits, n_samples, n_heads).transpose(2, 1, 0)
-        by_layer = phases[1:].reshape(-1, n_samples, n_heads).sum(axis=1)
-        return angle_gradient, (self.weight_signs.reshape(by_layer.shape[0], self.weight_signs.shape[-1]).T @ by_layer).T
+        angle_gradient = weight_gradient = None
+        if need_angles:
+            angle_gradient = (self.input_signs.T @ phases[0]).reshape(n_qubits, n_samples, n_heads).transpose(2, 1, 0)
+        if need_weights:
+            by_layer = phases[1:].reshape(-1, n_samples, n_heads).sum(axis=1)
+            signs = self.weight_signs.reshape(len(by_layer), self.weight_signs.shape[-1])
+            weight_gradient = (signs.T @ by_layer).T
+        return angle_gradient, weight_gradient
 
     @property
     def _signs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
