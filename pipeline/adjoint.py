@@ -22,20 +22,19 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from pipeline.circuit import (
     Circuit,
     RotationGroup,
-    embedding_states,
     is_real,
     rotation_groups,
     variational_gates,
-    z_signs,
 )
+from pipeline.embedding import Embedding, ProductStates
 from pipeline.lightning import Register
+from pipeline.readout import PackedDerivatives, PauliZ, rotation_derivative
 
 BLOCK = 2**15
 """Amplitudes in the register at once: 512 KiB of complex128, so that gates work in a core's own cache."""
@@ -50,7 +49,7 @@ class Forward:
     angles: np.ndarray
     weights: list[list[float]]
     unitary: np.ndarray | None
-    states: list[tuple[_ProductStates, np.ndarray] | None]
+    states: list[tuple[ProductStates, np.ndarray] | None]
 
 
 class BatchedAdjoint:
@@ -69,9 +68,14 @@ class BatchedAdjoint:
         self._c_dtype = np.dtype(c_dtype)
         self._r_dtype = np.dtype("float64" if c_dtype == "complex128" else "float32")
         self._dtype = self._r_dtype if self._is_real else self._c_dtype
-        self._embedding = _embedding_matrices(embedding_states(circuit)).astype(self._dtype)
+        self._embedding = Embedding(circuit, self._r_dtype.name)
         self._groups = rotation_groups(self._gates)
-        self._signs = _PauliZ(self.n_qubits, self._r_dtype)
+        self._signs = PauliZ(self.n_qubits, self._r_dtype)
+        self._derivatives = PackedDerivatives(self.n_qubits)
+        # For each rotation its weight, and its place in a table of groups, last group first, by wires.
+        places = [(k, g.wires[0], g.weight) for k, group in enumerate(reversed(self._groups)) for g in group.rotations]
+        ranks, wires, self._weight_of = np.array(places, dtype=int).reshape(-1, 3).T
+        self._rotation_at = (ranks, wires)
         self._local = threading.local()
 
     def forward(self, angles: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Forward | None]:
@@ -86,16 +90,17 @@ class BatchedAdjoint:
             ⟨Z⟩ of shape (B, n_qubits), float64 or float32 with the precision of the states, and the memory for
             ``backward``, or None.
         """
+        angles = angles.astype(self._r_dtype, copy=False)
         n_samples = len(angles)
         values = np.empty((n_samples, self.n_qubits), dtype=self._r_dtype)
         weight_lists = [[weight] for weight in weights.tolist()]
         unitary = None
         if n_samples > 2**self.n_qubits:
             unitary = self._evolve(np.eye(2**self.n_qubits, dtype=self._dtype), weight_lists)
-        states: list[tuple[_ProductStates, np.ndarray] | None] = []
+        states: list[tuple[ProductStates, np.ndarray] | None] = []
         kept = 0
         for chunk in self._chunks(n_samples):
-            inputs = _ProductStates(self._embedding, angles[chunk])
+            inputs = self._embedding.load(angles[chunk])
             outputs = self._propagate(inputs.states, weight_lists, unitary)
             values[chunk] = self._signs.expectation(_probabilities(outputs))
             kept += outputs.size
@@ -120,25 +125,24 @@ class BatchedAdjoint:
         upstream = upstream.astype(self._r_dtype, copy=False)
         angle_gradient = np.empty(upstream.shape, dtype=self._r_dtype) if need_angles else None
         weight_gradient = np.zeros(self.n_weights, dtype=self._r_dtype) if need_weights else None
-        adjoint_unitary = None if unitary is None else np.zeros_like(unitary)
+        adjoint_unitary = np.zeros_like(unitary) if unitary is not None else np.zeros(0)
         for chunk, states in zip(self._chunks(len(upstream)), forward.states, strict=True):
             if states is None:
-                inputs = _ProductStates(self._embedding, forward.angles[chunk])
+                inputs = self._embedding.load(forward.angles[chunk])
                 outputs = self._propagate(inputs.states, weights, unitary)
             else:
                 inputs, outputs = states
             adjoint = self._signs.observable(upstream[chunk]) * outputs
-            start = None
+            start: np.ndarray | None
             if unitary is not None:
                 if need_weights:
                     adjoint_unitary += adjoint @ inputs.states.conj().T
-                if need_angles:
-                    start = unitary.conj().T @ adjoint
+                start = unitary.conj().T @ adjoint if need_angles else None
             elif weight_gradient is not None:
                 start = self._reverse(outputs, adjoint, weights, weight_gradient, need_angles)
             else:
                 start = self._evolve(adjoint, weights, inverse=True)
-            if angle_gradient is not None:
+            if angle_gradient is not None and start is not None:
                 angle_gradient[chunk] = inputs.gradient(start)
         if weight_gradient is not None and unitary is not None:
             self._reverse(unitary, adjoint_unitary, weights, weight_gradient, need_start=False)
@@ -218,34 +222,22 @@ class BatchedAdjoint:
         weight_gradient: np.ndarray,
         need_start: bool,
     ) -> None:
-        """The reverse pass of χ = Φ + iλ, of shape (2ⁿ, width), which it overwrites with that of the circuit's start."""
+        """The reverse pass of χ = Φ + iλ, of shape (2ⁿ, width); at the end χ is that at the circuit's start."""
         register, history = workspace.register, workspace.history
+        derivatives = np.empty((len(self._groups), self.n_qubits))
         register.load(packed.reshape(-1))
         stop = len(self._gates)
-        pending: list[RotationGroup] = []
-        for group in reversed(self._groups):
+        for done, group in enumerate(reversed(self._groups), start=1):
             register.undo(weights, group.stop, stop)
             stop = group.stop
-            register.read(history[len(pending)].reshape(-1))
-            pending.append(group)
-            if len(pending) == len(history):
-                self._collect_packed(history, pending, weight_gradient)
-                pending = []
-        if pending:
-            self._collect_packed(history, pending, weight_gradient)
+            used = (done - 1) % len(history) + 1
+            register.read(history[used - 1].reshape(-1))
+            if used == len(history) or done == len(self._groups):
+                derivatives[done - used : done] = self._derivatives(history[:used])
+        np.add.at(weight_gradient, self._weight_of, derivatives[self._rotation_at])
         if need_start:
             register.undo(weights, 0, stop)
             register.read(packed.reshape(-1))
-
-    def _collect_packed(self, history: np.ndarray, groups: list[RotationGroup], weight_gradient: np.ndarray) -> None:
-        """Add the derivatives of the groups' rotations, given χ behind each, of shape (groups, 2ⁿ, width)."""
-        for wire in range(self.n_qubits):
-            halves = history[: len(groups)].reshape(len(groups), 2**wire, 2, -1)
-            products = np.vecdot(halves[:, :, 0], halves[:, :, 1]).sum(axis=1).imag
-            for product, group in zip(products.tolist(), groups, strict=True):
-                for gate in group.rotations:
-                    if gate.wires[0] == wire:
-                        weight_gradient[gate.weight] += product
 
     def _reverse_pair(
         self, workspace: _Workspace, pair: np.ndarray, weights: list[list[float]], weight_gradient: np.ndarray
@@ -260,8 +252,7 @@ class BatchedAdjoint:
                 register.read(states.reshape(-1))
             stop = group.stop
             for gate in group.rotations:
-                ket, bra = pair.reshape(2, 2 ** gate.wires[0], 2, -1)
-                weight_gradient[gate.weight] += _rotation_derivative(gate.name, bra, ket)
+                weight_gradient[gate.weight] += rotation_derivative(gate.name, pair[1], pair[0], gate.wires[0])
 
     def _width(self, n_columns: int) -> int:
         """Columns of the register: a power of two, at least two, at most a block."""
@@ -298,81 +289,5 @@ class _Workspace:
     history: np.ndarray
 
 
-def _rotation_derivative(name: str, bra: np.ndarray, ket: np.ndarray) -> float:
-    """Im⟨λ|P|Φ⟩ for the Pauli matrix P of a rotation, with states of shape (before, 2, behind) about its wire."""
-    if name == "RX":
-        product = np.vecdot(bra[:, 0], ket[:, 1]) + np.vecdot(bra[:, 1], ket[:, 0])
-    elif name == "RY":
-        product = 1j * (np.vecdot(bra[:, 1], ket[:, 0]) - np.vecdot(bra[:, 0], ket[:, 1]))
-    else:
-        product = np.vecdot(bra[:, 0], ket[:, 0]) - np.vecdot(bra[:, 1], ket[:, 1])
-    return float(product.sum().imag)
-
-
 def _probabilities(states: np.ndarray) -> np.ndarray:
     return states.real**2 + states.imag**2 if np.iscomplexobj(states) else states * states
-
-
-def _embedding_matrices(ends: np.ndarray) -> np.ndarray:
-    """Matrices (n, 4, 2) from (cos x/2, sin x/2) to the two amplitudes of each wire and their two derivatives."""
-    at_0, at_pi = ends[:, 0], ends[:, 1]
-    return np.concatenate([np.stack([at_0, at_pi], axis=-1), np.stack([at_pi, -at_0], axis=-1) / 2], axis=1)
-
-
-class _ProductStates:
-    """The embedded samples: product states of the wires' own states, ``states`` of shape (2ⁿ, B)."""
-
-    def __init__(self, embedding: np.ndarray, angles: np.ndarray) -> None:
-        n_samples, n_qubits = angles.shape
-        half = angles.T * 0.5
-        trigonometric = np.empty((n_qubits, 2, n_samples), dtype=embedding.dtype)
-        trigonometric[:, 0] = np.cos(half)
-        trigonometric[:, 1] = np.sin(half)
-        self._wires = embedding @ trigonometric
-        # The states of the last wire, of the last two, …: what is needed again for the gradient.
-        self._suffixes = [self._wires[-1, :2]]
-        for wire in reversed(range(n_qubits - 1)):
-            product = self._wires[wire, :2, None] * self._suffixes[0]
-            self._suffixes.insert(0, product.reshape(-1, n_samples))
-        self.states = self._suffixes[0]
-
-    def gradient(self, adjoint: np.ndarray) -> np.ndarray:
-        """2 Re⟨λ|∂ψ/∂xᵢ⟩ of shape (B, n), from adjoint states λ of shape (2ⁿ, B)."""
-        n_qubits, _, n_samples = self._wires.shape
-        result = np.empty((n_samples, n_qubits), dtype=self._wires.real.dtype)
-        rest = adjoint.conj()
-        for wire, (zero, one, d_zero, d_one) in enumerate(self._wires):
-            # The wires in front have been contracted away, those behind are now.
-            halves = rest.reshape(2, -1, n_samples)
-            inner = halves[:, 0] if wire == n_qubits - 1 else (halves * self._suffixes[wire + 1]).sum(axis=1)
-            result[:, wire] = 2 * (inner[0] * d_zero + inner[1] * d_one).real
-            rest = halves[0] * zero + halves[1] * one
-        return result
-
-
-class _PauliZ:
-    """Sums over the signs zᵢ(s), the eigenvalues of Z on wire i in basis state s.
-
-    The wires are taken in two halves, so that the tables of signs stay small.
-    """
-
-    def __init__(self, n_qubits: int, dtype: Any) -> None:
-        n_front = n_qubits // 2 if n_qubits > 6 else 0
-        self._front, self._back = (z_signs(n).astype(dtype) for n in (n_front, n_qubits - n_front))
-
-    def expectation(self, probabilities: np.ndarray) -> np.ndarray:
-        """Σ_s zᵢ(s) p_b(s) of shape (B, n) from p of shape (2ⁿ, B)."""
-        n_front = len(self._front)
-        if not n_front:
-            return (self._back @ probabilities).T
-        halves = probabilities.reshape(2**n_front, -1, probabilities.shape[-1])
-        return np.concatenate([self._front @ halves.sum(axis=1), self._back @ halves.sum(axis=0)]).T
-
-    def observable(self, upstream: np.ndarray) -> np.ndarray:
-        """Σᵢ g_bi zᵢ(s) of shape (2ⁿ, B) from g of shape (B, n)."""
-        n_front = len(self._front)
-        back = self._back.T @ upstream[:, n_front:].T
-        if not n_front:
-            return back
-        front = self._front.T @ upstream[:, :n_front].T
-        return (front[:, None] + back).reshape(-1, len(upstream))

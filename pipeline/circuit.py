@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -130,7 +130,7 @@ def variational_gates(circuit: Circuit) -> tuple[Gate, ...]:
     """
     # Two readings with random weights tell which angles are weights, and that nothing else depends on them.
     readings = [np.random.default_rng(seed).uniform(1, 3, circuit.n_weights) for seed in (0, 1)]
-    tapes = [_queued(lambda w=w: circuit.variational_block(w)) for w in readings]
+    tapes = [_queued(partial(circuit.variational_block, w)) for w in readings]
     gates = []
     for first, second in zip(*tapes, strict=True):
         weight = angle = None
@@ -205,7 +205,7 @@ def embedding_states(circuit: Circuit) -> np.ndarray:
     for x in (0.0, np.pi, 1.0):
         states = np.zeros((circuit.n_qubits, 2), dtype=complex)
         states[:, 0] = 1
-        for gate in _queued(lambda x=x: circuit.embedding(np.full(circuit.n_qubits, x)), decompose=False):
+        for gate in _queued(partial(circuit.embedding, np.full(circuit.n_qubits, x)), decompose=False):
             if len(gate.wires) > 1:
                 raise ValueError(
                     f"the embedding has {gate.name} on wires {gate.wires.tolist()}; single-wire gates only"
@@ -218,10 +218,10 @@ def embedding_states(circuit: Circuit) -> np.ndarray:
     return states if np.iscomplex(states).any() else states.real.copy()
 
 
-def _queued(queue_gates: Callable[[], None], decompose: bool = True) -> list[Any]:
-    with qml.queuing.AnnotatedQueue() as queue:
-        queue_gates()
-    gates = list(qml.tape.QuantumScript.from_queue(queue).operations)
+def _queued(queue: Callable[[], None], decompose: bool = True) -> list[Any]:
+    with qml.queuing.AnnotatedQueue() as queued:
+        queue()
+    gates = list(qml.tape.QuantumScript.from_queue(queued).operations)
     return [known for gate in gates for known in _decomposed(gate)] if decompose else gates
 
 
@@ -230,7 +230,7 @@ def _decomposed(gate: Any) -> list[Any]:
         return [gate]
     if not gate.has_decomposition:
         raise ValueError(
-            f"{gate.name} on wires {gate.wires.tolist()} is none of {', '.join(REAL_GATES + COMPLEX_GATES)} and PennyLane "
-            "cannot decompose it: use simulator='qnode'"
+            f"{gate.name} on wires {gate.wires.tolist()} is none of {', '.join(REAL_GATES + COMPLEX_GATES)} "
+            "and PennyLane cannot decompose it: use simulator='qnode'"
         )
     return [known for part in gate.decomposition() for known in _decomposed(part)]

@@ -21,7 +21,8 @@ import numpy as np
 import pennylane as qml
 import torch
 
-from pipeline.circuit import Circuit, Gate, embedding_states, is_real, rotation_groups, variational_gates, z_signs
+from pipeline.circuit import Circuit, Gate, is_real, rotation_groups, variational_gates, z_signs
+from pipeline.embedding import phase_basis, real_decoder
 
 _TO_EIGENBASIS = {
     "RX": np.array([[1, 1], [1, -1]]) / np.sqrt(2),
@@ -167,12 +168,13 @@ def dense_circuit(circuit: Circuit, dtype: str = "float32") -> DenseCircuit:
     real = is_real(circuit)
     kept = slice(0, dim // 2) if real else slice(None)
     eigenvalues = z_signs(n_qubits).T[kept]
+    embedding = phase_basis(circuit, range(n_qubits), "float64")
 
     groups = rotation_groups(gates)
     weight_signs = np.zeros((len(groups), len(eigenvalues), circuit.n_weights))
     matrices: list[np.ndarray] = []
     known: dict[tuple, np.ndarray] = {}
-    decode, start, letters = _decoder(_embedding_basis(circuit)[:, kept], real, norm=2.0), 0, ["embedding"]
+    decode, start, letters = embedding.decoder, 0, ["embedding"]
     for layer, group in enumerate(groups):
         before, letters = letters, ["RY" if real else "RZ"] * n_qubits
         for gate in group.rotations:
@@ -186,37 +188,22 @@ def dense_circuit(circuit: Circuit, dtype: str = "float32") -> DenseCircuit:
             known[key] = (_real_rows(amplitudes) * (np.sqrt(2) if real else 1)).astype(dtype)
         matrices.append(known[key])
         from_eigenbasis = _in_eigenbasis(letters, np.eye(dim, dtype=complex)).conj().T
-        decode, start = _decoder(from_eigenbasis[:, kept], real, norm=np.sqrt(2)), group.stop
+        if real:
+            decode = real_decoder(from_eigenbasis[:, kept], norm=np.sqrt(2))
+        else:
+            decode = np.concatenate([from_eigenbasis, 1j * from_eigenbasis], axis=1)
+        start = group.stop
     amplitudes = _apply_gates(gates[start:], decode)
     matrices.append((amplitudes.real if real else _real_rows(amplitudes)).astype(dtype))
     squares = z_signs(n_qubits) if real else np.tile(z_signs(n_qubits), 2)
     return DenseCircuit(
-        (eigenvalues / 2).astype(dtype), weight_signs.astype(dtype), tuple(matrices), squares.astype(dtype)
+        embedding.signs.astype(dtype), weight_signs.astype(dtype), tuple(matrices), squares.astype(dtype)
     )
 
 
 def required_bytes(n_qubits: int) -> int:
     """Roughly the memory that ``dense_circuit`` takes: half a dozen complex matrices of 4ⁿ entries."""
     return 6 * 16 * 4**n_qubits
-
-
-def _embedding_basis(circuit: Circuit) -> np.ndarray:
-    """The columns of which the embedded state is the sum, each times exp(i Σ ±xᵢ/2): complex, of shape (2ⁿ, 2ⁿ)."""
-    basis = np.ones((1, 1), dtype=complex)
-    for at_0, at_pi in embedding_states(circuit):
-        # cos(x/2) u + sin(x/2) v = exp(ix/2) (u - iv)/2 + exp(-ix/2) (u + iv)/2.
-        basis = np.kron(basis, np.stack([at_0 - 1j * at_pi, at_0 + 1j * at_pi], axis=-1) / 2)
-    return basis
-
-
-def _decoder(basis: np.ndarray, real: bool, norm: float) -> np.ndarray:
-    """The matrix from the real numbers of a state to its complex amplitudes, given the states that its entries weigh.
-
-    Where half of them are kept, the other half is the complex conjugate: twice the real part stands for both.
-    """
-    if real:
-        return norm * np.concatenate([basis.real, -basis.imag], axis=1).astype(complex)
-    return np.concatenate([basis, 1j * basis], axis=1)
 
 
 def _real_rows(amplitudes: np.ndarray) -> np.ndarray:

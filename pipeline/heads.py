@@ -18,7 +18,7 @@ from torch import nn
 from pipeline import adjoint, dense
 from pipeline.circuit import Circuit
 from pipeline.lightning import bindings_problem
-from pipeline.nodes import Simulator, dressed_logits, expectation_values, non_finite
+from pipeline.nodes import dressed_logits, expectation_values, non_finite
 
 SIMULATORS = ("lightning", "qnode", "dense")
 C_DTYPES = ("complex128", "complex64")
@@ -27,8 +27,8 @@ C_DTYPES = ("complex128", "complex64")
 class DressedQuantumNet(nn.Module):
     """A quantum circuit between two linear layers: Linear → tanh → · π/2 → circuit → Linear.
 
-    Source: Mari et al., arXiv:1912.08278, equation 11; the PennyLane demo "Quantum transfer learning". Names, shapes and
-    the order of initialisation are the demo's, so that a ``state_dict`` trained with its code loads here.
+    Source: Mari et al., arXiv:1912.08278, equation 11; the PennyLane demo "Quantum transfer learning". Names, shapes
+    and the order of initialisation are the demo's, so that a ``state_dict`` trained with its code loads here.
 
     Args:
         n_features: Width of the input.
@@ -121,7 +121,7 @@ class DressedQuantumNet(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # PennyLane's devices can be neither pickled nor copied (pennylane#2204): a copy makes its own on first use.
-        return super().__getstate__() | {"_qnode": None}  # type: ignore[misc]
+        return super().__getstate__() | {"_qnode": None}
 
 
 class DressedQuantumNets(nn.Module):

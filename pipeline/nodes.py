@@ -8,6 +8,7 @@ heads axis and one like ``DenseCircuit``. No node computes anything for a gradie
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,7 +40,7 @@ def expectation_values(simulator: Simulator, angles: torch.Tensor, weights: torc
     return values
 
 
-def dressed_logits(simulator: Simulator, features: torch.Tensor, parameters: list[torch.Tensor]) -> torch.Tensor:
+def dressed_logits(simulator: Simulator, features: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
     """Linear → tanh → · π/2 → circuit → Linear in one node, differentiable once.
 
     Args:
@@ -96,7 +97,7 @@ class _Expectation(torch.autograd.Function):
         return values
 
     @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         angles, weights = ctx.saved_tensors
         _, *needed = ctx.needs_input_grad
         gradients = ctx.simulator.backward(ctx.memory, upstream.detach().cpu().numpy(), *needed)
@@ -108,7 +109,7 @@ class _Expectation(torch.autograd.Function):
 
 
 def _dressed(
-    simulator: Simulator, features: torch.Tensor, parameters: list[torch.Tensor] | tuple[torch.Tensor, ...], keep: bool
+    simulator: Simulator, features: torch.Tensor, parameters: Sequence[torch.Tensor], keep: bool
 ) -> tuple[torch.Tensor, Any]:
     inputs = features.detach().numpy()
     pre_weight, pre_bias, weights, post_weight, post_bias = [p.detach().numpy() for p in parameters]
@@ -122,7 +123,7 @@ def _dressed(
     values = values.astype(inputs.dtype, copy=False)
     logits = values @ post_weight.mT
     logits += post_bias[..., None, :]
-    return torch.from_numpy(logits), (activations, values, memory) if keep else None
+    return torch.from_numpy(logits), (inputs, pre_weight, post_weight, activations, values, memory) if keep else None
 
 
 class _Dressed(torch.autograd.Function):
@@ -130,14 +131,14 @@ class _Dressed(torch.autograd.Function):
     def forward(ctx: Any, simulator: Simulator, features: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
         logits, ctx.memory = _dressed(simulator, features, parameters, keep=True)
         ctx.simulator = simulator
+        # Saved so that torch refuses a backward pass after one of them has changed in place.
         ctx.save_for_backward(features, *parameters)
         return logits
 
     @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         tensors = ctx.saved_tensors
-        inputs, pre_weight, _, _, post_weight, _ = [tensor.detach().numpy() for tensor in tensors]
-        tanh, values, memory = ctx.memory
+        inputs, pre_weight, post_weight, tanh, values, memory = ctx.memory
         _, features_needed, pre_weight_needed, pre_bias_needed, weights_needed, *post_needed = ctx.needs_input_grad
         gradients: list[np.ndarray | None] = [None] * 6
 
