@@ -92,14 +92,9 @@ class Circuit:
         if self.entangler == "ring" and self.n_qubits > 2:
             qml.CNOT(wires=[self.n_qubits - 1, 0])
 
-    def qnode(self, device: str = "lightning.qubit", diff_method: str = "adjoint", **options: Any) -> Callable:
-        """The circuit as an ordinary QNode of (inputs, weights) on any PennyLane device, differentiable by torch.
-
-        ``options`` are passed on to ``qml.QNode``.
-        """
-        return qml.QNode(
-            self, qml.device(device, wires=self.n_qubits), interface="torch", diff_method=diff_method, **options
-        )
+    def qnode(self, device: str = "lightning.qubit", diff_method: str | None = "adjoint") -> Callable:
+        """The circuit as an ordinary QNode of (inputs, weights) on any PennyLane device, differentiable by torch."""
+        return qml.QNode(self, qml.device(device, wires=self.n_qubits), interface="torch", diff_method=diff_method)
 
 
 @dataclass(frozen=True)

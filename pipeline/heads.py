@@ -80,7 +80,7 @@ class DressedQuantumNet(nn.Module):
         self.pre_net = nn.Linear(n_features, n_qubits)
         self.q_params = nn.Parameter(q_delta * torch.randn(self.circuit.n_weights))
         self.post_net = nn.Linear(n_qubits, n_classes)
-        self._qnode: Any = None
+        self._qnodes: dict[bool, Any] = {}
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Logits of shape (B, n_classes) from features of shape (B, n_features).
@@ -115,13 +115,16 @@ class DressedQuantumNet(nn.Module):
         if self.simulator == "dense":
             circuit = dense.dense_circuit(self.circuit, str(angles.dtype).removeprefix("torch."))
             return circuit.expectation_values(angles[None], self.q_params[None])[0]
-        if self._qnode is None:
-            self._qnode = _qnode(self.circuit, self.device_name)
-        return torch.stack(list(self._qnode(angles, self.q_params)), dim=-1).to(angles.dtype)
+        differentiated = torch.is_grad_enabled() and (angles.requires_grad or self.q_params.requires_grad)
+        if differentiated not in self._qnodes:
+            diff_method = "adjoint" if self.device_name.startswith("lightning") else "best"
+            # Otherwise PennyLane computes the Jacobian of a Lightning device along with values that need no gradient.
+            self._qnodes[differentiated] = self.circuit.qnode(self.device_name, diff_method if differentiated else None)
+        return torch.stack(list(self._qnodes[differentiated](angles, self.q_params)), dim=-1).to(angles.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         # PennyLane's devices can be neither pickled nor copied (pennylane#2204): a copy makes its own on first use.
-        return super().__getstate__() | {"_qnode": None}
+        return super().__getstate__() | {"_qnodes": {}}
 
 
 class DressedQuantumNets(nn.Module):
@@ -203,13 +206,6 @@ def _lightning_works() -> bool:
             stacklevel=4,
         )
     return problem is None
-
-
-def _qnode(circuit: Circuit, device: str) -> Any:
-    if not device.startswith("lightning"):
-        return circuit.qnode(device, "best")
-    # By default PennyLane would compute the Jacobian along with the values, even where no gradient is asked for.
-    return circuit.qnode(device, "adjoint", grad_on_execution=False)
 
 
 def _check_memory(n_qubits: int, simulator: str, c_dtype: str) -> None:

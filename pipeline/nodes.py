@@ -123,6 +123,8 @@ def _dressed(
     values = values.astype(inputs.dtype, copy=False)
     logits = values @ post_weight.mT
     logits += post_bias[..., None, :]
+    if not math.isfinite(logits.sum()) and not np.isfinite(logits).all():
+        raise non_finite(features)
     return torch.from_numpy(logits), (inputs, pre_weight, post_weight, activations, values, memory) if keep else None
 
 
