@@ -18,7 +18,7 @@ from torch import nn
 from pipeline import adjoint, dense
 from pipeline.circuit import Circuit
 from pipeline.lightning import bindings_problem
-from pipeline.nodes import dressed_logits, expectation_values, non_finite
+from pipeline.nodes import cross_entropy_gradients, dressed_logits, expectation_values, non_finite
 
 SIMULATORS = ("lightning", "qnode", "dense")
 C_DTYPES = ("complex128", "complex64")
@@ -88,25 +88,39 @@ class DressedQuantumNet(nn.Module):
         Raises:
             ValueError: If the features are of another width or dtype, empty, or not finite.
         """
-        pre_net, post_net = self.pre_net, self.post_net
-        weight = pre_net.weight
-        if features.ndim != 2 or features.shape[1] != weight.shape[1] or not len(features):
-            raise _wrong_shape(features, weight.shape[1])
-        if features.dtype != weight.dtype:
-            raise _wrong_dtype(features, weight)
-        if (
-            self.simulator == "lightning"
-            and features.device.type == "cpu"
-            and _is_plain(pre_net)
-            and _is_plain(post_net)
-        ):
-            parameters = [weight, pre_net.bias, self.q_params, post_net.weight, post_net.bias]
+        parameters = self._parameters_of(features)
+        if parameters is not None:
             return dressed_logits(adjoint.batched_adjoint(self.circuit, self.c_dtype), features, parameters)
-        angles = torch.tanh(pre_net(features)) * (math.pi / 2)
-        # NaN stays NaN, but tanh hides an infinity: so the layer in front of it is what tells.
+        angles = torch.tanh(self.pre_net(features)) * (math.pi / 2)
+        # NaN shows in the angles, but tanh hides an infinity.
         if not angles.isfinite().all() or not features.isfinite().all():
             raise non_finite(features)
-        return post_net(self.expectation_values(angles))
+        return self.post_net(self.expectation_values(angles))
+
+    def backward_cross_entropy(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What ``cross_entropy(head(features), labels).backward()`` does to the parameters, with less bookkeeping.
+
+        Gradients replace those of the step before, so that no ``zero_grad`` is needed.
+
+        Args:
+            features: Shape (B, n_features).
+            labels: Class indices, int64 of shape (B,).
+
+        Returns:
+            The mean loss, of shape (), and the logits (B, n_classes), both detached.
+
+        Raises:
+            ValueError: If the features are of another width or dtype, empty, or not finite.
+        """
+        parameters = self._parameters_of(features)
+        if parameters is not None:
+            simulator = adjoint.batched_adjoint(self.circuit, self.c_dtype)
+            return cross_entropy_gradients(simulator, features, labels, parameters)
+        self.zero_grad()
+        logits = self(features)
+        loss = nn.functional.cross_entropy(logits, labels)
+        loss.backward()
+        return loss.detach(), logits.detach()
 
     def expectation_values(self, angles: torch.Tensor) -> torch.Tensor:
         """⟨Z⟩ of every wire, shape (B, n_qubits), from embedding angles of that shape, in radians."""
@@ -121,6 +135,18 @@ class DressedQuantumNet(nn.Module):
             # Otherwise PennyLane computes the Jacobian of a Lightning device along with values that need no gradient.
             self._qnodes[differentiated] = self.circuit.qnode(self.device_name, diff_method if differentiated else None)
         return torch.stack(list(self._qnodes[differentiated](angles, self.q_params)), dim=-1).to(angles.dtype)
+
+    def _parameters_of(self, features: torch.Tensor) -> list[torch.Tensor] | None:
+        """The parameters, if the head may run as one node on such features; None if its layers must be called."""
+        pre_net, post_net = self.pre_net, self.post_net
+        weight = pre_net.weight
+        if features.ndim != 2 or features.shape[1] != weight.shape[1] or not len(features):
+            raise _wrong_shape(features, weight.shape[1])
+        if features.dtype != weight.dtype:
+            raise _wrong_dtype(features, weight)
+        if self.simulator == "lightning" and features.is_cpu and _is_plain(pre_net) and _is_plain(post_net):
+            return [weight, pre_net.bias, self.q_params, post_net.weight, post_net.bias]
+        return None
 
     def __getstate__(self) -> dict[str, Any]:
         # PennyLane's devices can be neither pickled nor copied (pennylane#2204): a copy makes its own on first use.
@@ -167,22 +193,33 @@ class DressedQuantumNets(nn.Module):
         Raises:
             ValueError: If the features are of another width or dtype, empty, or not finite.
         """
-        n_heads, _, n_features = self.pre_weight.shape
-        if features.shape[-1] != n_features or not features.numel() or features.ndim not in (2, 3):
-            raise _wrong_shape(features, n_features)
-        if features.dtype != self.pre_weight.dtype:
-            raise _wrong_dtype(features, self.pre_weight)
-        if rows is not None:
-            features = features.index_select(0, rows.reshape(-1)).view(n_heads, -1, n_features)
-        elif features.ndim == 2:
-            features = features.expand(n_heads, -1, -1)
-        circuit = dense.dense_circuit(self.circuit, str(features.dtype).removeprefix("torch."))
-        if features.device.type == "cpu":
-            parameters = [self.pre_weight, self.pre_bias, self.q_params, self.post_weight, self.post_bias]
-            return dressed_logits(circuit, features, parameters)
+        features, circuit = self._prepared(features, rows)
+        if features.is_cpu:
+            return dressed_logits(circuit, features, self._parameters_in_order)
         activations = torch.baddbmm(self.pre_bias[:, None], features, self.pre_weight.mT)
         values = circuit.expectation_values(torch.tanh(activations) * (math.pi / 2), self.q_params)
         return torch.baddbmm(self.post_bias[:, None], values, self.post_weight.mT)
+
+    def backward_cross_entropy(
+        self, features: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The gradients of each head's own mean cross-entropy, without autograd; on the CPU.
+
+        Gradients replace those of the step before, so that no ``zero_grad`` is needed.
+
+        Args:
+            features: As for ``forward``.
+            labels: Class indices, int64 of shape (heads, B).
+            rows: As for ``forward``.
+
+        Returns:
+            Each head's loss, of shape (heads,), and the logits (heads, B, n_classes), both detached.
+
+        Raises:
+            ValueError: If the features are of another width or dtype, empty, or not finite.
+        """
+        features, circuit = self._prepared(features, rows)
+        return cross_entropy_gradients(circuit, features, labels, self._parameters_in_order)
 
     def head_state(self, index: int) -> dict[str, torch.Tensor]:
         """The ``state_dict`` of one of the heads, as ``DressedQuantumNet`` loads it: a copy."""
@@ -193,6 +230,23 @@ class DressedQuantumNets(nn.Module):
             "post_net.weight": self.post_weight[index].detach().clone(),
             "post_net.bias": self.post_bias[index].detach().clone(),
         }
+
+    def _prepared(self, features: torch.Tensor, rows: torch.Tensor | None) -> tuple[torch.Tensor, dense.DenseCircuit]:
+        """Each head's features, of shape (heads, B, n_features), and the circuit in their dtype."""
+        n_heads, _, n_features = self.pre_weight.shape
+        if features.shape[-1] != n_features or not features.numel() or features.ndim not in (2, 3):
+            raise _wrong_shape(features, n_features)
+        if features.dtype != self.pre_weight.dtype:
+            raise _wrong_dtype(features, self.pre_weight)
+        if rows is not None:
+            features = features.index_select(0, rows.reshape(-1)).view(n_heads, -1, n_features)
+        elif features.ndim == 2:
+            features = features.expand(n_heads, -1, -1)
+        return features, dense.dense_circuit(self.circuit, str(features.dtype).removeprefix("torch."))
+
+    @property
+    def _parameters_in_order(self) -> list[torch.Tensor]:
+        return [self.pre_weight, self.pre_bias, self.q_params, self.post_weight, self.post_bias]
 
 
 @lru_cache(maxsize=1)

@@ -57,8 +57,37 @@ def dressed_logits(simulator: Simulator, features: torch.Tensor, parameters: Seq
     """
     if torch.is_grad_enabled() and (features.requires_grad or any(p.requires_grad for p in parameters)):
         return _Dressed.apply(simulator, features, *parameters)
-    logits, _ = _dressed(simulator, features, parameters, keep=False)
-    return logits
+    with torch.no_grad():
+        return torch.from_numpy(_dressed(simulator, features, parameters, keep=False)[0])
+
+
+def cross_entropy_gradients(
+    simulator: Simulator, features: torch.Tensor, labels: torch.Tensor, parameters: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What ``cross_entropy(dressed_logits(...), labels).backward()`` does to the parameters, without autograd.
+
+    ``grad`` is replaced, not added to; of parameters that require none it becomes None.
+
+    Args:
+        simulator: As for ``dressed_logits``.
+        features: As for ``dressed_logits``; no gradient is made for them.
+        labels: Class indices, int64, of shape (B,) or (heads, B).
+        parameters: As for ``dressed_logits``.
+
+    Returns:
+        The mean loss of the batch, of shape () or (heads,), and the logits, both without a graph.
+
+    Raises:
+        ValueError: If features or parameters are not finite.
+    """
+    with torch.no_grad():
+        logits, kept = _dressed(simulator, features, parameters, keep=True)
+        losses, upstream = _cross_entropy(logits.copy(), labels.numpy())
+        needed = [False, *(parameter.requires_grad for parameter in parameters)]
+        gradients = _dressed_gradients(simulator, kept, upstream, needed)
+        for parameter, gradient in zip(parameters, gradients[1:], strict=True):
+            parameter.grad = None if gradient is None else torch.from_numpy(gradient)
+        return torch.from_numpy(np.asarray(losses)), torch.from_numpy(logits)
 
 
 def non_finite(features: torch.Tensor) -> ValueError:
@@ -110,9 +139,10 @@ class _Expectation(torch.autograd.Function):
 
 def _dressed(
     simulator: Simulator, features: torch.Tensor, parameters: Sequence[torch.Tensor], keep: bool
-) -> tuple[torch.Tensor, Any]:
-    inputs = features.detach().numpy()
-    pre_weight, pre_bias, weights, post_weight, post_bias = [p.detach().numpy() for p in parameters]
+) -> tuple[np.ndarray, Any]:
+    """Logits, and what ``_dressed_gradients`` needs if ``keep``; to be called where torch records no gradient."""
+    inputs = features.numpy()
+    pre_weight, pre_bias, weights, post_weight, post_bias = [parameter.numpy() for parameter in parameters]
     activations = inputs @ pre_weight.mT
     activations += pre_bias[..., None, :]
     # One sum tells whether all is finite: infinity or NaN anywhere in the features or in the layer ends up in it.
@@ -125,36 +155,26 @@ def _dressed(
     logits += post_bias[..., None, :]
     if not math.isfinite(logits.sum()) and not np.isfinite(logits).all():
         raise non_finite(features)
-    return torch.from_numpy(logits), (inputs, pre_weight, post_weight, activations, values, memory) if keep else None
+    return logits, (inputs, pre_weight, post_weight, activations, values, memory) if keep else None
 
 
-class _Dressed(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, simulator: Simulator, features: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
-        logits, ctx.memory = _dressed(simulator, features, parameters, keep=True)
-        ctx.simulator = simulator
-        # Saved so that torch refuses a backward pass after one of them has changed in place.
-        ctx.save_for_backward(features, *parameters)
-        return logits
-
-    @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        tensors = ctx.saved_tensors
-        inputs, pre_weight, post_weight, tanh, values, memory = ctx.memory
-        _, features_needed, pre_weight_needed, pre_bias_needed, weights_needed, *post_needed = ctx.needs_input_grad
-        gradients: list[np.ndarray | None] = [None] * 6
-
-        logits = upstream.detach().numpy()
-        if post_needed[0]:
-            gradients[4] = logits.mT @ values
-        if post_needed[1]:
-            gradients[5] = logits.sum(axis=-2)
-        angles_needed = features_needed or pre_weight_needed or pre_bias_needed
-        if angles_needed or weights_needed:
-            angles, weights = ctx.simulator.backward(memory, logits @ post_weight, angles_needed, weights_needed)
-            if weights_needed:
-                gradients[3] = weights.astype(inputs.dtype, copy=False)
-        if angles_needed:
+def _dressed_gradients(
+    simulator: Simulator, kept: Any, upstream: np.ndarray, needed: Sequence[bool]
+) -> list[np.ndarray | None]:
+    """Gradients of features and parameters, in their order, where ``needed``; None elsewhere."""
+    inputs, pre_weight, post_weight, tanh, values, memory = kept
+    features_needed, pre_weight_needed, pre_bias_needed, weights_needed, post_weight_needed, post_bias_needed = needed
+    gradients: list[np.ndarray | None] = [None] * 6
+    if post_weight_needed:
+        gradients[4] = upstream.mT @ values
+    if post_bias_needed:
+        gradients[5] = upstream.sum(axis=-2)
+    angles_needed = features_needed or pre_weight_needed or pre_bias_needed
+    if angles_needed or weights_needed:
+        angles, weights = simulator.backward(memory, upstream @ post_weight, angles_needed, weights_needed)
+        if weights is not None:
+            gradients[3] = weights.astype(inputs.dtype, copy=False)
+        if angles is not None:
             slope = tanh * tanh
             np.subtract(1, slope, out=slope)
             slope *= math.pi / 2
@@ -165,7 +185,38 @@ class _Dressed(torch.autograd.Function):
                 gradients[1] = slope.mT @ inputs
             if pre_bias_needed:
                 gradients[2] = slope.sum(axis=-2)
+    return gradients
+
+
+class _Dressed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, simulator: Simulator, features: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
+        logits, ctx.kept = _dressed(simulator, features, parameters, keep=True)
+        ctx.simulator = simulator
+        # Saved so that torch refuses a backward pass after one of them has changed in place.
+        ctx.save_for_backward(features, *parameters)
+        return torch.from_numpy(logits)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        tensors = ctx.saved_tensors
+        gradients = _dressed_gradients(ctx.simulator, ctx.kept, upstream.detach().numpy(), ctx.needs_input_grad[1:])
         return None, *_once([None if g is None else torch.from_numpy(g) for g in gradients], tensors)
+
+
+def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean cross-entropy over the samples, and its gradient with respect to the logits, made in their place."""
+    n_samples, n_classes = logits.shape[-2:]
+    logits -= logits.max(axis=-1, keepdims=True)
+    rows, picked = logits.reshape(-1, n_classes), (np.arange(labels.size), labels.reshape(-1))
+    losses = rows[picked]
+    np.exp(rows, out=rows)
+    sums = rows.sum(axis=-1)
+    losses = np.log(sums) - losses
+    rows /= sums[:, None]
+    rows[picked] -= 1
+    rows /= n_samples
+    return losses.reshape(labels.shape).mean(axis=-1), logits
 
 
 def _once(
