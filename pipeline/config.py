@@ -43,16 +43,29 @@ class TrainConfig:
     seed: int = 42
     """Seed of the initial weights and of the order of the samples. The same seed gives the same weights."""
     simulator: str = "lightning"
-    """`lightning`: lightning.qubit with adjoint differentiation. `qnode`: an ordinary QNode on --device."""
+    """`lightning`: lightning.qubit with adjoint differentiation, a batch as one circuit. `dense`: matrix products, for
+    few qubits. `qnode`: an ordinary QNode on --device, the slow reference."""
     device: str = "default.qubit"
     """PennyLane device of the `qnode` simulator."""
+    c_dtype: str = "complex128"
+    """Precision of the `lightning` simulator: `complex128` or `complex64`."""
+    heads: int = 1
+    """Heads to train together, with seeds from --seed on, each into a run folder of its own below --out."""
     resume: bool = False
     """Go on from the checkpoint in the run folder, with the same configuration."""
 
     def __post_init__(self) -> None:
         problems = [
             f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be {least} or more"
-            for name, least in (("qubits", 1), ("depth", 0), ("epochs", 1), ("batch", 1), ("lr_step", 1), ("seed", 0))
+            for name, least in (
+                ("qubits", 1),
+                ("depth", 0),
+                ("epochs", 1),
+                ("batch", 1),
+                ("lr_step", 1),
+                ("seed", 0),
+                ("heads", 1),
+            )
             if getattr(self, name) < least
         ]
         problems += [
@@ -64,18 +77,21 @@ class TrainConfig:
             )
             if not holds
         ]
-        for name, choices in (("entangler", ENTANGLERS), ("simulator", SIMULATORS)):
+        for name, choices in (("entangler", ENTANGLERS), ("simulator", SIMULATORS), ("c_dtype", C_DTYPES)):
             given = getattr(self, name)
             if given not in choices:
                 near = get_close_matches(given, choices, n=1)
                 hint = f" (did you mean {near[0]}?)" if near else ""
-                problems.append(f"--{name} is {given!r}; choose one of {', '.join(choices)}{hint}")
+                problems.append(f"--{name.replace('_', '-')} is {given!r}; choose one of {', '.join(choices)}{hint}")
+        if self.heads > 1 and self.resume:
+            problems.append(f"--heads is {self.heads} and --resume is given; only a single head can be resumed")
         if problems:
             raise ValueError("; ".join(problems))
 
 
 ENTANGLERS = ("chain", "ring", "none")
-SIMULATORS = ("lightning", "qnode")
+SIMULATORS = ("lightning", "dense", "qnode")
+C_DTYPES = ("complex128", "complex64")
 
 
 @dataclass(frozen=True, kw_only=True)

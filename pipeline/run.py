@@ -82,6 +82,7 @@ def new_head(config: TrainConfig, n_features: int, n_classes: int) -> DressedQua
             simulator=config.simulator,
             device=config.device,
             entangler=config.entangler,
+            c_dtype=config.c_dtype,
         )
 
 

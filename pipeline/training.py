@@ -216,14 +216,12 @@ class Training:
 
 
 def train_step(
-    head: nn.Module, optimizer: torch.optim.Optimizer, features: torch.Tensor, labels: torch.Tensor
+    head: DressedQuantumNet, optimizer: torch.optim.Optimizer, features: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
     """One step of gradient descent on the mean cross-entropy; the logits, (B, n_classes), from before the step."""
-    optimizer.zero_grad(set_to_none=True)
-    logits = head(features)
-    functional.cross_entropy(logits, labels).backward()
+    _, logits = head.backward_cross_entropy(features, labels)
     optimizer.step()
-    return logits.detach()
+    return logits
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> torch.Tensor:
