@@ -33,9 +33,14 @@ def main() -> None:
     )
     # torch and PennyLane take seconds to import: only once the flags are right.
     if isinstance(config, TrainConfig):
-        from pipeline.training import train
+        if config.heads > 1:
+            from pipeline.ensemble import train_many
 
-        train(config)
+            train_many(config)
+        else:
+            from pipeline.training import train
+
+            train(config)
     elif isinstance(config, EvalConfig):
         evaluate(config)
     else:

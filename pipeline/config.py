@@ -50,7 +50,8 @@ class TrainConfig:
     c_dtype: str = "complex128"
     """Precision of the `lightning` simulator: `complex128` or `complex64`."""
     heads: int = 1
-    """Heads to train together, with seeds from --seed on, each into a run folder of its own below --out."""
+    """Heads to train together in dense matrix products, with seeds from --seed on. The first is the run itself, each
+    further one a run in seed-N below it; heads.json holds the spread of their accuracies."""
     resume: bool = False
     """Go on from the checkpoint in the run folder, with the same configuration."""
 

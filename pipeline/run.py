@@ -86,6 +86,25 @@ def new_head(config: TrainConfig, n_features: int, n_classes: int) -> DressedQua
         )
 
 
+def make_folder(folder: Path) -> None:
+    """Make a run folder.
+
+    Raises:
+        InputError: if it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise InputError(f"--out {folder} is a file; name a folder") from error
+    except OSError as error:
+        raise InputError(f"--out {folder} can't be made ({error.strerror}); name another folder") from error
+
+
+def head_state(head: DressedQuantumNet) -> State:
+    """A copy of a head's weights."""
+    return {name: tensor.detach().clone() for name, tensor in head.state_dict().items()}
+
+
 def features_record(features: FeatureSet) -> dict[str, Any]:
     """What a run remembers of the features it was trained on."""
     return {
@@ -98,13 +117,17 @@ def features_record(features: FeatureSet) -> dict[str, Any]:
 
 
 def save_run(run: Run) -> None:
-    """Write ``head.safetensors``, ``history.jsonl`` and ``run.json``, in that order, each atomically."""
+    """Write ``head.safetensors``, ``history.jsonl`` and ``run.json``, in that order, each atomically, and take away the
+    report on the head that was there before."""
     tensors = {f"{which}.{name}": tensor for which, state in run.weights.items() for name, tensor in state.items()}
     metadata = {"format_version": str(FORMAT_VERSION), "record": json.dumps(_record(run), ensure_ascii=False)}
     write_atomically(run.path / HEAD, lambda part: part.write_bytes(save(tensors, metadata)))
     save_history(run.path, run.history)
     text = json.dumps(_record(run), indent=2, ensure_ascii=False) + "\n"
     write_atomically(run.path / RECORD, lambda part: part.write_text(text, encoding="utf-8"))
+    for pattern in _REPORT:
+        for stale in run.path.glob(pattern):
+            stale.unlink()
 
 
 def load_run(path: Path) -> Run:
@@ -184,6 +207,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         part.unlink(missing_ok=True)
 
 
+_REPORT = ("report.json", "report.html", "*.png")
 _RECORDED = ("features", "epochs", "parameters", "seconds", "created", "versions")
 
 

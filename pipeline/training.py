@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
 
 from features.errors import InputError
 from features.provenance import versions
-from features.store import Split, read_features
+from features.store import FeatureSet, Split, read_features
 from pipeline.config import TrainConfig
 from pipeline.heads import DressedQuantumNet
 from pipeline.optimizer import FlatAdam
@@ -31,16 +30,16 @@ from pipeline.run import (
     CHECKPOINT,
     HISTORY,
     Run,
+    State,
     config_record,
     features_record,
+    head_state,
+    make_folder,
     new_head,
     save_history,
     save_run,
     write_atomically,
 )
-
-# The report that stage 3 wrote about the head that is being replaced.
-STALE = ("report.json", "report.html", "*.png")
 
 
 def train(config: TrainConfig) -> Run:
@@ -55,7 +54,7 @@ def train(config: TrainConfig) -> Run:
     training = Training(config, head, features.content_sha256)
     if config.resume:
         training.resume()
-    _make_folder(config.out)
+    make_folder(config.out)
 
     parameters = sum(parameter.numel() for parameter in head.parameters())
     print(
@@ -72,23 +71,27 @@ def train(config: TrainConfig) -> Run:
     except ValueError as error:
         raise InputError(f"training stopped after {training.saved_epochs} epochs: {error}") from error
 
+    run = finish(config, features, {"last": head_state(head), "best": training.best_weights}, training.history)
+    print(f"{config.out}: trained head of {config.epochs} epochs, {run.seconds:.1f} s")
+    return run
+
+
+def finish(config: TrainConfig, features: FeatureSet, weights: dict[str, State], history: list[dict[str, Any]]) -> Run:
+    """Write down a run whose last epoch is done."""
+    accuracies = [row["val_accuracy"] for row in history]
     run = Run(
         path=config.out,
         config=config,
         features=features_record(features),
-        epochs={"last": config.epochs, "best": training.best_epoch},
-        parameters=parameters,
-        seconds=round(sum(row["seconds"] for row in training.history), 3),
+        epochs={"last": len(history), "best": accuracies.index(max(accuracies)) + 1},
+        parameters=sum(tensor.numel() for tensor in weights["last"].values()),
+        seconds=round(sum(row["seconds"] for row in history), 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
-        weights={"last": _copy_of(head), "best": training.best_weights},
-        history=training.history,
+        weights=weights,
+        history=history,
     )
     save_run(run)
-    for pattern in STALE:
-        for stale in config.out.glob(pattern):
-            stale.unlink()
-    print(f"{config.out}: trained head of {config.epochs} epochs, {run.seconds:.1f} s")
     return run
 
 
@@ -108,12 +111,11 @@ class Training:
         self.optimizer = FlatAdam(head, lr=config.lr)
         self.history: list[dict[str, Any]] = []
         self.saved_epochs = 0
-        self.best_epoch = 0
-        self.best_weights: dict[str, torch.Tensor] = {}
+        self.best_weights: State = {}
 
     def epochs(self, train_split: Split, val_split: Split) -> Iterator[dict[str, Any]]:
         """Run the epochs that are left, with a checkpoint after each; yield each one's history record."""
-        train_rows, val_rows = _tensors(train_split), _tensors(val_split)
+        train_rows, val_rows = tensors(train_split), tensors(val_split)
         save_history(self.config.out, self.history)
         for epoch in range(len(self.history), self.config.epochs):
             row = self._one_epoch(epoch, train_rows, val_rows)
@@ -149,7 +151,7 @@ class Training:
         if not math.isfinite(train_loss):
             raise ValueError(f"the loss is {train_loss}; try a smaller --lr than {self.config.lr}")
         if val_accuracy > max((past["val_accuracy"] for past in self.history), default=-1.0):
-            self.best_epoch, self.best_weights = epoch + 1, _copy_of(self.head)
+            self.best_weights = head_state(self.head)
         self.history.append(row)
         return row
 
@@ -162,7 +164,6 @@ class Training:
             "head": self.head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
-            "best_epoch": self.best_epoch,
             "best_weights": self.best_weights,
         }
         write_atomically(self.config.out / CHECKPOINT, lambda part: torch.save(state, part))
@@ -187,7 +188,7 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = state["history"]
         self.saved_epochs = len(self.history)
-        self.best_epoch, self.best_weights = state["best_epoch"], state["best_weights"]
+        self.best_weights = state["best_weights"]
         print(f"resuming after epoch {len(self.history)} of {self.config.epochs}")
 
     def how_to_go_on(self) -> str:
@@ -252,21 +253,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise InputError(f"--out {folder} is a file; name a folder") from error
-    except OSError as error:
-        raise InputError(f"--out {folder} can't be made ({error.strerror}); name another folder") from error
-
-
-def _tensors(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+def tensors(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (N, D) and labels (N,) of a split, without a copy."""
     return torch.from_numpy(split.features), torch.from_numpy(split.labels)
-
-
-def _copy_of(head: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in head.state_dict().items()}
 
 
 def _line(row: dict[str, Any], epochs: int) -> str:
