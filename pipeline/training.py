@@ -6,6 +6,7 @@ step sees (batch, n_features) vectors, never an image.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import pickle
@@ -166,7 +167,10 @@ class Training:
             "history": self.history,
             "best_weights": self.best_weights,
         }
-        write_atomically(self.config.out / CHECKPOINT, lambda part: torch.save(state, part))
+        # Through memory, because torch's own writer reports a full disk as no OSError.
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(self.config.out / CHECKPOINT, lambda part: part.write_bytes(buffer.getvalue()))
         self.saved_epochs = len(self.history)
 
     def resume(self) -> None:
