@@ -36,8 +36,8 @@ def expectation_values(simulator: Simulator, angles: torch.Tensor, weights: torc
     """
     if torch.is_grad_enabled() and (angles.requires_grad or weights.requires_grad):
         return _Expectation.apply(simulator, angles, weights)
-    values, _ = _expectation(simulator, angles, weights, keep=False)
-    return values
+    with torch.no_grad():
+        return _expectation(simulator, angles, weights, keep=False)[0]
 
 
 def dressed_logits(simulator: Simulator, features: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -109,9 +109,7 @@ def non_finite(features: torch.Tensor) -> ValueError:
 def _expectation(
     simulator: Simulator, angles: torch.Tensor, weights: torch.Tensor, keep: bool
 ) -> tuple[torch.Tensor, Any]:
-    array = angles.detach().cpu().numpy()
-    weight_array = weights.detach().cpu().numpy()
-    values, memory = simulator.forward(array, weight_array, keep)
+    values, memory = simulator.forward(angles.cpu().numpy(), weights.cpu().numpy(), keep)
     if not math.isfinite(values.sum()):
         raise non_finite(angles)
     return torch.from_numpy(values).to(angles), memory
