@@ -36,8 +36,8 @@ from pipeline.embedding import Embedding, ProductStates
 from pipeline.lightning import Register
 from pipeline.readout import PackedDerivatives, PauliZ, rotation_derivative
 
-BLOCK = 2**15
-"""Amplitudes in the register at once: 512 KiB of complex128, so that gates work in a core's own cache."""
+BLOCK = 2**16
+"""Amplitudes in the register at once: 1 MiB of complex128, what a core's own cache may hold."""
 KEEP = 2**20
 """Amplitudes kept from the forward for the backward pass; of samples beyond these, states are computed again."""
 
@@ -160,7 +160,7 @@ class BatchedAdjoint:
         """U (or its inverse) applied to the columns of ``states``, of shape (2ⁿ, columns)."""
         dim, n_columns = states.shape
         result = np.empty_like(states)
-        width = self._width(n_columns)
+        width = self._width(n_columns, at_least=2 if self._is_real else 1)
         # Two neighbouring columns of real amplitudes pass for one column of complex ones: half the register.
         workspace = self._workspace(width // 2 if self._is_real else width)
         for first in range(0, n_columns, width):
@@ -254,9 +254,9 @@ class BatchedAdjoint:
             for gate in group.rotations:
                 weight_gradient[gate.weight] += rotation_derivative(gate.name, pair[1], pair[0], gate.wires[0])
 
-    def _width(self, n_columns: int) -> int:
-        """Columns of the register: a power of two, at least two, at most a block."""
-        return max(2, min(1 << (n_columns - 1).bit_length(), BLOCK >> self.n_qubits))
+    def _width(self, n_columns: int, at_least: int = 1) -> int:
+        """Columns that go through the register at once: a power of two, at most a block."""
+        return max(at_least, min(1 << (n_columns - 1).bit_length(), BLOCK >> self.n_qubits))
 
     def _workspace(self, width: int) -> _Workspace:
         # One a thread, as a pass leaves its state in the register between two calls.

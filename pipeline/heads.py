@@ -18,7 +18,7 @@ from torch import nn
 from pipeline import adjoint, dense
 from pipeline.circuit import Circuit
 from pipeline.lightning import bindings_problem
-from pipeline.nodes import cross_entropy_gradients, dressed_logits, expectation_values, non_finite
+from pipeline.nodes import NonFiniteError, cross_entropy_gradients, dressed_logits, expectation_values, non_finite
 
 SIMULATORS = ("lightning", "qnode", "dense")
 C_DTYPES = ("complex128", "complex64")
@@ -110,7 +110,7 @@ class DressedQuantumNet(nn.Module):
             The mean loss, of shape (), and the logits (B, n_classes), both detached.
 
         Raises:
-            ValueError: If the features are of another width or dtype, empty, or not finite.
+            ValueError: If the features are of another width or dtype, empty, or not finite, or labels no classes.
         """
         parameters = self._parameters_of(features)
         if parameters is not None:
@@ -193,10 +193,14 @@ class DressedQuantumNets(nn.Module):
         Raises:
             ValueError: If the features are of another width or dtype, empty, or not finite.
         """
-        features, circuit = self._prepared(features, rows)
-        if features.is_cpu:
-            return dressed_logits(circuit, features, self._parameters_in_order)
-        activations = torch.baddbmm(self.pre_bias[:, None], features, self.pre_weight.mT)
+        batches, circuit = self._prepared(features, rows)
+        if batches.is_cpu:
+            try:
+                return dressed_logits(circuit, batches, self._parameters_in_order)
+            except NonFiniteError:
+                # Of shared features the row is named, not a place in some head's batch.
+                raise non_finite(features) from None
+        activations = torch.baddbmm(self.pre_bias[:, None], batches, self.pre_weight.mT)
         values = circuit.expectation_values(torch.tanh(activations) * (math.pi / 2), self.q_params)
         return torch.baddbmm(self.post_bias[:, None], values, self.post_weight.mT)
 
@@ -216,10 +220,13 @@ class DressedQuantumNets(nn.Module):
             Each head's loss, of shape (heads,), and the logits (heads, B, n_classes), both detached.
 
         Raises:
-            ValueError: If the features are of another width or dtype, empty, or not finite.
+            ValueError: If the features are of another width or dtype, empty, or not finite, or labels no classes.
         """
-        features, circuit = self._prepared(features, rows)
-        return cross_entropy_gradients(circuit, features, labels, self._parameters_in_order)
+        batches, circuit = self._prepared(features, rows)
+        try:
+            return cross_entropy_gradients(circuit, batches, labels, self._parameters_in_order)
+        except NonFiniteError:
+            raise non_finite(features) from None
 
     def head_state(self, index: int) -> dict[str, torch.Tensor]:
         """The ``state_dict`` of one of the heads, as ``DressedQuantumNet`` loads it: a copy."""

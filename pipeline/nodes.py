@@ -36,8 +36,8 @@ def expectation_values(simulator: Simulator, angles: torch.Tensor, weights: torc
     """
     if torch.is_grad_enabled() and (angles.requires_grad or weights.requires_grad):
         return _Expectation.apply(simulator, angles, weights)
-    values, _ = _expectation(simulator, angles, weights, keep=False)
-    return values
+    with torch.no_grad():
+        return _expectation(simulator, angles, weights, keep=False)[0]
 
 
 def dressed_logits(simulator: Simulator, features: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -78,7 +78,7 @@ def cross_entropy_gradients(
         The mean loss of the batch, of shape () or (heads,), and the logits, both without a graph.
 
     Raises:
-        ValueError: If features or parameters are not finite.
+        ValueError: If features or parameters are not finite, or a label is missing or no class.
     """
     with torch.no_grad():
         logits, kept = _dressed(simulator, features, parameters, keep=True)
@@ -90,17 +90,21 @@ def cross_entropy_gradients(
         return torch.from_numpy(np.asarray(losses)), torch.from_numpy(logits)
 
 
-def non_finite(features: torch.Tensor) -> ValueError:
+class NonFiniteError(ValueError):
+    """Features or parameters are NaN or infinite."""
+
+
+def non_finite(features: torch.Tensor) -> NonFiniteError:
     """The error that names what is not finite: the first such row of the features, else the parameters."""
     bad = (~features.detach().isfinite()).nonzero()
     if len(bad):
         *rows, column = bad[0].tolist()
         row = rows[0] if len(rows) == 1 else tuple(rows)
-        return ValueError(
+        return NonFiniteError(
             f"row {row} of the features holds {features[tuple(bad[0])].item()} in column {column}; features must be "
             "finite: extract them again, or leave this row out"
         )
-    return ValueError(
+    return NonFiniteError(
         "the head's parameters are not finite, or overflow with these features: training has diverged; "
         "lower the learning rate and start from an earlier checkpoint"
     )
@@ -109,12 +113,17 @@ def non_finite(features: torch.Tensor) -> ValueError:
 def _expectation(
     simulator: Simulator, angles: torch.Tensor, weights: torch.Tensor, keep: bool
 ) -> tuple[torch.Tensor, Any]:
-    array = angles.detach().cpu().numpy()
-    weight_array = weights.detach().cpu().numpy()
-    values, memory = simulator.forward(array, weight_array, keep)
+    values, memory = simulator.forward(angles.cpu().numpy(), weights.cpu().numpy(), keep)
     if not math.isfinite(values.sum()):
         raise non_finite(angles)
-    return torch.from_numpy(values).to(angles), memory
+    return _tensor(values, angles), memory
+
+
+def _tensor(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+    if like.is_cpu and like.dtype == torch.float32:
+        # A third of what the same conversion costs in torch.
+        return torch.from_numpy(array.astype(np.float32, copy=False))
+    return torch.from_numpy(array).to(like)
 
 
 class _Expectation(torch.autograd.Function):
@@ -131,7 +140,7 @@ class _Expectation(torch.autograd.Function):
         _, *needed = ctx.needs_input_grad
         gradients = ctx.simulator.backward(ctx.memory, upstream.detach().cpu().numpy(), *needed)
         tensors = [
-            None if gradient is None else torch.from_numpy(gradient).to(tensor)
+            None if gradient is None else _tensor(gradient, tensor)
             for gradient, tensor in zip(gradients, (angles, weights), strict=True)
         ]
         return None, *_once(tensors, (angles, weights))
@@ -207,6 +216,11 @@ class _Dressed(torch.autograd.Function):
 def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean cross-entropy over the samples, and its gradient with respect to the logits, made in their place."""
     n_samples, n_classes = logits.shape[-2:]
+    if labels.shape != logits.shape[:-1] or labels.min() < 0 or labels.max() >= n_classes:
+        raise ValueError(
+            f"labels of shape {labels.shape} from {labels.min()} to {labels.max()}; {logits.shape[:-1]} of them are "
+            f"wanted, one a sample, from 0 to {n_classes - 1}"
+        )
     logits -= logits.max(axis=-1, keepdims=True)
     rows, picked = logits.reshape(-1, n_classes), (np.arange(labels.size), labels.reshape(-1))
     losses = rows[picked]

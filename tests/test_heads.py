@@ -266,6 +266,35 @@ def test_bad_features(simulator):
         head(rows())
 
 
+@pytest.mark.parametrize("simulator", ["lightning", "dense"])
+def test_cross_entropy_without_autograd(simulator):
+    head, reference = make(simulator, n_classes=3), make(simulator, n_classes=3)
+    labels = torch.tensor([0, 2, 1, 1, 0])
+    for _ in range(2):
+        loss, logits = head.backward_cross_entropy(rows(), labels)
+    expected = reference(rows())
+    expected_loss = nn.functional.cross_entropy(expected, labels)
+    expected_loss.backward()
+    assert loss.shape == ()
+    assert not loss.requires_grad
+    torch.testing.assert_close(loss, expected_loss.detach())
+    torch.testing.assert_close(logits, expected.detach())
+    for parameter, other in zip(head.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad)
+    head.q_params.requires_grad_(False)
+    head.backward_cross_entropy(rows(), labels)
+    assert head.q_params.grad is None
+    torch.testing.assert_close(head.post_net.bias.grad, reference.post_net.bias.grad)
+
+
+def test_labels_that_are_no_classes():
+    for labels in ([0, 1, 0, 1, 2], [0, 1, 0, 1, -1], [0, 1]):
+        with pytest.raises(
+            ValueError, match=r"labels of shape .*; \(5,\) of them are wanted, one a sample, from 0 to 1"
+        ):
+            make().backward_cross_entropy(rows(), torch.tensor(labels))
+
+
 def test_diverged_quantum_weights():
     head = make()
     with torch.no_grad():
@@ -346,6 +375,13 @@ def test_many_heads_as_each_alone(entangler):
             torch.testing.assert_close(logits[k].detach(), expected, rtol=1e-5, atol=1e-5)
             for name, parameter in single.named_parameters():
                 torch.testing.assert_close(stacked[name].grad[k], parameter.grad, rtol=1e-5, atol=1e-5)
+    labels = torch.arange(20) % 2
+    losses, _ = together.backward_cross_entropy(shared, labels[order], order)
+    for k, single in enumerate(singles):
+        loss, _ = single.backward_cross_entropy(shared[order[k]], labels[order[k]])
+        torch.testing.assert_close(losses[k], loss)
+        for name, parameter in single.named_parameters():
+            torch.testing.assert_close(stacked[name].grad[k], parameter.grad, rtol=1e-5, atol=1e-5)
     with torch.no_grad():
         everything = together(shared)
     assert everything.shape == (len(together), 20, 2) == (3, 20, 2)
@@ -390,5 +426,7 @@ def test_many_heads_refuse():
         together(torch.zeros(3, 5))
     features = rows()
     features[4, 1] = math.nan
-    with pytest.raises(ValueError, match=r"row .* of the features holds nan in column 1"):
+    with pytest.raises(ValueError, match=r"row 4 of the features holds nan in column 1"):
         together(features)
+    with pytest.raises(ValueError, match=r"row 4 of the features holds nan in column 1"):
+        together.backward_cross_entropy(features, torch.zeros(3, 2, dtype=torch.int64), torch.tensor([[0, 4]] * 3))
