@@ -61,7 +61,7 @@ def load_backbone(weights: str) -> Backbone:
         DownloadError: if named weights can't be had.
         InputError: if the name is unknown, or the file is missing, unreadable or of another architecture.
     """
-    if weights in models.ResNet18_Weights.__members__:
+    if is_named(weights):
         state, name = download_weights(models.ResNet18_Weights[weights]), weights
     else:
         state, name = _read_state_dict(Path(weights).expanduser()), Path(weights).name
@@ -71,6 +71,9 @@ def load_backbone(weights: str) -> Backbone:
     width = model.fc.in_features
     model.fc = nn.Identity()
     state = {key: tensor for key, tensor in state.items() if not key.startswith("fc.")}
+    # Counters that evaluation never reads; files from before PyTorch 0.4.1, torchvision's among them, lack them.
+    counters = {key: tensor for key, tensor in model.state_dict().items() if key.endswith("num_batches_tracked")}
+    state = counters | state
     _refuse_other_architecture(model, state, weights)
     model.load_state_dict(state, strict=True)
     model.eval().requires_grad_(False)
@@ -85,6 +88,11 @@ def load_backbone(weights: str) -> Backbone:
         weights=name,
         weights_sha256=tensors_sha256(model.state_dict()),
     )
+
+
+def is_named(weights: str) -> bool:
+    """Whether these are weights that torchvision knows by name; else they are a file."""
+    return weights in models.ResNet18_Weights.__members__
 
 
 def _read_state_dict(file: Path) -> dict[str, torch.Tensor]:
@@ -111,7 +119,9 @@ def _read_state_dict(file: Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # torch and safetensors raise a dozen kinds for a damaged file
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{file} can't be read as weights ({first_line}); is it whole?") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
         raise InputError(
             f"{file} is no `state_dict` (a flat mapping of names to tensors); save one: "
             "torch.save(model.state_dict(), FILE)"
