@@ -23,6 +23,7 @@ from features.errors import InputError, listing
 from features.provenance import canonical_json, tensors_sha256
 
 NAME = "resnet18"
+NAMED = [known.name for known in models.ResNet18_Weights]  # without the alias DEFAULT, whose meaning may change
 # The preprocessing that weights from a file are taken to expect: that of torchvision's own.
 PRESET = models.ResNet18_Weights.IMAGENET1K_V1
 
@@ -92,16 +93,15 @@ def load_backbone(weights: str) -> Backbone:
 
 def is_named(weights: str) -> bool:
     """Whether these are weights that torchvision knows by name; else they are a file."""
-    return weights in models.ResNet18_Weights.__members__
+    return weights in NAMED
 
 
 def _read_state_dict(file: Path) -> dict[str, torch.Tensor]:
     if not file.is_file():
-        names = list(models.ResNet18_Weights.__members__)
-        near = get_close_matches(str(file), names, cutoff=0.4)
+        near = get_close_matches(str(file), NAMED, cutoff=0.4)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise InputError(
-            f"{file} is neither a file nor one of torchvision's ResNet18 weights ({', '.join(names)}); "
+            f"{file} is neither a file nor one of torchvision's ResNet18 weights ({', '.join(NAMED)}); "
             f"--weights (make: WEIGHTS=) takes one of both.{hint}"
         )
     try:

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 import h5py
 import numpy as np
@@ -264,6 +265,11 @@ _NAME_ANOTHER = "name a file that `make features` made"
 _REMAKE = "make it again: python -m features --force  (or: make clean features)"
 
 
+# A DataLoader's worker that outlives a killed run must not keep its lock.
+_open_parts: WeakSet[_PartFile] = WeakSet()
+os.register_at_fork(after_in_child=lambda: [part.close() for part in _open_parts])
+
+
 class _PartFile(io.FileIO):
     """The unfinished file beside ``final``, locked against other processes; what HDF5 writes goes through here.
 
@@ -286,6 +292,7 @@ class _PartFile(io.FileIO):
             self.close()
             raise InputError(f"another process is writing {final} just now; wait for it, or name another file")
         super().truncate(0)
+        _open_parts.add(self)
 
     def write(self, data: Any) -> int:
         """All of the bytes, or none after the first failure; always claims success."""
@@ -336,11 +343,11 @@ def _read_provenance(attributes: dict[str, Any]) -> Provenance:
 def _read_splits(file: h5py.File) -> dict[str, Split]:
     return {
         name: Split(
-            features=group["features"][()],
-            labels=group["labels"][()],
-            paths=tuple(path.decode() for path in group["paths"][()]),
+            features=file[name]["features"][()],
+            labels=file[name]["labels"][()],
+            paths=tuple(path.decode() for path in file[name]["paths"][()]),
         )
-        for name, group in sorted(file.items())
+        for name in sorted(file)
     }
 
 
