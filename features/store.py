@@ -265,9 +265,14 @@ _NAME_ANOTHER = "name a file that `make features` made"
 _REMAKE = "make it again: python -m features --force  (or: make clean features)"
 
 
-# A DataLoader's worker that outlives a killed run must not keep its lock.
+def _close_in_child() -> None:
+    # A DataLoader's worker that outlives a killed run must not keep its lock.
+    for part in _open_parts:
+        part.close()
+
+
 _open_parts: WeakSet[_PartFile] = WeakSet()
-os.register_at_fork(after_in_child=lambda: [part.close() for part in _open_parts])
+os.register_at_fork(after_in_child=_close_in_child)
 
 
 class _PartFile(io.FileIO):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import os
 import shutil
 import threading
 import time
@@ -194,7 +193,7 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
 
 def names_in(folder: Path) -> list[str]:
     """Every name in a folder, hidden ones too: shows that no half-written file was left."""
-    return sorted(os.listdir(folder)) if folder.is_dir() else []
+    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
 
 def wait_for(condition: object, seconds: float = 30.0) -> None:

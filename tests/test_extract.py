@@ -269,7 +269,7 @@ def test_the_target_is_read_only(config: ExtractConfig, tmp_path: Path, monkeypa
     folder = tmp_path / "locked"
     folder.mkdir()
     # Root may write everywhere, so the answer is given instead of the permission taken.
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder)
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != folder)
     assert refusal(dataclasses.replace(config, out=folder / "new/f.h5")) == (
         f"--out {folder}/new/f.h5 can't be written: {folder} is read-only; name another place"
     )

@@ -162,7 +162,10 @@ def test_killed_and_run_again(picture_folder: Path, random_weights: Path, tmp_pa
     out = tmp_path / "out/f.h5"
     running = start_extraction(picture_folder, random_weights, out, workers=2)
     running.kill()
-    running.communicate()
+    running.wait()
+    for pipe in (running.stdout, running.stderr):
+        assert pipe is not None
+        pipe.close()
     assert names_in(out.parent) == [".f.h5.part"]
     # At once, while orphaned workers may still be there.
     for copy in picture_folder.glob("train/red/copy*"):
