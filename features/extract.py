@@ -182,6 +182,9 @@ def _collate(items: list[torch.Tensor | str]) -> torch.Tensor | str:
 
 def _leave_ctrl_c_to_the_main_process(_worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Through this hook multiprocessing prints a traceback where the main process leaves in the middle of fetching a
+    # batch. What goes wrong with an image does not come this way.
+    sys.excepthook = lambda *_: None
 
 
 def describe(features: FeatureSet) -> str:
