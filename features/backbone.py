@@ -23,6 +23,7 @@ from features.errors import InputError, listing
 from features.provenance import canonical_json, tensors_sha256
 
 NAME = "resnet18"
+NAMED = [known.name for known in models.ResNet18_Weights]  # without the alias DEFAULT, whose meaning may change
 # The preprocessing that weights from a file are taken to expect: that of torchvision's own.
 PRESET = models.ResNet18_Weights.IMAGENET1K_V1
 
@@ -61,7 +62,7 @@ def load_backbone(weights: str) -> Backbone:
         DownloadError: if named weights can't be had.
         InputError: if the name is unknown, or the file is missing, unreadable or of another architecture.
     """
-    if weights in models.ResNet18_Weights.__members__:
+    if is_named(weights):
         state, name = download_weights(models.ResNet18_Weights[weights]), weights
     else:
         state, name = _read_state_dict(Path(weights).expanduser()), Path(weights).name
@@ -71,6 +72,9 @@ def load_backbone(weights: str) -> Backbone:
     width = model.fc.in_features
     model.fc = nn.Identity()
     state = {key: tensor for key, tensor in state.items() if not key.startswith("fc.")}
+    # Counters that evaluation never reads; files from before PyTorch 0.4.1, torchvision's among them, lack them.
+    counters = {key: tensor for key, tensor in model.state_dict().items() if key.endswith("num_batches_tracked")}
+    state = counters | state
     _refuse_other_architecture(model, state, weights)
     model.load_state_dict(state, strict=True)
     model.eval().requires_grad_(False)
@@ -87,13 +91,17 @@ def load_backbone(weights: str) -> Backbone:
     )
 
 
+def is_named(weights: str) -> bool:
+    """Whether these are weights that torchvision knows by name; else they are a file."""
+    return weights in NAMED
+
+
 def _read_state_dict(file: Path) -> dict[str, torch.Tensor]:
     if not file.is_file():
-        names = list(models.ResNet18_Weights.__members__)
-        near = get_close_matches(str(file), names, cutoff=0.4)
+        near = get_close_matches(str(file), NAMED, cutoff=0.4)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise InputError(
-            f"{file} is neither a file nor one of torchvision's ResNet18 weights ({', '.join(names)}); "
+            f"{file} is neither a file nor one of torchvision's ResNet18 weights ({', '.join(NAMED)}); "
             f"--weights (make: WEIGHTS=) takes one of both.{hint}"
         )
     try:
@@ -111,7 +119,9 @@ def _read_state_dict(file: Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # torch and safetensors raise a dozen kinds for a damaged file
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{file} can't be read as weights ({first_line}); is it whole?") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
         raise InputError(
             f"{file} is no `state_dict` (a flat mapping of names to tensors); save one: "
             "torch.save(model.state_dict(), FILE)"

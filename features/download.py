@@ -6,16 +6,19 @@ Nothing is kept that does not verify. Downloads stay in torch's own cache (``TOR
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.errors import InputError
+from features.provenance import file_sha256
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -55,19 +58,20 @@ def download_archive(url: str, sha256: str, folder: Path) -> None:
     """
     import torch
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        archive = Path(scratch) / "archive.zip"
-        with _download_errors(url):
+    with _download_errors(url):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+            archive = Path(scratch) / "archive.zip"
             torch.hub.download_url_to_file(url, str(archive), hash_prefix=sha256)
-        try:
-            zipfile.ZipFile(archive).extractall(scratch)
-        except zipfile.BadZipFile as error:
-            raise DownloadError(f"{url} is not a zip archive ({error})") from error
-        unpacked = Path(scratch) / folder.name
-        if not unpacked.is_dir():
-            raise DownloadError(f"{url} has no folder {folder.name}/ at its top")
-        shutil.move(unpacked, folder)
+            try:
+                with zipfile.ZipFile(archive) as contents:
+                    contents.extractall(scratch)
+            except zipfile.BadZipFile as error:
+                raise DownloadError(f"{url} is not a zip archive ({error})") from error
+            unpacked = Path(scratch) / folder.name
+            if not unpacked.is_dir():
+                raise DownloadError(f"{url} has no folder {folder.name}/ at its top")
+            shutil.move(unpacked, folder)
 
 
 def download_weights(weights: WeightsEnum) -> dict[str, Any]:
@@ -76,8 +80,21 @@ def download_weights(weights: WeightsEnum) -> dict[str, Any]:
     Raises:
         DownloadError: if the connection fails or the contents do not match the hash.
     """
+    import torch
+
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     with _download_errors(weights.url):
+        # torch.hub checks what it downloads, but not what it finds.
+        if file.is_file() and not file_sha256(file).startswith(_hash_in(file.name)):
+            print(f"{file} does not match its checksum; downloading it again")
+            file.unlink()
         return dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
+
+
+def _hash_in(name: str) -> str:
+    found = re.search(r"-([0-9a-f]+)\.", name)
+    assert found, f"the name {name} carries no hash"
+    return found[1]
 
 
 @contextmanager
@@ -86,8 +103,9 @@ def _download_errors(url: str) -> Iterator[None]:
     socket.setdefaulttimeout(TIMEOUT)
     try:
         yield
-    # URLError, a cut connection and a time-out are OSErrors; torch.hub reports a wrong hash as a RuntimeError.
-    except (OSError, RuntimeError) as error:
+    # URLError, a time-out and a folder that can't be written are OSErrors; torch.hub reports a wrong hash, also that of
+    # a cut connection, as a RuntimeError.
+    except (OSError, HTTPException, RuntimeError) as error:
         raise DownloadError(f"{url} could not be downloaded ({error})") from error
     finally:
         socket.setdefaulttimeout(before)

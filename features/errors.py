@@ -35,8 +35,11 @@ _STORAGE_PROBLEMS = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
     errno.EROFS: "the target is on a read-only file system; name another with --out (make: OUT=)",
-    errno.EACCES: "no permission; name another place with --out (make: OUT=) or change the permissions",
-    errno.EPERM: "not permitted; name another place with --out (make: OUT=) or change the permissions",
+    errno.EACCES: "no permission; change the permissions, or name another place (for the target: --out; make: OUT=)",
+    errno.EPERM: "not permitted; change the permissions, or name another place (for the target: --out; make: OUT=)",
+    errno.ENOENT: "a file or folder is missing",
+    errno.EFBIG: "the file is larger than the system's limit for one file; raise the limit (ulimit -f)",
+    errno.EIO: "the disk reports an error; check it, or name another place",
     errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
 }
 

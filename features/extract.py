@@ -6,10 +6,11 @@ In: an :class:`features.config.ExtractConfig`. Out: a verified cache, and a line
 from __future__ import annotations
 
 import os
-import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,18 @@ import numpy as np
 
 from features import download, images
 from features.config import ExtractConfig
-from features.errors import InputError
+from features.errors import InputError, listing
 from features.images import SPLITS, ImageSet
 from features.provenance import versions
-from features.store import DamagedCache, FeatureSet, FeatureWriter, NotACache, Provenance, publish, read_features
+from features.store import (
+    DamagedCache,
+    FeatureSet,
+    FeatureWriter,
+    NotACache,
+    Provenance,
+    read_features,
+    write_features,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -39,18 +48,21 @@ def make_features(config: ExtractConfig) -> FeatureSet:
     """
     started = time.perf_counter()
     _refuse_target(config.out)
+    existing = _existing(config.out)
+    if config.force:
+        existing = None
     if config.offline:
-        return _use_packaged(config, "--offline (make: OFFLINE=1) was given, so nothing was downloaded")
+        return _use_packaged(config, existing, "--offline (make: OFFLINE=1) was given, so nothing was downloaded")
     try:
         root = download.hymenoptera() if config.data == "hymenoptera" else Path(config.data).expanduser()
         image_set = images.read_folder(root)
-        from features.backbone import load_backbone
+        from features.backbone import is_named, load_backbone
 
         backbone = load_backbone(config.weights)
     except download.DownloadError as error:
         if not _packaged_serves(config):
             raise InputError(f"{error}.\n{_HELP_WITHOUT_NETWORK}") from error
-        return _use_packaged(config, str(error))
+        return _use_packaged(config, existing, str(error))
 
     _tell_of_ignored(image_set)
     digests = images.file_digests(image_set)
@@ -61,22 +73,28 @@ def make_features(config: ExtractConfig) -> FeatureSet:
         "weights_sha256": backbone.weights_sha256,
         "transform": backbone.transform,
     }
-    existing = None if config.force else _existing(config.out)
+    places: dict[str, Any] = {
+        "data": root.resolve().name,
+        "data_location": _location(config.data, config.out, config.data == "hymenoptera"),
+        "weights": backbone.weights,
+        "weights_location": _location(config.weights, config.out, is_named(config.weights)),
+    }
     if existing is not None and _up_to_date(existing, wanted):
+        # The same images may lie elsewhere by now, and stage 3 looks for them where the cache says.
+        current = replace(existing.provenance, **places)
+        if current != existing.provenance:
+            existing = write_features(config.out, current, existing.splits)
         print(f"{describe(existing)}: up to date, same images, weights and transform")
         return existing
 
     images.check_images(root, image_set.all_paths)
     provenance = Provenance(
         classes=image_set.classes,
-        weights=backbone.weights,
-        data=root.resolve().name,
-        data_location=_location(config.data, config.out, config.data == "hymenoptera"),
-        weights_location=_location(config.weights, config.out, config.weights == backbone.weights),
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         note=config.note,
         **wanted,
+        **places,
     )
     with FeatureWriter(config.out, image_set.paths, image_set.labels, backbone.width) as writer:
         for split, start, rows in feature_batches(image_set, backbone, config.batch, config.workers):
@@ -115,15 +133,31 @@ def image_batches(
     image_set: ImageSet, split: str, backbone: Backbone, batch: int, workers: int
 ) -> Iterator[torch.Tensor]:
     """Preprocessed images of a split in order, shape (n, 3, H, W) float32; decoded in ``workers`` processes beside the
-    network, or in this one if 0."""
+    network, or in this one if 0.
+
+    Raises:
+        InputError: if an image can't be read.
+    """
     from torch.utils.data import DataLoader
 
     pictures: Any = _Pictures(image_set, split, backbone)
-    return iter(DataLoader(pictures, batch_size=batch, num_workers=min(workers, len(pictures))))
+    for loaded in DataLoader(
+        pictures,
+        batch_size=batch,
+        num_workers=min(workers, len(pictures)),
+        collate_fn=_collate,
+        worker_init_fn=_leave_ctrl_c_to_the_main_process,
+    ):
+        if isinstance(loaded, str):
+            raise InputError(f"an image changed while it was being used:\n{loaded}\nRun the same command again.")
+        yield loaded
 
 
 class _Pictures:
-    """The data set that a DataLoader's workers read: index → (3, H, W) float32."""
+    """The data set that a DataLoader's workers read: index → (3, H, W) float32, or why there is none.
+
+    The reason is returned, not raised, because a DataLoader would wrap it into a traceback.
+    """
 
     def __init__(self, image_set: ImageSet, split: str, backbone: Backbone) -> None:
         self._files = [image_set.root / path for path in image_set.paths[split]]
@@ -132,8 +166,25 @@ class _Pictures:
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return self._preprocess(images.open_image(self._files[index]))
+    def __getitem__(self, index: int) -> torch.Tensor | str:
+        try:
+            return self._preprocess(images.open_image(self._files[index]))
+        except images.UNREADABLE as error:
+            return f"{self._files[index]}: {error}"
+
+
+def _collate(items: list[torch.Tensor | str]) -> torch.Tensor | str:
+    from torch.utils.data import default_collate
+
+    reasons = [item for item in items if isinstance(item, str)]
+    return listing(reasons) if reasons else default_collate(items)
+
+
+def _leave_ctrl_c_to_the_main_process(_worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Through this hook multiprocessing prints a traceback where the main process leaves in the middle of fetching a
+    # batch. What goes wrong with an image does not come this way.
+    sys.excepthook = lambda *_: None
 
 
 def describe(features: FeatureSet) -> str:
@@ -202,7 +253,7 @@ def _packaged_serves(config: ExtractConfig) -> bool:
     return config.data == "hymenoptera" and config.weights == ExtractConfig.weights
 
 
-def _use_packaged(config: ExtractConfig, reason: str) -> FeatureSet:
+def _use_packaged(config: ExtractConfig, existing: FeatureSet | None, reason: str) -> FeatureSet:
     """Put the packaged features at ``config.out`` and say so; a real extraction that is already there is kept."""
     if not _packaged_serves(config):
         raise InputError(
@@ -210,7 +261,6 @@ def _use_packaged(config: ExtractConfig, reason: str) -> FeatureSet:
             f"{config.weights}; leave --offline (make: OFFLINE=1) out, or leave both out"
         )
     packaged = read_features(PACKAGED)
-    existing = None if config.force else _existing(config.out)
     if existing is not None:
         if existing.content_sha256 == packaged.content_sha256:
             print(f"{describe(existing)}: up to date, the packaged features ({reason})")
@@ -218,13 +268,7 @@ def _use_packaged(config: ExtractConfig, reason: str) -> FeatureSet:
         if (existing.provenance.data, existing.provenance.weights) == ("hymenoptera_data", config.weights):
             print(f"{describe(existing)}: kept, made earlier on the real images ({reason})")
             return existing
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    part = config.out.with_name(f".{config.out.name}.part")
-    try:
-        shutil.copyfile(PACKAGED, part)
-        made = publish(part, config.out)
-    finally:
-        part.unlink(missing_ok=True)
+    made = write_features(config.out, packaged.provenance, packaged.splits)
     sys.stdout.write(_PACKAGED_NOTICE.format(reason=reason, weights=made.provenance.weights))
     print(describe(made) + ": packaged features")
     return made

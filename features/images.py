@@ -84,7 +84,9 @@ def read_folder(root: Path) -> ImageSet:
     ignored = []
     for split in SPLITS:
         for name in names[split]:
-            files = sorted(p.relative_to(root).as_posix() for p in (root / split / name).rglob("*") if p.is_file())
+            # A link to nothing is listed too: it is then reported as unreadable, not left out in silence.
+            found = (p for p in (root / split / name).rglob("*") if p.is_file() or not p.exists())
+            files = sorted(p.relative_to(root).as_posix() for p in found)
             images = [file for file in files if file.lower().endswith(EXTENSIONS)]
             ignored += [file for file in files if not file.lower().endswith(EXTENSIONS)]
             paths[split] += images
@@ -116,13 +118,7 @@ def open_image(path: Path) -> Image.Image:
     """
     with Image.open(path) as image:
         _refuse_bomb(image)
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith(("I", "F")):
-            return Image.fromarray(_as_8_bit(upright)).convert("RGB")
-        if upright.has_transparency_data:
-            layer = upright.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-        return upright.convert("RGB")
+        return _upright_rgb(image)
 
 
 def check_images(root: Path, paths: Iterable[str]) -> None:
@@ -142,9 +138,18 @@ def check_images(root: Path, paths: Iterable[str]) -> None:
 
 
 def file_digests(images: ImageSet) -> dict[str, str]:
-    """SHA-256 of every image's file, by relative path."""
+    """SHA-256 of every image's file, by relative path.
+
+    Raises:
+        InputError: as :func:`check_images`, if a file can't be read.
+    """
     paths = images.all_paths
-    return dict(zip(paths, _in_threads(lambda path: file_sha256(images.root / path), paths), strict=True))
+    try:
+        digests = _in_threads(lambda path: file_sha256(images.root / path), paths)
+    except OSError:
+        check_images(images.root, paths)  # says which, and what else is wrong
+        raise
+    return dict(zip(paths, digests, strict=True))
 
 
 def images_sha256(digests: dict[str, str]) -> str:
@@ -218,8 +223,18 @@ def _refuse_bomb(image: Image.Image) -> None:
         )
 
 
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith(("I", "F")):
+        return Image.fromarray(_as_8_bit(upright)).convert("RGB")
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return upright.convert("RGB")
+
+
 def _as_8_bit(image: Image.Image) -> np.ndarray:
-    values = np.asarray(image).astype(np.float64)
+    values = np.nan_to_num(np.asarray(image).astype(np.float64))
     top = 65535.0 if image.mode.startswith("I") else max(float(values.max(initial=1.0)), 1.0)
     return np.clip(values / top * 255.0, 0.0, 255.0).round().astype(np.uint8)
 
@@ -232,7 +247,7 @@ def _why_unreadable(path: Path) -> str | None:
             _refuse_bomb(image)
             # A JPEG decoded at an eighth of its size still reads every byte: a truncated one fails here too.
             image.draft(None, (1, 1))
-            image.load()
+            _upright_rgb(image)
     except Image.UnidentifiedImageError:
         return "not an image that Pillow can read"
     except UNREADABLE as error:

@@ -13,13 +13,17 @@ Layout (format 1)::
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import io
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 import h5py
 import numpy as np
@@ -122,19 +126,27 @@ class FeatureWriter:
         paths: For each split, the relative paths in row order.
         labels: For each split, their labels.
         width: Features an image.
+
+    Raises:
+        InputError: if another process is writing this very file.
+        OSError: as soon as the disk is full or fails, here and in the methods.
     """
 
     def __init__(
         self, path: Path, paths: dict[str, tuple[str, ...]], labels: dict[str, tuple[int, ...]], width: int
     ) -> None:
         self.path = path
-        self._part = path.with_name(f".{path.name}.part")
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._part = _PartFile(path)
         # Format 1.10 puts a checksum on HDF5's own structures too.
         self._file = h5py.File(self._part, "w", libver=("v110", "v110"))
         self._written = {split: np.zeros(len(rows), dtype=bool) for split, rows in paths.items()}
-        for split, rows in paths.items():
-            self._create_split(split, rows, labels[split], width)
+        try:
+            for split, rows in paths.items():
+                self._create_split(split, rows, labels[split], width)
+        except BaseException:
+            self._discard()
+            raise
 
     def _create_split(self, split: str, paths: tuple[str, ...], labels: tuple[int, ...], width: int) -> None:
         encoded = [path.encode() for path in paths]
@@ -154,6 +166,7 @@ class FeatureWriter:
         """Put rows of shape (n, D), float32, at ``start`` of a split."""
         rows = slice(start, start + len(features))
         self._file[split]["features"][rows] = features
+        self._part.raise_failure()
         self._written[split][rows] = True
 
     def finish(self, provenance: Provenance) -> FeatureSet:
@@ -170,16 +183,34 @@ class FeatureWriter:
             else:
                 attributes[name] = canonical_json(value) if isinstance(value, dict) else value
         attributes["format_version"] = FORMAT_VERSION
+        self._file.flush()
+        self._part.raise_failure()
         attributes["content_sha256"] = _content_sha256(provenance, _read_splits(self._file))
         attributes["complete"] = True
         self._file.close()
-        return publish(self._part, self.path)
+        self._part.raise_failure()
+        return publish(self._part.path, self.path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._part.unlink(missing_ok=True)
+        self._discard()
+
+    def _discard(self) -> None:
+        # After a failure HDF5 may complain again as it closes; the first failure is the one to report.
+        with suppress(Exception):
+            self._file.close()
+        self._part.discard()
+
+
+def write_features(path: Path, provenance: Provenance, splits: dict[str, Split]) -> FeatureSet:
+    """Write rows that are already at hand, as :class:`FeatureWriter` does."""
+    paths = {name: split.paths for name, split in splits.items()}
+    labels = {name: tuple(split.labels.tolist()) for name, split in splits.items()}
+    with FeatureWriter(path, paths, labels, splits["train"].features.shape[1]) as writer:
+        for name, split in splits.items():
+            writer.write(name, 0, split.features)
+        return writer.finish(provenance)
 
 
 def read_features(path: Path) -> FeatureSet:
@@ -187,6 +218,7 @@ def read_features(path: Path) -> FeatureSet:
 
     Raises:
         InputError: if there is no such file.
+        OSError: if it may not be read.
         NotACache: if it is no feature cache, or of an unknown version.
         DamagedCache: if it is unfinished, truncated or altered.
     """
@@ -194,10 +226,12 @@ def read_features(path: Path) -> FeatureSet:
         raise InputError(
             f"there is no feature file {path}; make it: python -m features --out {path}  (or: make features)"
         )
-    if not h5py.is_hdf5(path):
-        raise _not_hdf5(path)
+    with path.open("rb") as start:
+        if start.read(len(_HDF5_SIGNATURE)) != _HDF5_SIGNATURE:
+            raise NotACache(f"{path} ({path.stat().st_size} bytes) is no feature cache; {_NAME_ANOTHER}")
     try:
-        with h5py.File(path, "r") as file:
+        # A finished file never changes, it is only ever replaced: no lock is needed, and some file systems have none.
+        with h5py.File(path, "r", locking=False) as file:
             attributes = dict(file.attrs)
             _refuse_foreign(path, attributes)
             provenance = _read_provenance(attributes)
@@ -205,9 +239,8 @@ def read_features(path: Path) -> FeatureSet:
         content = _content_sha256(provenance, splits)
     except InputError:
         raise
-    # h5py raises any of these where HDF5's own structures or checksums do not hold.
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        reason = error.args[0] if error.args else type(error).__name__
+    except Exception as error:  # where HDF5's structures or checksums do not hold, h5py raises a dozen kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DamagedCache(f"{path} is damaged ({reason}); {_REMAKE}") from error
     if content != attributes["content_sha256"]:
         raise DamagedCache(f"{path} is damaged: its contents do not match their checksum; {_REMAKE}")
@@ -220,28 +253,82 @@ def publish(part: Path, final: Path) -> FeatureSet:
     Raises:
         InputError: as :func:`read_features` finds the file wrong; ``final`` is untouched.
     """
-    with part.open("rb") as file:
+    with part.open("r+b") as file:
         os.fsync(file.fileno())
     verified = read_features(part)
     part.replace(final)
     return replace(verified, path=final)
 
 
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_NAME_ANOTHER = "name a file that `make features` made"
 _REMAKE = "make it again: python -m features --force  (or: make clean features)"
 
 
-def _not_hdf5(path: Path) -> InputError:
-    with path.open("rb") as file:
-        begins_as_hdf5 = file.read(8) == b"\x89HDF\r\n\x1a\n"
-    if begins_as_hdf5:
-        return DamagedCache(f"{path} is a damaged HDF5 file; {_REMAKE}")
-    return NotACache(f"{path} ({path.stat().st_size} bytes) is no HDF5 file; name a file that `make features` made")
+def _close_in_child() -> None:
+    # A DataLoader's worker that outlives a killed run must not keep its lock.
+    for part in _open_parts:
+        part.close()
+
+
+_open_parts: WeakSet[_PartFile] = WeakSet()
+os.register_at_fork(after_in_child=_close_in_child)
+
+
+class _PartFile(io.FileIO):
+    """The unfinished file beside ``final``, locked against other processes; what HDF5 writes goes through here.
+
+    HDF5 crashes the whole process where a write fails as it closes a file (a full disk is enough), so it is never told:
+    the first failure is kept, the rest of the writes are dropped, and :meth:`raise_failure` reports it.
+    """
+
+    def __init__(self, final: Path) -> None:
+        self.path = final.with_name(f".{final.name}.part")
+        self.failure: BaseException | None = None
+        # Not truncated before it is locked: it may be another process's, at work.
+        super().__init__(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        try:
+            fcntl.flock(self, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between opening and locking, the other process may have finished and renamed it.
+            mine = os.path.samestat(os.fstat(self.fileno()), self.path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            mine = False
+        if not mine:
+            self.close()
+            raise InputError(f"another process is writing {final} just now; wait for it, or name another file")
+        super().truncate(0)
+        _open_parts.add(self)
+
+    def write(self, data: Any) -> int:
+        """All of the bytes, or none after the first failure; always claims success."""
+        try:
+            rest = memoryview(data).cast("B")
+            while rest and self.failure is None:
+                rest = rest[super().write(rest) :]
+        except BaseException as error:  # a Ctrl-C that arrives here, inside of HDF5, too
+            self.failure = error
+        return len(data)
+
+    def raise_failure(self) -> None:
+        """Report the first write that failed, if any."""
+        if isinstance(self.failure, OSError):
+            raise OSError(self.failure.errno, self.failure.strerror, str(self.path)) from self.failure
+        if self.failure is not None:
+            raise self.failure
+
+    def discard(self) -> None:
+        """Remove the file, if it has not got its final name, and release the lock."""
+        if not self.closed:
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(self.fileno()), self.path.stat()):
+                    self.path.unlink()
+            self.close()
 
 
 def _refuse_foreign(path: Path, attributes: dict[str, Any]) -> None:
     version = attributes.get("format_version")
     if version is None:
-        raise NotACache(f"{path} is an HDF5 file, but no feature cache; name a file that `make features` made")
+        raise NotACache(f"{path} is an HDF5 file, but no feature cache; {_NAME_ANOTHER}")
     if version != FORMAT_VERSION:
         raise NotACache(
             f"{path} has format version {version}, this program reads version {FORMAT_VERSION}; "
@@ -261,11 +348,11 @@ def _read_provenance(attributes: dict[str, Any]) -> Provenance:
 def _read_splits(file: h5py.File) -> dict[str, Split]:
     return {
         name: Split(
-            features=group["features"][()],
-            labels=group["labels"][()],
-            paths=tuple(path.decode() for path in group["paths"][()]),
+            features=file[name]["features"][()],
+            labels=file[name]["labels"][()],
+            paths=tuple(path.decode() for path in file[name]["paths"][()]),
         )
-        for name, group in sorted(file.items())
+        for name in sorted(file)
     }
 
 

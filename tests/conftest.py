@@ -1,0 +1,205 @@
+"""Fixtures that several test modules share: small generated stand-ins, and the real data where it is at hand."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import shutil
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from features.store import FeatureWriter, Provenance
+
+SHARED = Path(__file__).parents[2] / "shared"
+COLOURS = {"blue": (40, 60, 200), "red": (200, 60, 40)}
+PICTURES = {"train": {"blue": 4, "red": 4}, "val": {"blue": 2, "red": 3}}
+
+
+@pytest.fixture(autouse=True)
+def torch_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the user's own download cache."""
+    home = tmp_path_factory.mktemp("torch_home")
+    monkeypatch.setenv("TORCH_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def picture_folder_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 13 noisy pictures, 80 × 60, whose class is their colour; shared by all tests, none may change it."""
+    root = tmp_path_factory.mktemp("once") / "pictures"
+    rng = np.random.default_rng(0)
+    for split, classes in PICTURES.items():
+        for name, count in classes.items():
+            (root / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = np.clip(np.array(COLOURS[name]) + rng.normal(0, 30, (60, 80, 3)), 0, 255)
+                Image.fromarray(pixels.astype(np.uint8)).save(root / split / name / f"{index}.png")
+    return root
+
+
+@pytest.fixture
+def picture_folder(picture_folder_once: Path, tmp_path: Path) -> Path:
+    """A copy of those pictures that the test may change."""
+    return Path(shutil.copytree(picture_folder_once, tmp_path / "pictures"))
+
+
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `state_dict` of a randomly initialised ResNet18, `fc` included."""
+    import torch
+    import torchvision
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        state = torchvision.models.resnet18(weights=None).state_dict()
+    file = tmp_path_factory.mktemp("weights") / "random_resnet18.pth"
+    torch.save(state, file)
+    return file
+
+
+@pytest.fixture
+def feature_file(tmp_path: Path) -> Path:
+    """A cache of 24 + 12 rows, 512 wide, of two linearly separable classes; its images and weights do not exist."""
+    return write_feature_file(tmp_path / "synthetic.h5")
+
+
+@pytest.fixture(scope="session")
+def make_feature_file() -> Callable[..., Path]:
+    """The maker of such files: ``make_feature_file(path, seed=0)``."""
+    return write_feature_file
+
+
+def write_feature_file(file: Path, seed: int = 0) -> Path:
+    """Write what `feature_file` is, with other values for each seed."""
+    rng = np.random.default_rng(seed)
+    centre = rng.normal(0, 1, 512)
+    labels = {split: tuple(row % 2 for row in range(rows)) for split, rows in {"train": 24, "val": 12}.items()}
+    names = ("blue", "red")
+    paths = {
+        split: tuple(f"{split}/{names[label]}/{row:02}.png" for row, label in enumerate(of_split))
+        for split, of_split in labels.items()
+    }
+    with FeatureWriter(file, paths, labels, 512) as writer:
+        for split, of_split in labels.items():
+            sign = 2 * np.array(of_split)[:, None] - 1
+            writer.write(split, 0, (0.5 * sign * centre + rng.normal(0, 0.5, (len(of_split), 512))).astype(np.float32))
+        writer.finish(synthetic_provenance())
+    return file
+
+
+def synthetic_provenance() -> Provenance:
+    """The provenance that `feature_file` carries."""
+    return Provenance(
+        classes=("blue", "red"),
+        backbone="resnet18",
+        weights="synthetic.pth",
+        weights_sha256=hashlib.sha256(b"synthetic weights").hexdigest(),
+        transform="{}",
+        data="synthetic",
+        images_sha256=hashlib.sha256(b"synthetic images").hexdigest(),
+        data_location="no_such_folder",
+        weights_location="no_such_file.pth",
+        versions={"python": "3"},
+        created="2026-01-01T00:00:00+00:00",
+        note="made by a test",
+    )
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real images."""
+    return _shared("data/hymenoptera_data")
+
+
+@pytest.fixture(scope="session")
+def shared_weights() -> Path:
+    """Real ImageNet weights."""
+    return _shared("weights/resnet18_ktb_small.pth")
+
+
+def _shared(name: str) -> Path:
+    if not (SHARED / name).exists():
+        pytest.skip(f"needs the real files ../shared/{name}, which are not here")
+    return SHARED / name
+
+
+class Web:
+    """A web server on this machine that also knows how to fail.
+
+    Attributes:
+        url: Where it is.
+        files: What it serves, by name.
+        lengths: Content-Length to claim instead of the true one, by name: the connection is cut short.
+        hanging: Names of files that never come.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.lengths: dict[str, int] = {}
+        self.hanging: set[str] = set()
+        self.asked: list[str] = []
+        self.stopped = threading.Event()
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                name = self.path.removeprefix("/")
+                web.asked.append(name)
+                if name in web.hanging:
+                    web.stopped.wait(30)
+                    return
+                if name not in web.files:
+                    self.send_error(404)
+                    return
+                body = web.files[name]
+                self.send_response(200)
+                self.send_header("Content-Length", str(web.lengths.get(name, len(body))))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def close(self) -> None:
+        self.stopped.set()
+        self._server.shutdown()
+        self._server.server_close()
+        # torch.hub leaves the connection of a failed download to the garbage collector.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    web = Web()
+    yield web
+    web.close()
+
+
+def names_in(folder: Path) -> list[str]:
+    """Every name in a folder, hidden ones too: shows that no half-written file was left."""
+    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+
+
+def wait_for(condition: object, seconds: float = 30.0) -> None:
+    """Until ``condition()`` is true; fails after ``seconds``."""
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)

@@ -1,0 +1,218 @@
+"""features.backbone: the frozen network is torchvision's, and nothing but tensors is ever read from a file."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from conftest import Web, names_in
+from PIL import Image
+from safetensors.torch import save_file
+from test_download import offer, weights_at
+from torch import nn
+
+from features import backbone as backbone_module
+from features.backbone import Backbone, is_named, load_backbone
+from features.download import DownloadError, download_weights
+from features.errors import InputError
+
+
+def state_of(file: Path) -> dict[str, torch.Tensor]:
+    return dict(torch.load(file, weights_only=True))
+
+
+@pytest.fixture(scope="module")
+def loaded(random_weights: Path) -> Backbone:
+    return load_backbone(str(random_weights))
+
+
+def test_it_is_torchvisions_resnet18_without_its_last_layer(loaded: Backbone, random_weights: Path) -> None:
+    reference = torchvision.models.resnet18(weights=None)
+    reference.load_state_dict(state_of(random_weights))
+    reference.fc = nn.Identity()
+    reference.eval()
+    pixels = torch.rand(3, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(loaded.model(pixels), reference(pixels))
+    assert (loaded.name, loaded.width, loaded.weights) == ("resnet18", 512, "random_resnet18.pth")
+
+
+def test_it_is_frozen(loaded: Backbone) -> None:
+    assert not loaded.model.training
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+
+
+def test_its_preprocessing_is_the_preset(loaded: Backbone) -> None:
+    image = Image.effect_noise((300, 260), 80).convert("RGB")
+    preset = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.transforms()
+    assert torch.equal(loaded.preprocess(image), preset(image))
+    assert loaded.transform == (
+        '{"antialias":true,"crop":[224],"interpolation":"bilinear","mean":[0.485,0.456,0.406],"resize":[256],'
+        '"std":[0.229,0.224,0.225]}'
+    )
+
+
+def test_loading_leaves_the_random_numbers_alone(random_weights: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    load_backbone(str(random_weights))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_file_format_does_not_change_the_fingerprint(
+    loaded: Backbone, random_weights: Path, tmp_path: Path
+) -> None:
+    state = state_of(random_weights)
+    save_file(state, tmp_path / "w.safetensors")
+    torch.save(dict(reversed(state.items())), tmp_path / "w.pt")
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    for name in ("w.safetensors", "w.pt", "old.pth"):
+        assert load_backbone(str(tmp_path / name)).weights_sha256 == loaded.weights_sha256
+
+
+def test_the_classifier_may_be_of_any_width_or_absent(loaded: Backbone, random_weights: Path, tmp_path: Path) -> None:
+    state = state_of(random_weights)
+    torch.save(state | {"fc.weight": torch.zeros(2, 512), "fc.bias": torch.zeros(2)}, tmp_path / "two.pth")
+    torch.save({key: value for key, value in state.items() if not key.startswith("fc.")}, tmp_path / "none.pth")
+    for name in ("two.pth", "none.pth"):
+        assert load_backbone(str(tmp_path / name)).weights_sha256 == loaded.weights_sha256
+
+
+def test_files_from_before_the_batch_counters_load(loaded: Backbone, random_weights: Path, tmp_path: Path) -> None:
+    state = {key: value for key, value in state_of(random_weights).items() if "num_batches_tracked" not in key}
+    assert len(state) == 102
+    torch.save(state, tmp_path / "old.pth")
+    assert load_backbone(str(tmp_path / "old.pth")).weights_sha256 == loaded.weights_sha256
+
+
+def test_one_changed_weight_changes_the_fingerprint(loaded: Backbone, random_weights: Path, tmp_path: Path) -> None:
+    state = state_of(random_weights)
+    state["layer4.1.conv2.weight"][0, 0, 0, 0] += 1e-3
+    torch.save(state, tmp_path / "other.pth")
+    assert load_backbone(str(tmp_path / "other.pth")).weights_sha256 != loaded.weights_sha256
+
+
+def test_named_weights_are_downloaded(
+    web: Web, random_weights: Path, loaded: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = offer(web, random_weights.read_bytes(), name="resnet18-{}.pth")
+    monkeypatch.setattr(backbone_module, "download_weights", lambda _: download_weights(weights))
+    named = load_backbone("IMAGENET1K_V1")
+    assert (named.weights, named.weights_sha256) == ("IMAGENET1K_V1", loaded.weights_sha256)
+    assert is_named("IMAGENET1K_V1")
+    assert not is_named(str(random_weights))
+
+
+def test_named_weights_that_can_not_be_had(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = weights_at(f"{web.url}/resnet18-00000000.pth")
+    monkeypatch.setattr(backbone_module, "download_weights", lambda _: download_weights(weights))
+    with pytest.raises(DownloadError, match=r"resnet18-00000000\.pth could not be downloaded \(HTTP Error 404"):
+        load_backbone("IMAGENET1K_V1")
+
+
+# Files that are refused ----------------------------------------------------------------------------------------------
+
+
+def refusal(weights: Path | str) -> str:
+    with pytest.raises(InputError) as caught:
+        load_backbone(str(weights))
+    return str(caught.value)
+
+
+def test_neither_file_nor_name() -> None:
+    assert refusal("IMAGENET1K_v2") == (
+        "IMAGENET1K_v2 is neither a file nor one of torchvision's ResNet18 weights (IMAGENET1K_V1); "
+        "--weights (make: WEIGHTS=) takes one of both. Did you mean IMAGENET1K_V1?"
+    )
+    assert refusal("/no/such/file.pth").endswith("takes one of both.")
+
+
+def test_weights_of_another_architecture(tmp_path: Path) -> None:
+    torch.save(torchvision.models.mobilenet_v3_small(weights=None).state_dict(), tmp_path / "mobile.pth")
+    first, *listed, last = refusal(tmp_path / "mobile.pth").splitlines()
+    count = int(first.removeprefix(f"{tmp_path}/mobile.pth holds no ResNet18 weights: ").split()[0])
+    assert first.endswith(f"{count} tensors differ from torchvision's resnet18:")
+    assert listed[0] == "  missing: conv1.weight"
+    assert listed[-1] == f"  … and {count - 20} more"
+    assert last == "Give a state_dict of torchvision.models.resnet18."
+
+
+def test_tensors_of_another_shape_are_named(random_weights: Path, tmp_path: Path) -> None:
+    state = state_of(random_weights)
+    torch.save(state | {"conv1.weight": torch.zeros(64, 1, 7, 7), "extra": torch.zeros(1)}, tmp_path / "grey.pth")
+    assert refusal(tmp_path / "grey.pth").splitlines()[:-1] == [
+        f"{tmp_path}/grey.pth holds no ResNet18 weights: 2 tensors differ from torchvision's resnet18:",
+        "  unexpected: extra",
+        "  conv1.weight: shape (64, 1, 7, 7) instead of (64, 3, 7, 7)",
+    ]
+
+
+class Payload:
+    """Pickled, it is the command to make a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self):
+        return Path.mkdir, (self.folder,)
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_code_in_a_pickle_is_never_run(tmp_path: Path, new_format: bool) -> None:
+    trap = tmp_path / "sprung"
+    payload = {"conv1.weight": Payload(trap)}
+    torch.save(payload, tmp_path / "evil.pth", _use_new_zipfile_serialization=new_format)
+    assert refusal(tmp_path / "evil.pth") == (
+        f"{tmp_path}/evil.pth holds more than tensors, and code in it is never run; "
+        "save the weights alone: torch.save(model.state_dict(), FILE)"
+    )
+    assert names_in(tmp_path) == ["evil.pth"]
+    pickle.loads(pickle.dumps(Payload(trap)))  # the trap works
+    assert trap.is_dir()
+
+
+def test_a_whole_pickled_model_is_refused(tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet18(weights=None), tmp_path / "model.pth")
+    assert "holds more than tensors, and code in it is never run" in refusal(tmp_path / "model.pth")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"state_dict": {"a": torch.zeros(1)}}, [torch.zeros(1)], torch.zeros(1), {0: torch.zeros(1)}],
+    ids=["nested", "list", "tensor", "numbered"],
+)
+def test_tensors_that_are_no_state_dict(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "other.pth")
+    assert refusal(tmp_path / "other.pth") == (
+        f"{tmp_path}/other.pth is no `state_dict` (a flat mapping of names to tensors); save one: "
+        "torch.save(model.state_dict(), FILE)"
+    )
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+@pytest.mark.parametrize("keep", [0, 10, 1000, 30_000_000])
+def test_damaged_files(random_weights: Path, tmp_path: Path, ending: str, keep: int) -> None:
+    file = tmp_path / f"cut{ending}"
+    if ending == ".safetensors":
+        save_file(state_of(random_weights), tmp_path / "whole.safetensors")
+        file.write_bytes((tmp_path / "whole.safetensors").read_bytes()[:keep])
+    else:
+        file.write_bytes(random_weights.read_bytes()[:keep])
+    message = refusal(file)
+    assert message.startswith(f"{file} ")
+    assert message.endswith("; is it whole?")
+    assert "\n" not in message
+
+
+def test_a_file_that_is_something_else(tmp_path: Path) -> None:
+    (tmp_path / "letter.pth").write_text("Dear Sir or Madam\n" * 100)
+    assert refusal(tmp_path / "letter.pth").startswith(f"{tmp_path}/letter.pth ")
+
+
+def test_the_real_weights(shared_weights: Path) -> None:
+    loaded = load_backbone(str(shared_weights))
+    assert loaded.weights_sha256 == "6546c0587157a844070178f54dfc4739cd7a9389ac191e1c1f3ffebc169ea417"
