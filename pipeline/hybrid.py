@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from features import download
-from features.backbone import Backbone
+from features.backbone import Backbone, is_named
 from features.errors import InputError
 from features.images import UNREADABLE, open_image
 from pipeline.run import Run, Which
@@ -71,9 +71,9 @@ def find_weights(run: Run, given: str | None) -> str:
     """
     if given is not None:
         return given
-    recorded = run.features["weights_location"]
-    if recorded == run.features["weights"] and "." not in recorded:
-        return str(recorded)
+    recorded: str = run.features["weights_location"]
+    if is_named(recorded):
+        return recorded
     path = located(run, recorded)
     if not path.is_file():
         raise InputError(

@@ -35,7 +35,7 @@ def copy_of_the_project(tmp_path, picture_folder_once, random_weights):
     shutil.copy(next(picture_folder_once.rglob("*.png")), project / "new.jpg")
     shutil.copy(random_weights, home / "resnet18.pth")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    nowhere = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     environment = {
         **inherited,
         **nowhere,

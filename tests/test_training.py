@@ -143,7 +143,7 @@ def test_a_new_head_takes_the_old_report_away(config):
 
 
 def test_a_loss_that_is_no_number_stops_the_run_with_advice(config):
-    with pytest.raises(InputError, match="training stopped after 0 epochs: .*lower the learning rate"):
+    with pytest.raises(InputError, match=r"training stopped after 0 epochs: .*lower the learning rate"):
         train(replace(config, lr=1e38))
 
 
