@@ -51,7 +51,9 @@ def test_trouble_with_the_disk_is_named(code: int, message: str, capsys: pytest.
 
 def test_ctrl_c_says_what_is_left_and_exits_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(raising(KeyboardInterrupt())) == 130
-    assert capsys.readouterr().err == "\nstopped by Ctrl-C; finished files are whole, no half-written file is left\n"
+    assert capsys.readouterr().err == "\nstopped by Ctrl-C; no half-written file is left\n"
+    assert run_command(raising(KeyboardInterrupt("3 epochs are saved"))) == 130
+    assert capsys.readouterr().err == "\n3 epochs are saved\n"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError("a bug"), OSError(errno.ECHILD, "a bug")])
