@@ -1,0 +1,112 @@
+# Quantum transfer learning on precomputed features. `make help` lists what there is.
+
+DATA    = hymenoptera
+WEIGHTS = IMAGENET1K_V1
+OUT     = out
+ARGS    =
+IMAGES  =
+OFFLINE =
+INDEX   =
+
+# Without PYTHON=…, an environment of our own in .venv, made when it is needed.
+ifeq ($(origin PYTHON),undefined)
+PYTHON = .venv/bin/python
+READY  = .venv/.ready
+endif
+
+ifneq ($(words $(OUT)),1)
+$(error OUT is "$(OUT)"; make can't work in a folder whose name has spaces: choose another)
+endif
+
+STAGES = features train eval predict
+GOAL   = $(or $(lastword $(filter $(STAGES),$(MAKECMDGOALS))),eval)
+
+# FORCE if a picture, a folder or the weights file has changed since stage 1 last looked, or its result is gone.
+CHANGED = $(shell [ -e '$(OUT)/features.h5' ] \
+            && [ -z "$$(find -L '$(DATA)' '$(WEIGHTS)' -newer '$(OUT)/.features.done' 2>/dev/null | head -n 1)" ] \
+            || echo FORCE)
+
+.DEFAULT_GOAL = help
+.PHONY: help install $(STAGES) test lint format clean FORCE
+.PRECIOUS: $(OUT)/features.h5 $(OUT)/run/run.json $(OUT)/run/report.html
+
+help: ## list the targets and variables
+	@echo 'make eval sets everything up, then runs the three stages: features, train, eval.'
+	@echo
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+	@echo
+	@echo 'Variables (give the same ones to every stage):'
+	@echo '  DATA=FOLDER     images in train/CLASS/ and val/CLASS/  (default: the ants and bees of the demo)'
+	@echo '  WEIGHTS=FILE    a ResNet18 state_dict  (default: IMAGENET1K_V1, torchvision'\''s download)'
+	@echo '  OUT=FOLDER      where results go  (default: out)'
+	@echo '  ARGS="--FLAG …" further flags, each for the stage that has it: see python -m features --help,'
+	@echo '                  python -m pipeline train|eval|predict --help'
+	@echo '  IMAGES="A B/"   pictures or folders for make predict'
+	@echo '  OFFLINE=1       download nothing: use the packaged features'
+	@echo '  PYTHON=PATH     an existing environment instead of .venv'
+	@echo '  INDEX=URL       where to install torch and torchvision from, for example'
+	@echo '                  https://download.pytorch.org/whl/cpu (200 MB instead of 5 GB)'
+
+install: $(READY) ## make .venv and install the project into it
+
+features: $(OUT)/features.h5 ## stage 1: images -> OUT/features.h5, by one pass of the frozen ResNet18
+	$(if $(MADE),,@echo '$< is up to date')
+
+train: $(OUT)/run/run.json ## stage 2: features -> OUT/run/, a trained quantum head
+	$(if $(MADE),,@echo '$(OUT)/run/head.safetensors is up to date')
+
+eval: $(OUT)/run/report.html ## stage 3: head + ResNet18 -> OUT/run/report.html, report.json, pictures
+	$(if $(MADE),,@echo '$< is up to date')
+
+predict: $(OUT)/run/run.json ## classify your pictures: IMAGES="a.jpg folder/"
+	@set -e; flags=$$($(call flags,predict)); \
+	eval "$(PYTHON) -m pipeline predict --run '$(OUT)/run' $$flags $(IMAGES)"
+
+test: lint ## lint, types and all tests
+	$(PYTHON) -m pytest -q $(ARGS)
+
+lint: $(READY) ## style and types
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+format: $(READY) ## put the code into the project's style
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+clean: ## remove what the stages made in OUT; .venv and downloads stay
+	rm -rf $(OUT)/features.h5 $(OUT)/run $(OUT)/bench $(OUT)/.features.done $(OUT)/.*.args
+	@rmdir $(OUT) 2>/dev/null || true
+
+.venv/.ready: pyproject.toml
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'error: this needs Python 3.11 or newer; python3 is:' >&2; python3 --version >&2; exit 2; }
+	@echo 'Installing into .venv: one to a few minutes, and about 5 GB where torch brings CUDA (see INDEX in make help)'
+	python3 -m venv .venv
+	$(if $(INDEX),.venv/bin/python -m pip install --index-url '$(INDEX)' torch torchvision)
+	.venv/bin/python -m pip install -e '.[dev]'
+	@touch $@
+
+# Each stage runs again when an earlier one made something new, or when its own flags, kept in OUT/.STAGE.args, change.
+$(OUT)/features.h5: $(OUT)/.features.done
+	@:
+
+# Stage 1 itself decides by fingerprints whether to compute; this file only says when it last looked.
+$(OUT)/.features.done: $(OUT)/.features.args $(CHANGED)
+	$(eval MADE = yes)@set -e; flags=$$(cat $(OUT)/.features.args); eval "$(PYTHON) -m features --out '$(OUT)/features.h5' $$flags"
+	@touch $@
+
+$(OUT)/run/run.json: $(OUT)/features.h5 $(OUT)/.train.args
+	$(eval MADE = yes)@set -e; flags=$$(cat $(OUT)/.train.args); \
+	eval "$(PYTHON) -m pipeline train --features '$(OUT)/features.h5' --out '$(OUT)/run' $$flags $(filter --resume,$(ARGS))"
+
+$(OUT)/run/report.html: $(OUT)/run/run.json $(OUT)/.eval.args
+	$(eval MADE = yes)@set -e; flags=$$(cat $(OUT)/.eval.args); eval "$(PYTHON) -m pipeline eval --run '$(OUT)/run' $$flags"
+
+$(OUT)/.%.args: FORCE | $(READY)
+	@mkdir -p $(OUT)
+	@set -e; flags=$$($(call flags,$*)); echo "$(STAGE_FLAGS_$*) $$flags" > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+STAGE_FLAGS_features = --data '$(DATA)' --weights '$(WEIGHTS)' $(if $(OFFLINE),--offline)
+flags = $(if $(ARGS),$(PYTHON) -m pipeline.flags $(1) $(GOAL) $(filter-out --resume,$(ARGS)),:)

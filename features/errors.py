@@ -1,0 +1,50 @@
+"""How a command ends: a mistake the user can mend is one clear message and exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Iterable
+
+MAX_LISTED = 20
+
+
+class InputError(Exception):
+    """Something the user can mend. The message says what was wrong, its value, what is allowed, what to do next."""
+
+
+def run_command(command: Callable[[], None]) -> int:
+    """Run a command line's body and turn how it ends into an exit code: 0 done, 2 user's mistake, 130 Ctrl-C."""
+    try:
+        command()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in _STORAGE_PROBLEMS:
+            raise
+        print(f"error: {_STORAGE_PROBLEMS[error.errno]}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"\n{stop}" if stop.args else "\nstopped by Ctrl-C; no half-written file is left", file=sys.stderr)
+        return 130
+    return 0
+
+
+_STORAGE_PROBLEMS = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EROFS: "the target is on a read-only file system; name another with --out (make: OUT=)",
+    errno.EACCES: "no permission; name another place with --out (make: OUT=) or change the permissions",
+    errno.EPERM: "not permitted; name another place with --out (make: OUT=) or change the permissions",
+    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
+}
+
+
+def listing(lines: Iterable[str]) -> str:
+    """Indented lines for an error message; past ``MAX_LISTED`` of them, only how many more there are."""
+    lines = list(lines)
+    shown = [f"  {line}" for line in lines[:MAX_LISTED]]
+    if len(lines) > MAX_LISTED:
+        shown.append(f"  … and {len(lines) - MAX_LISTED} more")
+    return "\n".join(shown)

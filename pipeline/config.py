@@ -1,0 +1,135 @@
+"""What stages 2 and 3 can be told: one frozen dataclass a command, which is its flags and its help text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Train the dressed quantum network on cached features. The defaults are those of the paper (arXiv:1912.08278).
+
+    Leaves in the run folder: head.safetensors (the weights of the last and of the best epoch), run.json (everything
+    they came from), history.jsonl (a line an epoch) and checkpoint.pt (for --resume).
+    """
+
+    features: Path = Path("out/features.h5")
+    """The feature cache that stage 1 made."""
+    out: Path = Path("out/run")
+    """The run folder to write."""
+    qubits: int = 4
+    """Wires of the circuit, each fed by one output of the first linear layer."""
+    depth: int = 6
+    """Variational layers of the circuit."""
+    entangler: str = "chain"
+    """CNOTs of a layer: `chain` (the paper's), `ring`, or `none`."""
+    q_delta: float = 0.01
+    """Spread of the initial quantum weights, in radians."""
+    epochs: int = 30
+    """Passes over the training features."""
+    batch: int = 4
+    """Samples a step."""
+    lr: float = 4e-4
+    """Learning rate of Adam."""
+    lr_step: int = 10
+    """Epochs after which the learning rate is multiplied by --lr-gamma."""
+    lr_gamma: float = 0.1
+    """That factor."""
+    seed: int = 42
+    """Seed of the initial weights and of the order of the samples. The same seed gives the same weights."""
+    simulator: str = "lightning"
+    """`lightning`: lightning.qubit with adjoint differentiation. `qnode`: an ordinary QNode on --device."""
+    device: str = "default.qubit"
+    """PennyLane device of the `qnode` simulator."""
+    resume: bool = False
+    """Go on from the checkpoint in the run folder, with the same configuration."""
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be {least} or more"
+            for name, least in (("qubits", 1), ("depth", 0), ("epochs", 1), ("batch", 1), ("lr_step", 1), ("seed", 0))
+            if getattr(self, name) < least
+        ]
+        problems += [
+            f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be {bound}"
+            for name, holds, bound in (
+                ("q_delta", 0 <= self.q_delta < float("inf"), "0 or more"),
+                ("lr", 0 < self.lr < float("inf"), "more than 0"),
+                ("lr_gamma", 0 < self.lr_gamma <= 1, "more than 0 and at most 1"),
+            )
+            if not holds
+        ]
+        for name, choices in (("entangler", ENTANGLERS), ("simulator", SIMULATORS)):
+            given = getattr(self, name)
+            if given not in choices:
+                near = get_close_matches(given, choices, n=1)
+                hint = f" (did you mean {near[0]}?)" if near else ""
+                problems.append(f"--{name} is {given!r}; choose one of {', '.join(choices)}{hint}")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+ENTANGLERS = ("chain", "ring", "none")
+SIMULATORS = ("lightning", "qnode")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """Reattach a trained head to its backbone, classify the validation images end to end, and write the report.
+
+    Where the images or the weights are not at hand, the report is made from the cached features and says so.
+    """
+
+    run: Path = Path("out/run")
+    """The run folder that `train` made; the report goes there too."""
+    features: Path | None = None
+    """The feature cache, if it is no longer where the head was trained on it."""
+    data: str | None = None
+    """The images, if they are no longer where the features were made from them."""
+    weights: str | None = None
+    """The backbone's weights, if they are no longer where the features were made with them."""
+    other_weights: bool = False
+    """Accept a backbone other than the one that made the features."""
+    batch: int = 16
+    """Images in one pass through the network."""
+    workers: int = 2
+    """Processes that decode and resize images beside the network."""
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.workers < 0:
+            raise ValueError(f"--batch is {self.batch} (1 or more), --workers is {self.workers} (0 or more)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """Classify pictures with the whole network: backbone and trained head."""
+
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional] = field(default=())
+    """Image files, or folders of them."""
+    run: Path = Path("out/run")
+    """The run folder that `train` made."""
+    epoch: Literal["last", "best"] = "last"
+    """Which epoch's head to use."""
+    weights: str | None = None
+    """The backbone's weights, if they are no longer where the features were made with them."""
+    other_weights: bool = False
+    """Accept a backbone other than the one that made the features."""
+    json: bool = False
+    """Print JSON, one object an image."""
+    csv: bool = False
+    """Print CSV."""
+    batch: int = 16
+    """Images in one pass through the network."""
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise ValueError('no images given; name files or folders (make: IMAGES="a.jpg dir/")')
+        if self.json and self.csv:
+            raise ValueError("--json and --csv exclude each other; give one")
+        if self.batch < 1:
+            raise ValueError(f"--batch is {self.batch}; it must be 1 or more")

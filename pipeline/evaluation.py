@@ -1,0 +1,212 @@
+"""Stage 3: how good the head is, on the images themselves where they are at hand.
+
+In: a run folder. Out: a :class:`Report`, which :mod:`pipeline.report` writes down.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from features.backbone import Backbone, load_backbone
+from features.errors import InputError
+from features.extract import image_batches
+from features.images import ImageSet, file_digests, images_sha256, read_folder
+from features.provenance import versions
+from features.store import FeatureSet, read_features
+from pipeline.config import EvalConfig
+from pipeline.hybrid import find_images, find_weights, reattach, refuse_other_backbone
+from pipeline.run import Run, load_run
+
+FORMAT_VERSION = 1
+# Largest difference between logits from the images and from the cached features that still counts as the same network.
+PARITY_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The outcome of an evaluation.
+
+    Attributes:
+        run: The run that was evaluated.
+        record: All figures, as ``report.json`` holds them.
+        labels: True labels of the validation images, shape (N,).
+        probabilities: Class probabilities by the last epoch's head, shape (N, n_classes).
+        paths: Relative paths of the validation images.
+        image_root: Their folder, if it is at hand.
+    """
+
+    run: Run
+    record: dict[str, Any]
+    labels: np.ndarray = field(repr=False)
+    probabilities: np.ndarray = field(repr=False)
+    paths: tuple[str, ...] = field(repr=False)
+    image_root: Path | None
+
+
+def evaluate(config: EvalConfig) -> Report:
+    """Evaluate the last and the best epoch's head of a run.
+
+    Raises:
+        InputError: if the run or its features can't be read, the images are not those of the features, or the backbone
+            is another one.
+    """
+    started = time.perf_counter()
+    run = load_run(config.run)
+    features = _read_same_features(run, config.features)
+    labels = torch.from_numpy(features.val.labels)
+    with torch.inference_mode():
+        cached = {which: run.head(which)(torch.from_numpy(features.val.features)) for which in ("last", "best")}
+
+    missing: list[str] = []
+    image_set = _images_at_hand(run, features, config, missing)
+    backbone = _backbone_at_hand(run, config, missing)
+    parity = seconds = None
+    logits = cached
+    if image_set is not None and backbone is not None:
+        logits, seconds = _classify(run, image_set, backbone, config)
+        if backbone.weights_sha256 == run.features["weights_sha256"]:
+            parity = _parity(cached["last"], logits["last"])
+
+    record = {
+        "format_version": FORMAT_VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "run": str(run.path),
+        "classes": run.classes,
+        "source": "features" if missing else "images",
+        "not_run": missing,
+        "epochs": {which: {"epoch": run.epochs[which], **metrics(logits[which], labels)} for which in ("last", "best")},
+        "parity": parity,
+        "seconds": {
+            "training": run.seconds,
+            "images_end_to_end": seconds,
+            "evaluation": round(time.perf_counter() - started, 2),
+        },
+        "parameters": run.parameters,
+        "features": run.features,
+        "versions": versions(),
+    }
+    return Report(
+        run=run,
+        record=record,
+        labels=labels.numpy(),
+        probabilities=logits["last"].softmax(dim=1).numpy(),
+        paths=features.val.paths,
+        image_root=image_set.root if image_set else None,
+    )
+
+
+def metrics(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
+    """Accuracy with its 95 % Wilson interval, mean cross-entropy, confusion matrix, and precision, recall and F1.
+
+    Args:
+        logits: Shape (N, n_classes).
+        labels: Shape (N,), int64.
+
+    Returns:
+        Plain numbers and lists. ``confusion[i][j]`` counts images of class i taken for class j.
+    """
+    from scipy.stats import binomtest
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    guesses = logits.argmax(dim=1).numpy()
+    truth = labels.numpy()
+    classes = range(logits.shape[1])
+    correct, total = int((guesses == truth).sum()), len(truth)
+    interval = binomtest(correct, total).proportion_ci(confidence_level=0.95, method="wilson")
+    precision, recall, f1, support = precision_recall_fscore_support(truth, guesses, labels=classes, zero_division=0.0)
+    return {
+        "accuracy": correct / total,
+        "correct": correct,
+        "total": total,
+        "wilson95": [float(interval.low), float(interval.high)],
+        "loss": functional.cross_entropy(logits, labels).item(),
+        "confusion": confusion_matrix(truth, guesses, labels=classes).tolist(),
+        "precision": precision.tolist(),
+        "recall": recall.tolist(),
+        "f1": f1.tolist(),
+        "support": support.tolist(),
+    }
+
+
+def _read_same_features(run: Run, given: Path | None) -> FeatureSet:
+    path = given or Path(run.features["path"])
+    features = read_features(path)
+    if features.content_sha256 != run.features["content_sha256"]:
+        raise InputError(
+            f"{path} holds other features than those the head in {run.path} was trained on; name the right file with "
+            "--features, or train again: make train"
+        )
+    return features
+
+
+def _images_at_hand(run: Run, features: FeatureSet, config: EvalConfig, missing: list[str]) -> ImageSet | None:
+    """The images the features were made from. What was named by a flag and is not there is an error; what was only
+    remembered goes into ``missing``."""
+    try:
+        image_set = read_folder(find_images(run, config.data))
+    except InputError as error:
+        if config.data is not None:
+            raise
+        missing.append(str(error))
+        return None
+    if images_sha256(file_digests(image_set)) != features.provenance.images_sha256:
+        raise InputError(
+            f"the images in {image_set.root} are not those that {features.path} was made from; make the features and "
+            "the head again (make eval), or name the right folder with --data"
+        )
+    return image_set
+
+
+def _backbone_at_hand(run: Run, config: EvalConfig, missing: list[str]) -> Backbone | None:
+    try:
+        backbone = load_backbone(find_weights(run, config.weights))
+    except InputError as error:
+        if config.weights is not None:
+            raise
+        missing.append(str(error))
+        return None
+    if not config.other_weights:
+        refuse_other_backbone(run, backbone)
+    return backbone
+
+
+def _classify(
+    run: Run, image_set: ImageSet, backbone: Backbone, config: EvalConfig
+) -> tuple[dict[str, torch.Tensor], float]:
+    """Logits of the validation images by the whole network, and the seconds it took. The last epoch's head sits on the
+    backbone; the best epoch's reads what arrives there, which spares a second pass."""
+    from tqdm import tqdm
+
+    started = time.perf_counter()
+    model = reattach(run, backbone, "last", other_weights=config.other_weights)
+    arriving: list[torch.Tensor] = []
+    watch = model.get_submodule("fc").register_forward_pre_hook(lambda _, inputs: arriving.append(inputs[0]))
+    rows = []
+    with (
+        torch.inference_mode(),
+        tqdm(total=len(image_set.paths["val"]), unit="image", desc="eval", disable=None) as bar,
+    ):
+        for pixels in image_batches(image_set, "val", backbone, config.batch, config.workers):
+            rows.append(model(pixels))
+            bar.update(len(pixels))
+        watch.remove()
+        best = run.head("best")(torch.cat(arriving))
+    return {"last": torch.cat(rows), "best": best}, round(time.perf_counter() - started, 2)
+
+
+def _parity(cached: torch.Tensor, from_images: torch.Tensor) -> dict[str, Any]:
+    difference = (cached - from_images).abs().max().item()
+    return {
+        "max_difference": difference,
+        "tolerance": PARITY_TOLERANCE,
+        "images": len(cached),
+        "holds": difference <= PARITY_TOLERANCE,
+    }

@@ -1,0 +1,273 @@
+"""Stage 2: cached features → a trained head.
+
+In: a :class:`pipeline.config.TrainConfig`. Out: a run folder (see :mod:`pipeline.run`). The backbone takes no part: a
+step sees (batch, n_features) vectors, never an image.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from features.errors import InputError
+from features.provenance import versions
+from features.store import Split, read_features
+from pipeline.config import TrainConfig
+from pipeline.heads import DressedQuantumNet
+from pipeline.run import (
+    CHECKPOINT,
+    HISTORY,
+    Run,
+    config_record,
+    features_record,
+    new_head,
+    save_history,
+    save_run,
+    write_atomically,
+)
+
+# The report that stage 3 wrote about the head that is being replaced.
+STALE = ("report.json", "report.html", "*.png")
+
+
+def train(config: TrainConfig) -> Run:
+    """Train a head on cached features and leave it in ``config.out``.
+
+    Raises:
+        InputError: for features, a run folder or a checkpoint that can't be used; nothing has then been written.
+        KeyboardInterrupt: at Ctrl-C; at most the epoch under way is lost.
+    """
+    features = read_features(config.features)
+    head = new_head(config, features.width, len(features.provenance.classes))
+    training = Training(config, head, features.content_sha256)
+    if config.resume:
+        training.resume()
+    _make_folder(config.out)
+
+    parameters = sum(parameter.numel() for parameter in head.parameters())
+    print(
+        f"training {parameters} parameters on {len(features.train.labels)} cached vectors of {config.features}: "
+        f"{config.qubits} qubits, depth {config.depth}, {head.device_name}"
+    )
+    try:
+        with one_thread():
+            for row in training.epochs(features.train, features.val):
+                print(_line(row, config.epochs), flush=True)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(training.how_to_go_on()) from None
+
+    run = Run(
+        path=config.out,
+        config=config,
+        features=features_record(features),
+        epochs={"last": config.epochs, "best": training.best_epoch},
+        parameters=parameters,
+        seconds=round(sum(row["seconds"] for row in training.history), 3),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions(),
+        weights={"last": _copy_of(head), "best": training.best_weights},
+        history=training.history,
+    )
+    save_run(run)
+    for pattern in STALE:
+        for stale in config.out.glob(pattern):
+            stale.unlink()
+    print(f"{config.out}: trained head of {config.epochs} epochs, {run.seconds:.1f} s")
+    return run
+
+
+class Training:
+    """The state of a run between two epochs: all that ``--resume`` restores.
+
+    Args:
+        config: Hyperparameters.
+        head: The head to train, in place.
+        features_sha256: Fingerprint of the features, so that a checkpoint is continued on no others.
+    """
+
+    def __init__(self, config: TrainConfig, head: DressedQuantumNet, features_sha256: str) -> None:
+        self.config = config
+        self.head = head
+        self.features_sha256 = features_sha256
+        self.optimizer = torch.optim.Adam(head.parameters(), lr=config.lr, fused=True)
+        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, config.lr_step, config.lr_gamma)
+        self.history: list[dict[str, Any]] = []
+        self.saved_epochs = 0
+        self.best_epoch = 0
+        self.best_weights: dict[str, torch.Tensor] = {}
+
+    def epochs(self, train_split: Split, val_split: Split) -> Iterator[dict[str, Any]]:
+        """Run the epochs that are left, with a checkpoint after each; yield each one's history record."""
+        train_rows, val_rows = _tensors(train_split), _tensors(val_split)
+        save_history(self.config.out, self.history)
+        for epoch in range(len(self.history), self.config.epochs):
+            row = self._one_epoch(epoch, train_rows, val_rows)
+            self.save()
+            with (self.config.out / HISTORY).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            yield row
+
+    def _one_epoch(
+        self, epoch: int, train_rows: tuple[torch.Tensor, ...], val_rows: tuple[torch.Tensor, ...]
+    ) -> dict[str, Any]:
+        started = time.perf_counter()
+        lr = self.schedule.get_last_lr()[0]
+        order = epoch_order(self.config.seed, epoch, len(train_rows[1]))
+        features, labels = (rows[order] for rows in train_rows)
+        logits = []
+        self.head.train()
+        for batch, wanted in zip(features.split(self.config.batch), labels.split(self.config.batch), strict=True):
+            logits.append(train_step(self.head, self.optimizer, batch, wanted))
+        self.schedule.step()
+        train_loss, train_accuracy = score(torch.cat(logits), labels)
+        self.head.eval()
+        with torch.no_grad():
+            val_loss, val_accuracy = score(self.head(val_rows[0]), val_rows[1])
+        row = {
+            "epoch": epoch + 1,
+            "lr": lr,
+            "train_loss": train_loss,
+            "train_accuracy": train_accuracy,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "seconds": round(time.perf_counter() - started, 4),
+        }
+        if not np.isfinite(train_loss):
+            raise InputError(f"the loss is {train_loss} in epoch {epoch + 1}; try a smaller --lr than {self.config.lr}")
+        if val_accuracy > max((past["val_accuracy"] for past in self.history), default=-1.0):
+            self.best_epoch, self.best_weights = epoch + 1, _copy_of(self.head)
+        self.history.append(row)
+        return row
+
+    def save(self) -> None:
+        """Write the checkpoint atomically."""
+        state = {
+            "format_version": 1,
+            "config": config_record(self.config),
+            "features_sha256": self.features_sha256,
+            "head": self.head.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "best_weights": self.best_weights,
+        }
+        write_atomically(self.config.out / CHECKPOINT, lambda part: torch.save(state, part))
+        self.saved_epochs = len(self.history)
+
+    def resume(self) -> None:
+        """Take up the checkpoint in the run folder; where there is none, say so and start from the beginning.
+
+        Raises:
+            InputError: if it is damaged, or of another configuration or other features.
+        """
+        file = self.config.out / CHECKPOINT
+        if not file.is_file():
+            print(f"no checkpoint in {self.config.out}: starting with epoch 1")
+            return
+        try:
+            state = torch.load(file, weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            raise InputError(f"{file} can't be read ({error}); start again without --resume") from error
+        self._refuse_other(file, state)
+        self.head.load_state_dict(state["head"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.history = state["history"]
+        self.saved_epochs = len(self.history)
+        self.best_epoch, self.best_weights = state["best_epoch"], state["best_weights"]
+        print(f"resuming after epoch {len(self.history)} of {self.config.epochs}")
+
+    def how_to_go_on(self) -> str:
+        """What to tell who stopped the run."""
+        if self.saved_epochs == 0:
+            return "stopped in epoch 1; nothing to resume yet"
+        return f"stopped; go on with the same command and --resume: {self.saved_epochs} epochs are saved"
+
+    def _refuse_other(self, file: Path, state: dict[str, Any]) -> None:
+        if not isinstance(state, dict) or state.get("format_version") != 1:
+            raise InputError(f"{file} is of an unknown version; start again without --resume")
+        here, there = config_record(self.config), state["config"]
+        differing = [
+            f"--{name.replace('_', '-')} {there.get(name)} then, {value} now"
+            for name, value in here.items()
+            if name not in ("features", "out", "epochs") and there.get(name) != value
+        ]
+        if state["features_sha256"] != self.features_sha256:
+            differing.append("other features")
+        if len(state["history"]) > self.config.epochs:
+            differing.append(f"{len(state['history'])} epochs are done, --epochs is {self.config.epochs}")
+        if differing:
+            raise InputError(
+                f"{file} is of another run: {'; '.join(differing)}. "
+                "Give the same flags, or start again without --resume"
+            )
+
+
+def train_step(
+    head: nn.Module, optimizer: torch.optim.Optimizer, features: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """One step of gradient descent on the mean cross-entropy; the logits, (B, n_classes), from before the step."""
+    optimizer.zero_grad(set_to_none=True)
+    logits = head(features)
+    functional.cross_entropy(logits, labels).backward()
+    optimizer.step()
+    return logits.detach()
+
+
+def epoch_order(seed: int, epoch: int, n: int) -> torch.Tensor:
+    """The order of ``n`` samples in an epoch, from seed and epoch alone: a resumed run needs no generator's state."""
+    return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(n))
+
+
+def score(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy."""
+    loss = functional.cross_entropy(logits, labels).item()
+    return loss, (logits.argmax(dim=1) == labels).double().mean().item()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread: for arrays this small a second one costs more than it does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise InputError(f"--out {folder} is a file; name a folder") from error
+    except OSError as error:
+        raise InputError(f"--out {folder} can't be made ({error.strerror}); name another folder") from error
+
+
+def _tensors(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(split.features), torch.from_numpy(split.labels)
+
+
+def _copy_of(head: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in head.state_dict().items()}
+
+
+def _line(row: dict[str, Any], epochs: int) -> str:
+    return (
+        f"epoch {row['epoch']:{len(str(epochs))}d}/{epochs}  "
+        f"train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:.3f}  "
+        f"val loss {row['val_loss']:.4f} accuracy {row['val_accuracy']:.3f}  {row['seconds']:.2f} s"
+    )

@@ -1,0 +1,20 @@
+import pytest
+
+from pipeline.flags import flags_for
+
+
+@pytest.mark.parametrize(
+    ("goal", "given", "expected"),
+    [
+        ("eval", ["--epochs", "3"], {"features": [], "train": ["--epochs", "3"], "eval": []}),
+        ("eval", ["--force", "--epochs=3"], {"features": ["--force"], "train": ["--epochs=3"], "eval": []}),
+        ("features", ["--batch", "8"], {"features": ["--batch", "8"]}),
+        ("train", ["--batch", "8"], {"features": [], "train": ["--batch", "8"]}),
+        ("eval", ["--batch", "8"], {"features": [], "train": [], "eval": ["--batch", "8"]}),
+        ("eval", ["--note", "two words", "--lr-step", "2"], {"features": ["--note", "two words"], "eval": []}),
+        ("predict", ["--epochs", "3", "--csv"], {"train": ["--epochs", "3"], "predict": ["--csv"]}),
+        ("eval", ["--epocs", "3"], {"train": [], "eval": ["--epocs", "3"]}),
+    ],
+)
+def test_each_flag_goes_to_the_last_stage_that_knows_it(goal, given, expected):
+    assert {stage: flags_for(stage, goal, given) for stage in expected} == expected
