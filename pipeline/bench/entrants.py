@@ -23,6 +23,8 @@ LABELS = {
 }
 """What each is called where there is room, in the order of tables and legends."""
 OURS = ("ours_lightning", "ours_dense")
+OTHER_WORK = ("ours_lightning_forward", "ours_dense_forward", "ours_100_heads")
+"""Those that do less, or more, than the others."""
 PAPER = (4, 4)
 """The paper's qubits and batch."""
 

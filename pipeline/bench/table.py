@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pipeline.bench.entrants import LABELS, OURS
+from pipeline.bench.entrants import LABELS, OTHER_WORK, OURS
 from pipeline.bench.ratios import Figure, paired_ratio, seconds, summary
 
 KINDS = {"circuit": "Circuit, forward and backward", "step": "Whole training step"}
@@ -21,8 +21,8 @@ def render(record: Mapping[str, Any]) -> str:
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.0f} GiB, "
         f"{machine['system']}; {config['threads']} thread(s) a rival. {_versions(record)}.",
         f"Depth {config['depth']}. Medians of up to {config['repeats']} rounds, in which the rivals took turns. "
-        "Only rivals whose results are, to float32 rounding, those of an ordinary QNode in float64 are timed; the floor "
-        "has no circuit to check.",
+        "Only rivals whose results are, to float32 rounding, those of an ordinary QNode in float64 are timed; "
+        "the floor has no circuit to check.",
     ]
     if not record["complete"]:
         parts.append("**Stopped early: not all of it is here.**")
@@ -31,11 +31,10 @@ def render(record: Mapping[str, Any]) -> str:
         names = [name for name in LABELS if any(name in cell["rivals"] for cell in cells)]
         if names:
             parts += [f"### {title}, milliseconds", _cells(cells, names, _milliseconds)]
-            for own in OURS:
-                others = [name for name in names if name not in OURS]
-                if own in names and others:
-                    text = _cells(cells, others, _times_ours(own))
-                    parts += [f"### {title}: times the time of {LABELS[own]}", text]
+            others = [name for name in names if name not in OTHER_WORK and name != OURS[0]]
+            if OURS[0] in names and others:
+                text = _cells(cells, others, _times_ours)
+                parts += [f"### {title}: how many times the time of {LABELS[OURS[0]]}", text]
             parts += [f"### {title}: peak memory, MiB", _cells(cells, names, _mebibytes)]
             if record["peers"]:
                 parts += [f"### {title}: first call, with compilation, seconds", _cells(cells, names, _first_call)]
@@ -82,12 +81,9 @@ def _milliseconds(cell: Mapping[str, Any], name: str) -> str:
     return number(1000 * figure.median) if figure else _absence(cell, name)
 
 
-def _times_ours(own: str) -> Callable[[Mapping[str, Any], str], str]:
-    def show(cell: Mapping[str, Any], name: str) -> str:
-        figure = paired_ratio(seconds(cell, name), seconds(cell, own))
-        return number(figure.median) if figure else _absence(cell, name)
-
-    return show
+def _times_ours(cell: Mapping[str, Any], name: str) -> str:
+    figure = paired_ratio(seconds(cell, name), seconds(cell, OURS[0]))
+    return number(figure.median) if figure else _absence(cell, name)
 
 
 def _mebibytes(cell: Mapping[str, Any], name: str) -> str:
