@@ -126,13 +126,22 @@ def test_rivals_take_turns_and_wrong_ones_are_caught(race):
     assert set(large.record()["rivals"]["right"]) == OUTCOME_KEYS
 
 
+def test_without_a_reference_nothing_is_timed(race, tmp_path):
+    with race("right") as two:
+        two.reference.entrant = Entrant("reference", (sys.executable, str(tmp_path / "stand_in.py"), "dies"))
+        two.reference.end()
+        outcome = two.run(Work("circuit", 3, 3)).outcomes["right"]
+    note = "nothing to compare it with: the reference fails: its process died of exit code 3"
+    assert (outcome.status, outcome.note) == ("skipped", note)
+
+
 def test_slow_rivals_take_part_in_fewer_rounds_or_not_at_all(race):
     with race("right", "slow", repeats=5, limit=1.6) as two:
         cells = [two.run(Work("step", 3, batch)) for batch in (1, 4, 8)]
     rounds = [{name: len(outcome.seconds) for name, outcome in cell.outcomes.items()} for cell in cells]
     assert rounds == [{"right": 5, "slow": 3}, {"right": 5, "slow": 0}, {"right": 5, "slow": 0}]
-    assert cells[1].outcomes["slow"].note == "about 1 s a call, from 3 qubits, batch 1; --limit is 1.6 s"
-    assert cells[2].outcomes["slow"].note.startswith("as at 3 qubits, batch 4: about 1 s")
+    assert cells[1].outcomes["slow"].note == "two calls of about 1 s, from 3 qubits, batch 1; --limit is 1.6 s"
+    assert cells[2].outcomes["slow"].note.startswith("as at 3 qubits, batch 4: two calls")
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's high-water mark of memory")

@@ -140,7 +140,7 @@ def bench(config: BenchConfig) -> dict[str, Any]:
         record["complete"] = True
     except KeyboardInterrupt:
         _progress("")
-        raise KeyboardInterrupt(f"stopped; what is done: {_write(config, record)}") from None
+        raise KeyboardInterrupt(f"stopped; what is done is in {_write(config, record)[0]}") from None
     files = _write(config, record)
     print(f"\n{files[1].read_text(encoding='utf-8')}")
     print(f"{files[0]}: every sample; tables in {files[1].name}, plot in {files[2].name}")

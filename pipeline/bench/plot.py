@@ -43,13 +43,13 @@ def draw(record: Mapping[str, Any], file: Path) -> None:
         len(kinds), len(qubits), figsize=size, sharey="row", squeeze=False, layout="constrained"
     )
     handles: dict[str, Any] = {}
+    for axis, n in zip(axes[0], qubits, strict=True):
+        axis.set_title(f"{n} qubits")
+    for axis in axes[-1]:
+        axis.set_xlabel("batch")
     for row, kind in zip(axes, kinds, strict=True):
         for axis, n in zip(row, qubits, strict=True):
             _panel(axis, record, kind, n, handles)
-            if row is axes[0]:
-                axis.set_title(f"{n} qubits")
-            if row is axes[-1]:
-                axis.set_xlabel("batch")
         row[0].set_ylabel(f"{KINDS[kind]}\nmilliseconds")
     names = [name for name in LABELS if name in handles]
     figure.legend(
@@ -81,4 +81,5 @@ def _panel(axis: Axes, record: Mapping[str, Any], kind: str, qubits: int, handle
     batches = [cell["batch"] for cell in cells]
     axis.set_xticks(batches, [str(batch) for batch in batches])
     axis.minorticks_off()
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.grid(alpha=0.3)

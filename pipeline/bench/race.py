@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from features.errors import InputError
 from pipeline.bench.worker import Work
 
 ROOT = Path(__file__).parents[2]
@@ -250,13 +249,17 @@ class Race:
         taking_part = [name for name, rival in self.rivals.items() if rival.entrant.takes_part(work)]
         cell.outcomes = {name: self._forecast(name, work) for name in taking_part}
         running: list[str] = []
-        results = None
+        results = problem = None
         try:
             for name in [name for name, outcome in cell.outcomes.items() if outcome.status == "timed"]:
+                outcome, checked = cell.outcomes[name], self.rivals[name].entrant.checked
+                if checked and results is None and problem is None:
+                    progress("running the reference")
+                    results, problem = self._reference_results(work)
                 progress(f"checking {name}")
-                if results is None and self.rivals[name].entrant.checked:
-                    results = self._reference_results(work)
-                if self._check(self.rivals[name], work, cell.outcomes[name], results):
+                if checked and problem is not None:
+                    outcome.status, outcome.note = "skipped", f"nothing to compare it with: the reference {problem}"
+                elif self._check(self.rivals[name], work, outcome, results):
                     running.append(name)
             self.cells.append(cell)
             for turn in range(self.repeats):
@@ -293,19 +296,21 @@ class Race:
             return Outcome("skipped", known.note if known.note.startswith("as at") else f"as at {of}: {known.note}")
         if known.call_seconds is not None and known.call_seconds * growth * 2 > self.limit:
             seconds = known.call_seconds * growth
-            return Outcome("skipped", f"about {seconds:.0f} s a call, from {of}; --limit is {self.limit:g} s")
+            return Outcome("skipped", f"two calls of about {seconds:.0f} s, from {of}; --limit is {self.limit:g} s")
         if known.bytes is not None and known.bytes * growth > MEMORY_SHARE * _free_bytes():
             return Outcome("skipped", f"about {known.bytes * growth / 2**30:.0f} GiB of memory, from {of}")
         return Outcome()
 
-    def _reference_results(self, work: Work) -> dict[str, Any]:
+    def _reference_results(self, work: Work) -> tuple[dict[str, Any] | None, str | None]:
+        """Its results, or what is the matter with it."""
         try:
             self.reference.open(work)
             results = self.reference.ask({"do": "check"}, 2 * PATIENCE)["results"]
-            self.reference.close()
         except RivalError as error:
-            raise InputError(f"the reference can't do {work}: {error}") from error
-        return results
+            self.reference.close()
+            return None, f"fails: {error}"
+        self.reference.close()
+        return results, None
 
     def _check(self, rival: Rival, work: Work, outcome: Outcome, results: Mapping[str, Any] | None) -> bool:
         """Let it do the work twice and compare; whether it goes on."""
