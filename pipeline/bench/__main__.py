@@ -50,7 +50,7 @@ class BenchConfig:
     """Seconds that a rival may take for one piece of work, compilation apart. Where calls are slow it takes part in
     fewer rounds; where two calls would take longer, or memory would not do, it is skipped, and the tables say so."""
     threads: int = 1
-    """Threads of each rival's libraries. Training uses one; two help from 16 qubits on."""
+    """Threads of each rival's libraries, PennyLane's and the peers' alike. `train` uses one."""
 
     def __post_init__(self) -> None:
         problems = [
