@@ -1,0 +1,378 @@
+"""The race: rivals take turns on the same work, A B C A B C …, only one of them running at a time.
+
+In: rivals and pieces of work. Out: for each piece of work what became of each rival, and its seconds in every round.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.bench.worker import Work
+
+ROOT = Path(__file__).parents[2]
+BLOCK_SECONDS = 0.1
+"""How long a rival calls again and again in its turn; a slow one calls once."""
+TOLERANCE = 5e-5
+"""Largest difference from the reference, relative to its largest entry, that is still rounding of float32."""
+PATIENCE = 300.0
+"""Seconds for what happens once: to import, to compile."""
+MEMORY_SHARE = 0.7
+"""The part of the free memory that a rival may be expected to take."""
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """Who takes part.
+
+    Attributes:
+        name: As in every table.
+        command: Starts its process.
+        kinds: The kinds of work it does.
+        checked: Whether its results are compared with the reference's.
+        cells: Its only (qubits, batch); every one if None.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    kinds: tuple[str, ...] = ("circuit", "step")
+    checked: bool = True
+    cells: tuple[tuple[int, int], ...] | None = None
+
+    def takes_part(self, work: Work) -> bool:
+        """Whether it does this work."""
+        return work.kind in self.kinds and (self.cells is None or (work.qubits, work.batch) in self.cells)
+
+
+@dataclass
+class Outcome:
+    """What became of one rival at one piece of work.
+
+    Attributes:
+        status: ``timed``, ``skipped``, ``failed``, or ``wrong``: its results are not those of the reference.
+        note: Why it was not timed.
+        error: Largest difference from the reference, relative to its largest entry; None if not compared.
+        first_seconds: The first call, with whatever is compiled or set up in it.
+        call_seconds: The second call: a plan for how often to repeat it.
+        bytes: The most memory held in the second call, beyond what the process held before it knew the work.
+        first_bytes: The same of the first call.
+        seconds: The median call of each round.
+        calls: Their number in each round.
+        cores: Processor time over wall time in each round.
+    """
+
+    status: str = "timed"
+    note: str = ""
+    error: float | None = None
+    first_seconds: float | None = None
+    call_seconds: float | None = None
+    bytes: int | None = None
+    first_bytes: int | None = None
+    seconds: list[float] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
+    cores: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Cell:
+    """A piece of work with what became of the rivals at it."""
+
+    work: Work
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self.work) | {"rivals": {name: asdict(outcome) for name, outcome in self.outcomes.items()}}
+
+
+class Rival:
+    """An entrant's process.
+
+    Args:
+        entrant: Who it is.
+        threads: How many its libraries may use.
+
+    Attributes:
+        versions: Its libraries, once it has done something.
+        working: Whether it holds a piece of work.
+    """
+
+    def __init__(self, entrant: Entrant, threads: int) -> None:
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        self.entrant = entrant
+        self.versions: dict[str, str] = {}
+        self.working = False
+        self._environment = os.environ | dict.fromkeys(names, str(threads))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pending = b""
+
+    def start(self) -> None:
+        """Start the process; it imports its libraries while others do."""
+        self._process = subprocess.Popen(
+            self.entrant.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=self._environment,
+            cwd=ROOT,
+            start_new_session=True,  # Ctrl-C is for the parent, which ends its children itself
+        )
+        self.versions, self._pending = {}, b""
+
+    def open(self, work: Work) -> None:
+        """Give it a piece of work.
+
+        Raises:
+            RivalError: If it can't start, or can't do it.
+        """
+        if self._process is None:
+            self.start()
+        self.versions = self.versions or self._line(PATIENCE)["versions"]
+        self.working = True
+        self.ask(asdict(work), PATIENCE)
+
+    def ask(self, request: Mapping[str, Any], patience: float) -> dict[str, Any]:
+        """Its answer to a request.
+
+        Raises:
+            RivalError: If it answers with an error, dies, or takes longer than ``patience`` seconds: it is then ended.
+        """
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self.end()
+            raise RivalError("its process ended; what it said stands above") from None
+        answer = self._line(patience)
+        if "error" in answer:
+            self.working = self.working and "died" not in answer
+            raise RivalError(answer["error"], refused=answer.get("refused", False))
+        return answer
+
+    def close(self) -> None:
+        """Let it forget its piece of work, if it holds one; where that fails, end it."""
+        if self.working:
+            self.working = False
+            try:
+                self.ask({"do": "close"}, PATIENCE)
+            except RivalError:
+                self.end()
+
+    def end(self) -> None:
+        """End the process, if there is one."""
+        process, self._process, self.working = self._process, None, False
+        if process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+    def _line(self, patience: float) -> dict[str, Any]:
+        """The next line of its output."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + patience
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._pending:
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    self.end()
+                    raise RivalError(f"stopped after {patience:.0f} s without an answer")
+                piece = os.read(self._process.stdout.fileno(), 1 << 20)
+                if not piece:
+                    self.end()
+                    raise RivalError("its process ended; what it said stands above")
+                self._pending += piece
+        line, _, self._pending = self._pending.partition(b"\n")
+        return json.loads(line)
+
+
+class RivalError(Exception):
+    """A rival can't do its work; the message says why.
+
+    Attributes:
+        refused: Whether it said so itself, as when the work doesn't fit into memory.
+    """
+
+    def __init__(self, message: str, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+class Race:
+    """All rivals and what is known of them so far.
+
+    Args:
+        entrants: Who takes part.
+        reference: Whose results the others' must be; in float64.
+        repeats: Rounds.
+        limit: Seconds that one rival may take for one piece of work, beyond what happens once.
+        threads: Threads of each rival.
+    """
+
+    def __init__(
+        self, entrants: Sequence[Entrant], reference: Entrant, repeats: int, limit: float, threads: int
+    ) -> None:
+        self.rivals = {entrant.name: Rival(entrant, threads) for entrant in entrants}
+        self.reference = Rival(reference, threads)
+        self.repeats, self.limit = repeats, limit
+        self.cells: list[Cell] = []
+
+    def __enter__(self) -> Race:
+        for rival in (self.reference, *self.rivals.values()):
+            rival.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for rival in (self.reference, *self.rivals.values()):
+            rival.end()
+
+    @property
+    def versions(self) -> dict[str, dict[str, str]]:
+        """Each rival's libraries."""
+        return {name: rival.versions for name, rival in self.rivals.items()}
+
+    def run(self, work: Work, progress: Callable[[str], None] = lambda _: None) -> Cell:
+        """Check every rival at this work, then time them in turns. Keeps the cell, complete or not, in ``cells``."""
+        cell = Cell(work)
+        taking_part = [name for name, rival in self.rivals.items() if rival.entrant.takes_part(work)]
+        cell.outcomes = {name: self._forecast(name, work) for name in taking_part}
+        running: list[str] = []
+        results = problem = None
+        try:
+            for name in [name for name, outcome in cell.outcomes.items() if outcome.status == "timed"]:
+                outcome, checked = cell.outcomes[name], self.rivals[name].entrant.checked
+                if checked and results is None and problem is None:
+                    progress("running the reference")
+                    results, problem = self._reference_results(work)
+                progress(f"checking {name}")
+                if checked and problem is not None:
+                    outcome.status, outcome.note = "skipped", f"nothing to compare it with: the reference {problem}"
+                elif self._check(self.rivals[name], work, outcome, results):
+                    running.append(name)
+            self.cells.append(cell)
+            for turn in range(self.repeats):
+                progress(f"round {turn + 1} of {self.repeats}")
+                for name in list(running):
+                    outcome = cell.outcomes[name]
+                    if turn < self._rounds(outcome) and not self._time(self.rivals[name], outcome):
+                        running.remove(name)
+        except BaseException:
+            # Whoever was interrupted at work would take its answer for that to the next question.
+            for rival in (self.reference, *self.rivals.values()):
+                rival.end()
+            raise
+        for name in taking_part:
+            self.rivals[name].close()
+        return cell
+
+    def _forecast(self, name: str, work: Work) -> Outcome:
+        """Whether to start, from the nearest smaller work that this rival has done: more is at most in proportion."""
+        seen = [
+            (cell.work, cell.outcomes[name])
+            for cell in self.cells
+            if name in cell.outcomes
+            and cell.work.kind == work.kind
+            and cell.work.qubits <= work.qubits
+            and cell.work.batch <= work.batch
+        ]
+        if not seen:
+            return Outcome()
+        smaller, known = max(seen, key=lambda item: (item[0].qubits, item[0].batch))
+        growth = 2 ** (work.qubits - smaller.qubits) * work.batch / smaller.batch
+        of = f"{smaller.qubits} qubits, batch {smaller.batch}"
+        if known.status in ("skipped", "failed"):
+            return Outcome("skipped", known.note if known.note.startswith("as at") else f"as at {of}: {known.note}")
+        if known.call_seconds is not None and known.call_seconds * growth * 2 > self.limit:
+            seconds = known.call_seconds * growth
+            return Outcome("skipped", f"two calls of about {seconds:.0f} s, from {of}; --limit is {self.limit:g} s")
+        if known.bytes is not None and known.bytes * growth > MEMORY_SHARE * _free_bytes():
+            return Outcome("skipped", f"about {known.bytes * growth / 2**30:.0f} GiB of memory, from {of}")
+        return Outcome()
+
+    def _reference_results(self, work: Work) -> tuple[dict[str, Any] | None, str | None]:
+        """Its results, or what is the matter with it."""
+        try:
+            self.reference.open(work)
+            results = self.reference.ask({"do": "check"}, 2 * PATIENCE)["results"]
+        except RivalError as error:
+            self.reference.close()
+            return None, f"fails: {error}"
+        self.reference.close()
+        return results, None
+
+    def _check(self, rival: Rival, work: Work, outcome: Outcome, results: Mapping[str, Any] | None) -> bool:
+        """Let it do the work twice and compare; whether it goes on."""
+        try:
+            rival.open(work)
+            answer = rival.ask({"do": "check"}, PATIENCE + 3 * self.limit)
+        except RivalError as error:
+            outcome.status, outcome.note = "skipped" if error.refused else "failed", str(error)
+            return False
+        outcome.first_seconds = answer["make_seconds"] + answer["first_seconds"]
+        outcome.call_seconds = answer["second_seconds"]
+        outcome.bytes, outcome.first_bytes = answer["bytes"], answer["first_bytes"]
+        if results is not None and rival.entrant.checked:
+            outcome.error, where = largest_difference(answer["results"], results)
+            if not outcome.error <= TOLERANCE:
+                outcome.status = "wrong"
+                outcome.note = f"its {where} differ from the reference by {outcome.error:.1e} of their largest entry"
+                return False
+        if outcome.call_seconds > self.limit:
+            outcome.status = "skipped"
+            outcome.note = f"{outcome.call_seconds:.0f} s a call; --limit is {self.limit:g} s"
+            return False
+        return True
+
+    def _rounds(self, outcome: Outcome) -> int:
+        assert outcome.call_seconds is not None
+        turn = outcome.call_seconds if outcome.call_seconds > BLOCK_SECONDS else 1.1 * BLOCK_SECONDS
+        return max(1, min(self.repeats, int(self.limit / turn) - 2))
+
+    def _time(self, rival: Rival, outcome: Outcome) -> bool:
+        assert outcome.call_seconds is not None
+        seconds = BLOCK_SECONDS if outcome.call_seconds <= BLOCK_SECONDS else 0.0
+        try:
+            answer = rival.ask({"do": "time", "seconds": seconds}, PATIENCE + 3 * self.limit)
+        except RivalError as error:
+            outcome.status, outcome.note = "failed", str(error)
+            return False
+        outcome.seconds.append(answer["seconds"])
+        outcome.calls.append(answer["calls"])
+        outcome.cores.append(answer["cores"])
+        return True
+
+
+def largest_difference(results: Mapping[str, Any], reference: Mapping[str, Any]) -> tuple[float, str]:
+    """The largest difference, relative to the largest entry of the reference's array, and the array's name.
+
+    Infinite where the shapes differ, something is not finite, or there is nothing to compare.
+    """
+    worst, where = (0.0, "") if results else (float("inf"), "results")
+    for name, values in results.items():
+        given, wanted = np.asarray(values, dtype=float), np.asarray(reference.get(name, np.nan), dtype=float)
+        difference = float("inf")
+        if given.shape == wanted.shape and np.isfinite(given).all() and np.isfinite(wanted).all():
+            difference = float(np.abs(given - wanted).max(initial=0) / max(np.abs(wanted).max(initial=0), 1e-12))
+        if difference > worst:
+            worst, where = difference, name
+    return worst, where
+
+
+def _free_bytes() -> float:
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="utf-8")
+        return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return float("inf")

@@ -1,0 +1,177 @@
+"""The rivals in torch: PennyLane's ways to run the circuit, ours, and the head without it.
+
+``python -m pipeline.bench.rivals NAME`` is the process of one rival; see :mod:`pipeline.bench.worker`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch._dynamo  # torch.optim imports it with its first optimiser: two seconds, here once and not in every child
+from torch import nn
+from torch.nn import functional
+
+from pipeline.bench.worker import LEARNING_RATE, N_CLASSES, N_FEATURES, Task, Work, serve
+from pipeline.heads import DressedQuantumNet, DressedQuantumNets
+from pipeline.training import train_step
+
+LIBRARIES = ("torch", "pennylane", "pennylane-lightning", "numpy")
+N_HEADS = 100
+LARGEST_BACKPROP = 8
+"""Qubits up to which the reference is default.qubit, with the gradient by backpropagation; lightning.qubit beyond."""
+
+
+class SampleLoop(DressedQuantumNet):
+    """The head as the PennyLane demo runs it: on default.qubit, a circuit for every sample in a Python loop."""
+
+    def expectation_values(self, angles: torch.Tensor) -> torch.Tensor:
+        """⟨Z⟩ of every wire, shape (B, n_qubits)."""
+        return torch.stack([super(SampleLoop, self).expectation_values(sample) for sample in angles])
+
+
+class NoCircuit(nn.Module):
+    """The head with the circuit removed, of plain torch layers: what no circuit can be faster than."""
+
+    def __init__(self, n_features: int, n_classes: int, n_qubits: int) -> None:
+        super().__init__()
+        self.pre_net = nn.Linear(n_features, n_qubits)
+        self.post_net = nn.Linear(n_qubits, n_classes)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits of shape (B, n_classes)."""
+        return self.post_net(torch.tanh(self.pre_net(features)) * (math.pi / 2))
+
+
+class CircuitTask:
+    """The circuit alone, forward and backward."""
+
+    units = 1
+
+    def __init__(self, work: Work, head: DressedQuantumNet, dtype: torch.dtype = torch.float32) -> None:
+        arrays = {name: torch.from_numpy(values).to(dtype) for name, values in work.arrays().items()}
+        self.head = head.to(dtype)
+        self.head.q_params.data = arrays["q_params"]
+        self.angles, self.upstream = arrays["angles"].requires_grad_(), arrays["upstream"]
+
+    def __call__(self) -> tuple[torch.Tensor, ...]:
+        """Values, and the gradients for angles and weights."""
+        values = self.head.expectation_values(self.angles)
+        return values.detach(), *torch.autograd.grad(values, (self.angles, self.head.q_params), self.upstream)
+
+    def results(self, _first: Any, second: tuple[torch.Tensor, ...]) -> dict[str, Any]:
+        """See :class:`pipeline.bench.worker.Task`."""
+        return dict(zip(("values", "angles", "q_params"), second, strict=True))
+
+
+class StepTask:
+    """A whole training step: the project's own."""
+
+    units = 1
+
+    def __init__(self, work: Work, head: nn.Module, dtype: torch.dtype = torch.float32) -> None:
+        arrays = {name: torch.from_numpy(values) for name, values in work.arrays().items()}
+        self.head = head.to(dtype)
+        self.head.load_state_dict({name: arrays[name] for name in head.state_dict()})
+        self.features, self.labels = arrays["features"].to(dtype), arrays["labels"]
+        self.optimizer = torch.optim.Adam(self.head.parameters(), lr=LEARNING_RATE, fused=True)
+
+    def __call__(self) -> torch.Tensor:
+        """Logits from before the step."""
+        return train_step(self.head, self.optimizer, self.features, self.labels)
+
+    def results(self, first: torch.Tensor, second: torch.Tensor) -> dict[str, Any]:
+        """See :class:`pipeline.bench.worker.Task`."""
+        gradients = {name: parameter.grad for name, parameter in self.head.named_parameters()}
+        return {"logits": first, "logits_2": second} | gradients
+
+
+class ForwardTask(StepTask):
+    """Evaluation: the logits alone."""
+
+    def __call__(self) -> torch.Tensor:
+        """The logits."""
+        with torch.no_grad():
+            return self.head(self.features)
+
+    def results(self, first: torch.Tensor, _second: torch.Tensor) -> dict[str, Any]:
+        """See :class:`pipeline.bench.worker.Task`."""
+        return {"logits": first}
+
+
+class HeadsTask:
+    """A training step of many heads together, each with its own copy of the batch."""
+
+    units = 1
+
+    def __init__(self, work: Work, n_heads: int) -> None:
+        arrays = {name: torch.from_numpy(values) for name, values in work.arrays().items()}
+        head = _head(work)
+        head.load_state_dict({name: arrays[name] for name in head.state_dict()})
+        self.heads = DressedQuantumNets([head] * n_heads)
+        self.features, self.labels = arrays["features"], arrays["labels"].repeat(n_heads)
+        self.rows = torch.arange(work.batch).expand(n_heads, -1).contiguous()
+        self.optimizer = torch.optim.Adam(self.heads.parameters(), lr=LEARNING_RATE, fused=True)
+
+    def __call__(self) -> torch.Tensor:
+        """The heads' logits from before the step, shape (heads, batch, classes)."""
+        self.optimizer.zero_grad(set_to_none=True)
+        logits = self.heads(self.features, self.rows)
+        # The sum of the heads' mean losses: each head's gradient is its own.
+        loss = functional.cross_entropy(logits.flatten(0, 1), self.labels, reduction="sum") / len(self.features)
+        loss.backward()
+        self.optimizer.step()
+        return logits.detach()
+
+    def results(self, first: torch.Tensor, second: torch.Tensor) -> dict[str, Any]:
+        """See :class:`pipeline.bench.worker.Task`: of the last head."""
+        names = {"pre_net.weight": "pre_weight", "post_net.bias": "post_bias", "q_params": "q_params"}
+        arrays = {name: self.heads.get_parameter(own).grad for name, own in names.items()}
+        arrays |= {"logits": first, "logits_2": second}
+        return {name: values[-1] for name, values in arrays.items() if values is not None}
+
+
+def _head(work: Work, simulator: str = "lightning", device: str = "default.qubit") -> DressedQuantumNet:
+    return DressedQuantumNet(N_FEATURES, N_CLASSES, work.qubits, work.depth, simulator=simulator, device=device)
+
+
+def _both(head: Callable[[Work], DressedQuantumNet]) -> Callable[[Work], Task]:
+    def make(work: Work) -> Task:
+        return CircuitTask(work, head(work)) if work.kind == "circuit" else StepTask(work, head(work))
+
+    return make
+
+
+def _reference(work: Work) -> Task:
+    device = "default.qubit" if work.qubits <= LARGEST_BACKPROP else "lightning.qubit"
+    task = CircuitTask if work.kind == "circuit" else StepTask
+    return task(work, _head(work, "qnode", device), torch.float64)
+
+
+RIVALS: dict[str, Callable[[Work], Task]] = {
+    "reference": _reference,
+    "demo_loop": _both(lambda w: SampleLoop(N_FEATURES, N_CLASSES, w.qubits, w.depth, simulator="qnode")),
+    "lightning_qubit": _both(lambda w: _head(w, "qnode", "lightning.qubit")),
+    "default_qubit": _both(lambda w: _head(w, "qnode", "default.qubit")),
+    "ours_lightning": _both(lambda w: _head(w, "lightning")),
+    "ours_dense": _both(lambda w: _head(w, "dense")),
+    "floor": lambda w: StepTask(w, NoCircuit(N_FEATURES, N_CLASSES, w.qubits)),
+    "ours_lightning_forward": lambda w: ForwardTask(w, _head(w, "lightning")),
+    "ours_dense_forward": lambda w: ForwardTask(w, _head(w, "dense")),
+    "ours_100_heads": lambda w: HeadsTask(w, N_HEADS),
+}
+
+
+def main() -> None:
+    """Serve the rival that the command line names."""
+    # Before the first computation: torch would take all cores. The libraries below it read this variable themselves.
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    serve(RIVALS[sys.argv[1]], LIBRARIES)
+
+
+if __name__ == "__main__":
+    main()
