@@ -27,7 +27,7 @@ CHANGED = $(shell [ -e '$(OUT)/features.h5' ] \
             || echo FORCE)
 
 .DEFAULT_GOAL = help
-.PHONY: help install $(STAGES) test lint format clean FORCE
+.PHONY: help install $(STAGES) test bench bench-peers lint format clean FORCE
 .PRECIOUS: $(OUT)/features.h5 $(OUT)/run/run.json $(OUT)/run/report.html
 
 help: ## list the targets and variables
@@ -64,6 +64,12 @@ predict: $(OUT)/run/run.json ## classify your pictures: IMAGES="a.jpg folder/"
 
 test: lint ## lint, types and all tests
 	$(PYTHON) -m pytest -q $(ARGS)
+
+bench: $(READY) ## time the quantum head against its rivals -> OUT/bench/; leave the machine alone meanwhile
+	$(PYTHON) -m pipeline.bench --out '$(OUT)/bench' $(ARGS)
+
+bench-peers: $(READY) ## the same against TensorCircuit-NG and JAX, in an environment of their own
+	$(PYTHON) -m pipeline.bench --peers --out '$(OUT)/bench' $(ARGS)
 
 lint: $(READY) ## style and types
 	$(PYTHON) -m ruff check .

@@ -176,7 +176,7 @@ def a_record(**rivals):
 def test_targets_are_met_or_missed_or_not_measured():
     record = a_record(ours_lightning=[3.0, 3.0], ours_dense=[1.0, 2.0], floor=[2.0, 2.0], ours_100_heads=[12.0, 12.0])
     rows = {row["what"]: row for row in target_rows(record)}
-    assert len(rows) == 25 - 2  # all but the two of whole training runs
+    assert len(rows) == 28 - 2  # all but the two of whole training runs
     over_floor = rows["step over the floor, 4 qubits, batch 4"]
     assert (over_floor["figure"], over_floor["target"], over_floor["met"]) == (1.5, 1.5, True)
     heads = rows["a step of 100 heads together over that of one"]

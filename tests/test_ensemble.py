@@ -58,7 +58,7 @@ def test_the_checkpoint_of_an_earlier_single_head_goes(config):
 
 
 def test_a_circuit_too_large_for_dense_matrices_is_refused(config):
-    with pytest.raises(InputError, match="3 heads can't be trained together: .* GiB"):
+    with pytest.raises(InputError, match=r"3 heads can't be trained together: .* GiB"):
         train_many(replace(config, qubits=18))
 
 

@@ -25,6 +25,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "jax_dense": {"color": "#56B4E9", "marker": "v", "linestyle": "--"},
     "jax_dense_scan": {"color": "#CC79A7", "marker": "s", "linestyle": ":"},
     "ours_lightning": {"color": "#0072B2", "marker": "o", "linestyle": "-", "linewidth": 2.4},
+    "ours_lightning_module": {"color": "#0072B2", "marker": "o", "linestyle": ":", "markerfacecolor": "white"},
     "ours_dense": {"color": "#D55E00", "marker": "D", "linestyle": "-", "linewidth": 2.4},
     "floor": {"color": "black", "marker": "x", "linestyle": "-."},
 }

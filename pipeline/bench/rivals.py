@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from pipeline.bench.worker import LEARNING_RATE, N_CLASSES, N_FEATURES, Task, Work, serve
 from pipeline.heads import DressedQuantumNet, DressedQuantumNets
+from pipeline.optimizer import FlatAdam
 from pipeline.training import train_step
 
 LIBRARIES = ("torch", "pennylane", "pennylane-lightning", "numpy")
@@ -69,7 +70,7 @@ class CircuitTask:
 
 
 class StepTask:
-    """A whole training step: the project's own."""
+    """A whole training step as PyTorch's users write it: loss, ``backward``, torch's own fused Adam."""
 
     units = 1
 
@@ -78,16 +79,36 @@ class StepTask:
         self.head = head.to(dtype)
         self.head.load_state_dict({name: arrays[name] for name in head.state_dict()})
         self.features, self.labels = arrays["features"].to(dtype), arrays["labels"]
-        self.optimizer = torch.optim.Adam(self.head.parameters(), lr=LEARNING_RATE, fused=True)
+        self.optimizer = self.make_optimizer()
+
+    def make_optimizer(self) -> Any:
+        """The optimiser of the head's parameters."""
+        return torch.optim.Adam(self.head.parameters(), lr=LEARNING_RATE, fused=True)
 
     def __call__(self) -> torch.Tensor:
         """Logits from before the step."""
-        return train_step(self.head, self.optimizer, self.features, self.labels)
+        self.optimizer.zero_grad()
+        logits = self.head(self.features)
+        functional.cross_entropy(logits, self.labels).backward()
+        self.optimizer.step()
+        return logits.detach()
 
     def results(self, first: torch.Tensor, second: torch.Tensor) -> dict[str, Any]:
         """See :class:`pipeline.bench.worker.Task`."""
         gradients = {name: parameter.grad for name, parameter in self.head.named_parameters()}
         return {"logits": first, "logits_2": second} | gradients
+
+
+class TrainTask(StepTask):
+    """A whole training step as ``python -m pipeline train`` does it."""
+
+    def make_optimizer(self) -> FlatAdam:
+        """The optimiser of the head's parameters."""
+        return FlatAdam(self.head, lr=LEARNING_RATE)
+
+    def __call__(self) -> torch.Tensor:
+        """Logits from before the step."""
+        return train_step(self.head, self.optimizer, self.features, self.labels)  # type: ignore[arg-type]
 
 
 class ForwardTask(StepTask):
@@ -113,19 +134,15 @@ class HeadsTask:
         head = _head(work)
         head.load_state_dict({name: arrays[name] for name in head.state_dict()})
         self.heads = DressedQuantumNets([head] * n_heads)
-        self.features, self.labels = arrays["features"], arrays["labels"].repeat(n_heads)
+        self.features, self.labels = arrays["features"], arrays["labels"].expand(n_heads, -1).contiguous()
         self.rows = torch.arange(work.batch).expand(n_heads, -1).contiguous()
-        self.optimizer = torch.optim.Adam(self.heads.parameters(), lr=LEARNING_RATE, fused=True)
+        self.optimizer = FlatAdam(self.heads, lr=LEARNING_RATE)
 
     def __call__(self) -> torch.Tensor:
         """The heads' logits from before the step, shape (heads, batch, classes)."""
-        self.optimizer.zero_grad(set_to_none=True)
-        logits = self.heads(self.features, self.rows)
-        # The sum of the heads' mean losses: each head's gradient is its own.
-        loss = functional.cross_entropy(logits.flatten(0, 1), self.labels, reduction="sum") / len(self.features)
-        loss.backward()
+        _, logits = self.heads.backward_cross_entropy(self.features, self.labels, self.rows)
         self.optimizer.step()
-        return logits.detach()
+        return logits
 
     def results(self, first: torch.Tensor, second: torch.Tensor) -> dict[str, Any]:
         """See :class:`pipeline.bench.worker.Task`: of the last head."""
@@ -139,9 +156,9 @@ def _head(work: Work, simulator: str = "lightning", device: str = "default.qubit
     return DressedQuantumNet(N_FEATURES, N_CLASSES, work.qubits, work.depth, simulator=simulator, device=device)
 
 
-def _both(head: Callable[[Work], DressedQuantumNet]) -> Callable[[Work], Task]:
+def _both(head: Callable[[Work], DressedQuantumNet], step: type[StepTask] = StepTask) -> Callable[[Work], Task]:
     def make(work: Work) -> Task:
-        return CircuitTask(work, head(work)) if work.kind == "circuit" else StepTask(work, head(work))
+        return CircuitTask(work, head(work)) if work.kind == "circuit" else step(work, head(work))
 
     return make
 
@@ -157,8 +174,9 @@ RIVALS: dict[str, Callable[[Work], Task]] = {
     "demo_loop": _both(lambda w: SampleLoop(N_FEATURES, N_CLASSES, w.qubits, w.depth, simulator="qnode")),
     "lightning_qubit": _both(lambda w: _head(w, "qnode", "lightning.qubit")),
     "default_qubit": _both(lambda w: _head(w, "qnode", "default.qubit")),
-    "ours_lightning": _both(lambda w: _head(w, "lightning")),
-    "ours_dense": _both(lambda w: _head(w, "dense")),
+    "ours_lightning": _both(lambda w: _head(w, "lightning"), TrainTask),
+    "ours_lightning_module": lambda w: StepTask(w, _head(w, "lightning")),
+    "ours_dense": _both(lambda w: _head(w, "dense"), TrainTask),
     "floor": lambda w: StepTask(w, NoCircuit(N_FEATURES, N_CLASSES, w.qubits)),
     "ours_lightning_forward": lambda w: ForwardTask(w, _head(w, "lightning")),
     "ours_dense_forward": lambda w: ForwardTask(w, _head(w, "dense")),
