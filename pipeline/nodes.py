@@ -114,7 +114,7 @@ def _expectation(
     simulator: Simulator, angles: torch.Tensor, weights: torch.Tensor, keep: bool
 ) -> tuple[torch.Tensor, Any]:
     values, memory = simulator.forward(angles.cpu().numpy(), weights.cpu().numpy(), keep)
-    if not math.isfinite(values.sum()):
+    if not math.isfinite(np.add.reduce(values, axis=None)):
         raise non_finite(angles)
     return _tensor(values, angles), memory
 
@@ -155,14 +155,14 @@ def _dressed(
     activations = inputs @ pre_weight.mT
     activations += pre_bias[..., None, :]
     # One sum tells whether all is finite: infinity or NaN anywhere in the features or in the layer ends up in it.
-    if not math.isfinite(activations.sum()) and not np.isfinite(activations).all():
+    if not math.isfinite(np.add.reduce(activations, axis=None)) and not np.isfinite(activations).all():
         raise non_finite(features)
     np.tanh(activations, out=activations)
     values, memory = simulator.forward(activations * (math.pi / 2), weights, keep)
     values = values.astype(inputs.dtype, copy=False)
     logits = values @ post_weight.mT
     logits += post_bias[..., None, :]
-    if not math.isfinite(logits.sum()) and not np.isfinite(logits).all():
+    if not math.isfinite(np.add.reduce(logits, axis=None)) and not np.isfinite(logits).all():
         raise non_finite(features)
     return logits, (inputs, pre_weight, post_weight, activations, values, memory) if keep else None
 
@@ -177,7 +177,7 @@ def _dressed_gradients(
     if post_weight_needed:
         gradients[4] = upstream.mT @ values
     if post_bias_needed:
-        gradients[5] = upstream.sum(axis=-2)
+        gradients[5] = np.add.reduce(upstream, axis=-2)
     angles_needed = features_needed or pre_weight_needed or pre_bias_needed
     if angles_needed or weights_needed:
         angles, weights = simulator.backward(memory, upstream @ post_weight, angles_needed, weights_needed)
@@ -193,7 +193,7 @@ def _dressed_gradients(
             if pre_weight_needed:
                 gradients[1] = slope.mT @ inputs
             if pre_bias_needed:
-                gradients[2] = slope.sum(axis=-2)
+                gradients[2] = np.add.reduce(slope, axis=-2)
     return gradients
 
 
@@ -216,21 +216,22 @@ class _Dressed(torch.autograd.Function):
 def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean cross-entropy over the samples, and its gradient with respect to the logits, made in their place."""
     n_samples, n_classes = logits.shape[-2:]
-    if labels.shape != logits.shape[:-1] or labels.min() < 0 or labels.max() >= n_classes:
+    # As unsigned numbers negative labels are the largest: one reduction finds both kinds of wrong ones.
+    if labels.shape != logits.shape[:-1] or np.maximum.reduce(labels.view(np.uint64), axis=None) >= n_classes:
         raise ValueError(
             f"labels of shape {labels.shape} from {labels.min()} to {labels.max()}; {logits.shape[:-1]} of them are "
             f"wanted, one a sample, from 0 to {n_classes - 1}"
         )
-    logits -= logits.max(axis=-1, keepdims=True)
+    logits -= np.maximum.reduce(logits, axis=-1, keepdims=True)
     rows, picked = logits.reshape(-1, n_classes), (np.arange(labels.size), labels.reshape(-1))
     losses = rows[picked]
     np.exp(rows, out=rows)
-    sums = rows.sum(axis=-1)
+    sums = np.add.reduce(rows, axis=-1)
     losses = np.log(sums) - losses
+    sums *= n_samples
     rows /= sums[:, None]
-    rows[picked] -= 1
-    rows /= n_samples
-    return losses.reshape(labels.shape).mean(axis=-1), logits
+    rows[picked] -= 1 / n_samples
+    return np.add.reduce(losses.reshape(labels.shape), axis=-1) / n_samples, logits
 
 
 def _once(
