@@ -234,7 +234,7 @@ class BatchedAdjoint:
             register.read(history[used - 1].reshape(-1))
             if used == len(history) or done == len(self._groups):
                 derivatives[done - used : done] = self._derivatives(history[:used])
-        np.add.at(weight_gradient, self._weight_of, derivatives[self._rotation_at])
+        weight_gradient += np.bincount(self._weight_of, derivatives[self._rotation_at], self.n_weights)
         if need_start:
             register.undo(weights, 0, stop)
             register.read(packed.reshape(-1))

@@ -2,8 +2,8 @@
 
 A head has five small tensors; ``torch.optim.Adam`` spends 50 µs a step on bookkeeping over them, as much as the circuit
 takes, and its first use imports torch's compiler, which takes two seconds. Here the kernel of its ``fused=True`` runs
-once over one vector. That kernel, ``torch._fused_adam_`` (for the CPU since torch 2.4), is not torch's public interface:
-this module is the only place that calls it, and tests/test_optimizer.py holds it to ``torch.optim.Adam``.
+once over one vector. That kernel, ``torch._fused_adam_`` (for the CPU since torch 2.4), is not torch's public
+interface: this module is the only place that calls it, and tests/test_optimizer.py holds it to ``torch.optim.Adam``.
 """
 
 from __future__ import annotations

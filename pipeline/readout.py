@@ -65,16 +65,19 @@ class PackedDerivatives:
         if n_qubits <= GRAM_QUBITS:
             products = states.conj() @ states.swapaxes(1, 2)
             return products.imag.reshape(n_states, -1) @ self._pairs
-        result = np.empty((n_states, n_qubits))
         # The halves of a late wire alternate in short runs: these wires come first in a transposed copy.
         split = min(n_qubits, max(n_qubits // 2, (dim * n_columns // RUN).bit_length() - 1))
-        for wire in range(split):
-            result[:, wire] = _overlaps(states, wire)
-        if split < n_qubits:
-            swapped = np.ascontiguousarray(states.reshape(n_states, 2**split, -1, n_columns).swapaxes(1, 2))
-            for wire in range(split, n_qubits):
-                result[:, wire] = _overlaps(swapped, wire - split)
-        return result
+        runs = [1 << wire for wire in (*range(split), *range(n_qubits - split))]
+        overlaps = np.empty((n_states, sum(runs)), dtype=states.dtype)
+        start = 0
+        for wire, n_runs in enumerate(runs):
+            if wire == split:
+                states = np.ascontiguousarray(states.reshape(n_states, 2**split, -1, n_columns).swapaxes(1, 2))
+            halves = states.reshape(n_states, n_runs, 2, -1)
+            np.vecdot(halves[:, :, 0], halves[:, :, 1], out=overlaps[:, start : start + n_runs])
+            start += n_runs
+        # Each wire's runs are summed in one call for all wires.
+        return np.add.reduceat(overlaps.imag, np.cumsum([0, *runs[:-1]]), axis=1)
 
 
 def rotation_derivative(name: str, adjoint: np.ndarray, state: np.ndarray, wire: int) -> float:
@@ -87,8 +90,3 @@ def rotation_derivative(name: str, adjoint: np.ndarray, state: np.ndarray, wire:
     else:
         products = np.vecdot(bra[:, 0], ket[:, 0]) - np.vecdot(bra[:, 1], ket[:, 1])
     return float(products.sum().imag)
-
-
-def _overlaps(states: np.ndarray, wire: int) -> np.ndarray:
-    halves = states.reshape(len(states), 2**wire, 2, -1)
-    return np.vecdot(halves[:, :, 0], halves[:, :, 1]).sum(axis=1).imag
