@@ -254,7 +254,8 @@ def _packaged_serves(config: ExtractConfig) -> bool:
 
 
 def _use_packaged(config: ExtractConfig, existing: FeatureSet | None, reason: str) -> FeatureSet:
-    """Put the packaged features at ``config.out`` and say so; a real extraction that is already there is kept."""
+    """Put the packaged features at ``config.out`` and say so. A real extraction that is already there is kept, unless
+    the packaged ones were asked for."""
     if not _packaged_serves(config):
         raise InputError(
             f"--offline uses the packaged features of hymenoptera, but --data is {config.data} and --weights is "
@@ -265,7 +266,8 @@ def _use_packaged(config: ExtractConfig, existing: FeatureSet | None, reason: st
         if existing.content_sha256 == packaged.content_sha256:
             print(f"{describe(existing)}: up to date, the packaged features ({reason})")
             return existing
-        if (existing.provenance.data, existing.provenance.weights) == ("hymenoptera_data", config.weights):
+        same = (existing.provenance.data, existing.provenance.weights) == ("hymenoptera_data", config.weights)
+        if same and not config.offline:
             print(f"{describe(existing)}: kept, made earlier on the real images ({reason})")
             return existing
     made = write_features(config.out, packaged.provenance, packaged.splits)

@@ -172,7 +172,7 @@ def load_run(path: Path) -> Run:
 
 
 def config_from(values: dict[str, Any]) -> TrainConfig:
-    """The configuration that was recorded, flags of a later version ignored only if this one has no such field.
+    """The configuration that was recorded; names that this version does not know are left out.
 
     Raises:
         ValueError: if a value is out of range.

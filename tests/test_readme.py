@@ -60,8 +60,8 @@ def test_its_commands_run_one_after_the_other(copy_of_the_project):
             ["bash", "-c", command], cwd=project, env=environment, capture_output=True, text=True, check=False
         )
         assert finished.returncode == 0, f"{line}\n{finished.stdout}\n{finished.stderr}"
-    assert (project / "out/run/report.html").is_file()
     assert (project / "out/mine/run/report.html").is_file()
+    assert (project / "out/run/heads.json").is_file()
 
 
 def test_its_python_runs():

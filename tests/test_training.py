@@ -174,6 +174,16 @@ def test_ctrl_c_ends_with_130_and_how_to_go_on(feature_file, tmp_path):
     assert subprocess.run([*command, "--epochs", str(done + 2), "--resume"], check=False).returncode == 0
 
 
+def test_the_fast_simulators_train_as_the_ordinary_qnode_does(config, tmp_path):
+    histories = {}
+    for simulator in ("lightning", "dense", "qnode"):
+        whole = replace(config, epochs=30, lr_step=10, simulator=simulator, out=tmp_path / simulator)
+        histories[simulator] = train(whole).history
+    for simulator in ("lightning", "dense"):
+        for ours, reference in zip(histories[simulator], histories["qnode"], strict=True):
+            assert without_time(ours) == pytest.approx(without_time(reference), abs=1e-4)
+
+
 def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone():
     assert sorted(epoch_order(1, 2, 10).tolist()) == list(range(10))
     assert torch.equal(epoch_order(1, 2, 10), epoch_order(1, 2, 10))
