@@ -74,13 +74,15 @@ def test_its_python_runs():
 
 def test_its_file_tree_is_the_projects():
     tree = next(block for block in blocks("text") if block.startswith("features/"))
-    listed, folder = set(), ""
+    listed: set[str] = set()
+    folders: list[str] = []
     for line in tree.splitlines():
-        name = line.split()[0]
-        if not line.startswith(" "):
-            folder = name
-        elif not name.endswith("/"):
-            listed.add(folder + name)
+        name, depth = line.split()[0], (len(line) - len(line.lstrip())) // 2
+        del folders[depth:]
+        if name.endswith("/"):
+            folders.append(name)
+        else:
+            listed.add("".join(folders) + name)
     for package in ("features", "pipeline"):
         modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).glob("*.py")}
         assert {name for name in modules if not name.endswith(("__init__.py", "__main__.py"))} <= listed
