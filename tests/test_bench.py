@@ -136,11 +136,11 @@ def test_without_a_reference_nothing_is_timed(race, tmp_path):
 
 
 def test_slow_rivals_take_part_in_fewer_rounds_or_not_at_all(race):
-    with race("right", "slow", repeats=5, limit=1.6) as two:
+    with race("right", "slow", repeats=5, limit=1.78) as two:
         cells = [two.run(Work("step", 3, batch)) for batch in (1, 4, 8)]
     rounds = [{name: len(outcome.seconds) for name, outcome in cell.outcomes.items()} for cell in cells]
     assert rounds == [{"right": 5, "slow": 3}, {"right": 5, "slow": 0}, {"right": 5, "slow": 0}]
-    assert cells[1].outcomes["slow"].note == "two calls of about 1 s, from 3 qubits, batch 1; --limit is 1.6 s"
+    assert cells[1].outcomes["slow"].note == "two calls of about 1 s, from 3 qubits, batch 1; --limit is 1.78 s"
     assert cells[2].outcomes["slow"].note.startswith("as at 3 qubits, batch 4: two calls")
 
 
