@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pennylane as qml
 
-ENTANGLERS = ("chain", "ring", "none")
+from pipeline.config import ENTANGLERS
+
 ROTATIONS = ("RX", "RY", "RZ")
 REAL_GATES = ("Hadamard", "PauliX", "PauliZ", "RY", "CNOT", "CZ", "SWAP", "Toffoli", "CSWAP")
 COMPLEX_GATES = ("PauliY", "S", "T", "RX", "RZ", "CY")

@@ -9,6 +9,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+ENTANGLERS = ("chain", "ring", "none")
+SIMULATORS = ("lightning", "qnode", "dense")
+C_DTYPES = ("complex128", "complex64")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -88,11 +92,6 @@ class TrainConfig:
             problems.append(f"--heads is {self.heads} and --resume is given; only a single head can be resumed")
         if problems:
             raise ValueError("; ".join(problems))
-
-
-ENTANGLERS = ("chain", "ring", "none")
-SIMULATORS = ("lightning", "dense", "qnode")
-C_DTYPES = ("complex128", "complex64")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from features.errors import InputError
 from features.store import FeatureSet, read_features
 from pipeline.config import TrainConfig
 from pipeline.heads import DressedQuantumNets
+from pipeline.nodes import NonFiniteError
 from pipeline.optimizer import FlatAdam
 from pipeline.run import CHECKPOINT, Run, make_folder, new_head, write_atomically
 from pipeline.training import epoch_order, finish, learning_rate, one_thread, tensors
@@ -44,8 +45,11 @@ def train_many(config: TrainConfig) -> list[Run]:
     make_folder(config.out)
     print(f"training {config.heads} heads together on {len(features.train.labels)} cached vectors of {config.features}")
     started = time.perf_counter()
-    with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-        best, histories = _train(config, nets, [one.seed for one in configs], features)
+    try:
+        with one_thread(), np.errstate(over="ignore", invalid="ignore"):
+            best, histories = _train(config, nets, [one.seed for one in configs], features)
+    except NonFiniteError as error:
+        raise InputError(f"training stopped, nothing was written: {error}") from error
     seconds = time.perf_counter() - started
 
     runs = []

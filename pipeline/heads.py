@@ -17,11 +17,9 @@ from torch import nn
 
 from pipeline import adjoint, dense
 from pipeline.circuit import Circuit
+from pipeline.config import C_DTYPES, SIMULATORS
 from pipeline.lightning import bindings_problem
 from pipeline.nodes import NonFiniteError, cross_entropy_gradients, dressed_logits, expectation_values, non_finite
-
-SIMULATORS = ("lightning", "qnode", "dense")
-C_DTYPES = ("complex128", "complex64")
 
 
 class DressedQuantumNet(nn.Module):

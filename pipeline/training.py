@@ -26,6 +26,7 @@ from features.provenance import versions
 from features.store import FeatureSet, Split, read_features
 from pipeline.config import TrainConfig
 from pipeline.heads import DressedQuantumNet
+from pipeline.nodes import NonFiniteError
 from pipeline.optimizer import FlatAdam
 from pipeline.run import (
     CHECKPOINT,
@@ -69,7 +70,7 @@ def train(config: TrainConfig) -> Run:
                 print(_line(row, config.epochs), flush=True)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(training.how_to_go_on()) from None
-    except ValueError as error:
+    except NonFiniteError as error:
         raise InputError(f"training stopped after {training.saved_epochs} epochs: {error}") from error
 
     run = finish(config, features, {"last": head_state(head), "best": training.best_weights}, training.history)
@@ -150,7 +151,7 @@ class Training:
             "seconds": round(time.perf_counter() - started, 4),
         }
         if not math.isfinite(train_loss):
-            raise ValueError(f"the loss is {train_loss}; try a smaller --lr than {self.config.lr}")
+            raise NonFiniteError(f"the loss is {train_loss}; try a smaller --lr than {self.config.lr}")
         if val_accuracy > max((past["val_accuracy"] for past in self.history), default=-1.0):
             self.best_weights = head_state(self.head)
         self.history.append(row)

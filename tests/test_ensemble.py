@@ -65,3 +65,8 @@ def test_a_circuit_too_large_for_dense_matrices_is_refused(config):
 def test_resume_is_for_a_single_head():
     with pytest.raises(ValueError, match="only a single head can be resumed"):
         TrainConfig(heads=2, resume=True)
+
+
+def test_heads_that_diverge_end_with_advice(config):
+    with pytest.raises(InputError, match=r"training stopped, nothing was written: .*lower the learning rate"):
+        train_many(replace(config, lr=1e38))
