@@ -24,10 +24,8 @@ from pipeline.config import TrainConfig
 from pipeline.heads import DressedQuantumNets
 from pipeline.nodes import NonFiniteError
 from pipeline.optimizer import FlatAdam
-from pipeline.run import CHECKPOINT, Run, make_folder, new_head, write_atomically
+from pipeline.run import CHECKPOINT, SPREAD, Run, make_folder, new_head, write_atomically
 from pipeline.training import epoch_order, finish, learning_rate, one_thread, tensors
-
-SPREAD = "heads.json"
 
 
 def train_many(config: TrainConfig) -> list[Run]:

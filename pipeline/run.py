@@ -24,6 +24,7 @@ from pipeline.heads import DressedQuantumNet
 
 FORMAT_VERSION = 1
 HEAD, RECORD, HISTORY, CHECKPOINT = "head.safetensors", "run.json", "history.jsonl", "checkpoint.pt"
+SPREAD = "heads.json"
 
 Which = Literal["last", "best"]
 State = dict[str, torch.Tensor]
@@ -117,15 +118,16 @@ def features_record(features: FeatureSet) -> dict[str, Any]:
 
 
 def save_run(run: Run) -> None:
-    """Write ``head.safetensors``, ``history.jsonl`` and ``run.json``, in that order, each atomically, and take away the
-    report on the head that was there before."""
+    """Write ``head.safetensors``, ``history.jsonl`` and ``run.json``, in that order, each atomically, and take away
+    what was written about the head that was there before: its report, and the spread of the heads beside it."""
     tensors = {f"{which}.{name}": tensor for which, state in run.weights.items() for name, tensor in state.items()}
-    metadata = {"format_version": str(FORMAT_VERSION), "record": json.dumps(_record(run), ensure_ascii=False)}
+    record = _record(run)
+    metadata = {"format_version": str(FORMAT_VERSION), "record": json.dumps(record, ensure_ascii=False)}
     write_atomically(run.path / HEAD, lambda part: part.write_bytes(save(tensors, metadata)))
     save_history(run.path, run.history)
-    text = json.dumps(_record(run), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     write_atomically(run.path / RECORD, lambda part: part.write_text(text, encoding="utf-8"))
-    for pattern in _REPORT:
+    for pattern in _ABOUT_THE_HEAD:
         for stale in run.path.glob(pattern):
             stale.unlink()
 
@@ -207,7 +209,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         part.unlink(missing_ok=True)
 
 
-_REPORT = ("report.json", "report.html", "*.png")
+_ABOUT_THE_HEAD = ("report.json", "report.html", "*.png", SPREAD)
 _RECORDED = ("features", "epochs", "parameters", "seconds", "created", "versions")
 
 

@@ -57,6 +57,12 @@ def test_the_checkpoint_of_an_earlier_single_head_goes(config):
     assert not (config.out / CHECKPOINT).exists()
 
 
+def test_the_spread_of_earlier_heads_goes_with_a_single_one(config):
+    train_many(config)
+    train(replace(config, heads=1))
+    assert not (config.out / "heads.json").exists()
+
+
 def test_a_circuit_too_large_for_dense_matrices_is_refused(config):
     with pytest.raises(InputError, match=r"3 heads can't be trained together: .* GiB"):
         train_many(replace(config, qubits=18))

@@ -13,8 +13,7 @@ from typing import Any
 
 from features.errors import InputError
 from pipeline.bench.race import ROOT
-from pipeline.ensemble import SPREAD
-from pipeline.run import RECORD
+from pipeline.run import RECORD, SPREAD
 
 FEATURES = ROOT / "features" / "data" / "hymenoptera.h5"
 
