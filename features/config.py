@@ -2,48 +2,127 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
+
+DTYPES = ("float32", "float16")
+RUNTIMES = ("auto", "torch", "onnxruntime")
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("float32", "bfloat16", "float16")
+ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractConfig:
-    """Run the frozen ResNet18 once over a data set and cache its 512-d features to HDF5.
+    """Run a frozen backbone once over a data set and cache its features to HDF5.
 
     For example:
       python -m features                                   the demo's ants and bees, downloaded
-      python -m features --data ~/pictures                 your own, in train/CLASS/ and val/CLASS/
-      python -m features --data ~/pictures --weights resnet18.pth --out out/pictures.h5
+      python -m features --data ~/pictures --split 0.2     your own, in CLASS/ folders
+      python -m features --data cifar10 --classes cat,dog  a torchvision data set, two of its classes
+      python -m features --backbone vit_b_16 --views 8     another network, and augmented views
+      python -m features verify out/features.h5            is every byte as it was written?
+      python -m features info out/features.h5              what is in it, and where it comes from (--json)
+
+    A run that was stopped, by whatever, goes on from its last finished piece when it is started again.
     """
 
     data: str = "hymenoptera"
-    """`hymenoptera` (the demo's archive, downloaded and verified) or a folder with train/ and val/, one subfolder a
-    class."""
+    """`hymenoptera` (the demo's archive, downloaded and verified); a folder with train/ and val/, one subfolder a
+    class; a folder of class folders, with --split; a .csv or .parquet file with columns path, label and perhaps split;
+    or a torchvision data set by name (cifar10, oxford-iiit-pet, …), downloaded."""
+    split: float | None = None
+    """Share of each class that is held out as val, where the data has no split of its own."""
+    seed: int = 0
+    """Seed of --split, --limit and --views."""
+    classes: str = ""
+    """Classes to keep, separated by commas; all by default."""
+    limit: int | None = None
+    """At most so many images of each class in each split, chosen by --seed."""
+    skip_bad: bool = False
+    """Leave unreadable images out and list them in the file, instead of stopping before the network starts."""
+    backbone: str = "resnet18"
+    """The frozen network: any classification model of torchvision; see --list-backbones."""
     weights: str = "IMAGENET1K_V1"
-    """A name of torchvision's ResNet18 weights (downloaded and verified), or a file holding a ResNet18 `state_dict`
+    """A name of torchvision's weights for that backbone (downloaded and verified), or a file holding its `state_dict`
     (.pth, .pt or .safetensors)."""
+    list_backbones: bool = False
+    """List the backbones with their features, image sizes and weights, and do nothing else."""
+    views: int = 0
+    """Augmented views of each training image (random crop and flip) whose features are stored beside the plain ones."""
     out: Path = Path("out/features.h5")
     """The cache to write. One that is up to date by its fingerprints is kept."""
+    dtype: str = "float32"
+    """How features are stored: `float32`, or `float16` in half the space."""
+    shards: bool = False
+    """Leave the finished pieces as shards, features-00000-of-00040.h5, instead of joining them into one file."""
+    shard_rows: int = 256
+    """Images in a piece: what is lost at most when a run is killed, and the size of a shard."""
+    runtime: str = "auto"
+    """What runs the network: `onnxruntime` (the extra `fast`) or `torch`; `auto` takes the fastest exact one."""
+    device: str = "auto"
+    """`cpu` or `cuda`; `auto` takes CUDA where there is one."""
+    precision: str = "float32"
+    """Of the network's arithmetic: `float32`, or `bfloat16` or `float16` where the device has them; recorded."""
+    batch: int = 16
+    """Images in one pass through the network."""
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    """Threads that read and decode images beside the network; by default as many as there are cores."""
+    engine: str = "local"
+    """`local`: this process. `ray`: Ray Data over the machines of a cluster (the extra `ray`); --out must then lie on a
+    file system that all of them share."""
+    address: str | None = None
+    """Address of the Ray cluster; without it, one is started on this machine."""
     offline: bool = False
     """Download nothing: use the packaged Hymenoptera features."""
     force: bool = False
     """Compute the features even if the cache is up to date."""
-    batch: int = 16
-    """Images in one pass through the network."""
-    workers: int = 2
-    """Processes that decode and resize images beside the network; 0 decodes in the main process."""
     note: str = ""
     """Free text kept in the file: whose images and weights these are, their licences."""
 
     def __post_init__(self) -> None:
-        problems = []
-        if self.batch < 1:
-            problems.append(f"--batch is {self.batch}; it must be 1 or more")
-        if self.workers < 0:
-            problems.append(f"--workers is {self.workers}; it must be 0 or more")
+        problems = [
+            f"{_flag(name)} is {getattr(self, name)}; it must be {least} or more"
+            for name, least in (
+                ("seed", 0),
+                ("limit", 1),
+                ("views", 0),
+                ("shard_rows", 1),
+                ("batch", 1),
+                ("workers", 1),
+            )
+            if getattr(self, name) is not None and getattr(self, name) < least
+        ]
+        if self.split is not None and not 0 < self.split < 1:
+            problems.append(f"--split is {self.split}; it must be more than 0 and less than 1")
+        for name, choices in (
+            ("dtype", DTYPES),
+            ("runtime", RUNTIMES),
+            ("device", DEVICES),
+            ("precision", PRECISIONS),
+            ("engine", ENGINES),
+        ):
+            given = getattr(self, name)
+            if given not in choices:
+                near = get_close_matches(given, choices, n=1)
+                hint = f" (did you mean {near[0]}?)" if near else ""
+                problems.append(f"{_flag(name)} is {given!r}; choose one of {', '.join(choices)}{hint}")
+        if self.address is not None and self.engine != "ray":
+            problems.append(f"--address is {self.address}, but --engine is {self.engine}; add --engine ray")
         if not self.data:
-            problems.append("--data is empty; give `hymenoptera` or a folder")
+            problems.append("--data is empty; give `hymenoptera`, a folder, a list or a torchvision data set")
         if not self.weights:
             problems.append("--weights is empty; give IMAGENET1K_V1 or a file")
         if problems:
             raise ValueError("; ".join(problems))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """``classes`` as names."""
+        return tuple(name.strip() for name in self.classes.split(",") if name.strip())
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

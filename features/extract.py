@@ -6,196 +6,169 @@ In: an :class:`features.config.ExtractConfig`. Out: a verified cache, and a line
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from features import download, images
+from features import images
 from features.config import ExtractConfig
+from features.download import DownloadError
 from features.errors import InputError, listing
-from features.images import SPLITS, ImageSet
+from features.featureset import FeatureFile, Provenance
+from features.images import ImageSet
+from features.packaged import help_without_network, packaged_serves, use_packaged
+from features.pieces import Piece, PieceFolder, cut, shard_pattern
+from features.pixels import Stopwatch
 from features.provenance import versions
-from features.store import (
-    DamagedCache,
-    FeatureSet,
-    FeatureWriter,
-    NotACache,
-    Provenance,
-    read_features,
-    write_features,
-)
+from features.store import DamagedCache, NotACache, verify_features
+from features.writer import join
 
 if TYPE_CHECKING:
-    import torch
-
     from features.backbone import Backbone
+    from features.cluster import RayEngine
+    from features.local import LocalEngine
 
-PACKAGED = Path(__file__).parent / "data" / "hymenoptera.h5"
 
-
-def make_features(config: ExtractConfig) -> FeatureSet:
+def make_features(config: ExtractConfig) -> FeatureFile:
     """Bring the cache ``config.out`` up to date: keep it, compute it, or put the packaged features there.
 
     Raises:
         InputError: for data, weights or a target that can't be used; an earlier cache is then untouched.
+        KeyboardInterrupt: at Ctrl-C; the pieces that were finished are kept for the next run.
     """
     started = time.perf_counter()
     _refuse_target(config.out)
-    existing = _existing(config.out)
-    if config.force:
-        existing = None
+    existing = _existing(config)
     if config.offline:
-        return _use_packaged(config, existing, "--offline (make: OFFLINE=1) was given, so nothing was downloaded")
+        return use_packaged(config, existing, "--offline (make: OFFLINE=1) was given, so nothing was downloaded")
     try:
-        root = download.hymenoptera() if config.data == "hymenoptera" else Path(config.data).expanduser()
-        image_set = images.read_folder(root)
-        from features.backbone import is_named, load_backbone
+        image_set = images.open_images(
+            config.data, split=config.split, seed=config.seed, classes=config.class_names, limit=config.limit
+        )
+        from features.backbone import load_backbone
 
-        backbone = load_backbone(config.weights)
-    except download.DownloadError as error:
-        if not _packaged_serves(config):
-            raise InputError(f"{error}.\n{_HELP_WITHOUT_NETWORK}") from error
-        return _use_packaged(config, existing, str(error))
+        backbone = load_backbone(config.backbone, config.weights)
+    except DownloadError as error:
+        if not packaged_serves(config):
+            raise InputError(f"{error}.\n{help_without_network()}") from error
+        return use_packaged(config, existing, str(error))
 
     _tell_of_ignored(image_set)
-    digests = images.file_digests(image_set)
+    image_set, digests, skipped = _check(config, image_set, existing)
     _tell_of_shared(images.shared_images(image_set, digests))
-    wanted = {
-        "images_sha256": images.images_sha256(digests),
-        "backbone": backbone.name,
-        "weights_sha256": backbone.weights_sha256,
-        "transform": backbone.transform,
-    }
-    places: dict[str, Any] = {
-        "data": root.resolve().name,
-        "data_location": _location(config.data, config.out, config.data == "hymenoptera"),
-        "weights": backbone.weights,
-        "weights_location": _location(config.weights, config.out, is_named(config.weights)),
-    }
-    if existing is not None and _up_to_date(existing, wanted):
-        # The same images may lie elsewhere by now, and stage 3 looks for them where the cache says.
-        current = replace(existing.provenance, **places)
-        if current != existing.provenance:
-            existing = write_features(config.out, current, existing.splits)
-        print(f"{describe(existing)}: up to date, same images, weights and transform")
+    provenance = _provenance(config, image_set, backbone, digests, skipped)
+    if existing is not None and not config.force and _up_to_date(existing, provenance, config.precision):
+        print(f"{_with_places(existing, provenance)}: up to date, same images, weights and transform")
         return existing
 
-    images.check_images(root, image_set.all_paths)
-    provenance = Provenance(
-        classes=image_set.classes,
-        versions=versions(),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        note=config.note,
-        **wanted,
-        **places,
-    )
-    with FeatureWriter(config.out, image_set.paths, image_set.labels, backbone.width) as writer:
-        for split, start, rows in feature_batches(image_set, backbone, config.batch, config.workers):
-            writer.write(split, start, rows)
-        made = writer.finish(provenance)
-    seconds = time.perf_counter() - started
-    print(f"{describe(made)}: made in {seconds:.1f} s")
+    watch = Stopwatch()
+    made = _extract(config, image_set, backbone, provenance, cut(image_set, digests, config.shard_rows), watch)
+    print(f"{made}: made in {time.perf_counter() - started:.1f} s")
     return made
 
 
-def feature_batches(
-    image_set: ImageSet, backbone: Backbone, batch: int, workers: int
-) -> Iterator[tuple[str, int, np.ndarray]]:
-    """Run the network once over every image, with a progress bar.
-
-    Yields:
-        (split, first row, features of shape (n, D) float32) with n at most ``batch``.
-    """
-    import torch
+def _extract(
+    config: ExtractConfig,
+    image_set: ImageSet,
+    backbone: Backbone,
+    provenance: Provenance,
+    pieces: Sequence[Piece],
+    watch: Stopwatch,
+) -> FeatureFile:
+    """Make the pieces that are missing, then the cache of all of them."""
     from tqdm import tqdm
 
-    with tqdm(total=len(image_set.all_paths), unit="image", desc="features", disable=None) as bar:
-        for split in SPLITS:
-            start = 0
-            for pixels in image_batches(image_set, split, backbone, batch, workers):
-                with torch.inference_mode():
-                    rows = backbone.model(pixels).numpy()
-                if not np.isfinite(rows).all():
-                    raise InputError(f"the weights {backbone.weights} give features that are not finite numbers")
-                yield split, start, rows
-                start += len(rows)
-                bar.update(len(rows))
+    engine = _engine(config, image_set, backbone)
+    folder = PieceFolder(out=config.out, provenance=replace(provenance, runtime=engine.record))
+    with folder.lock():
+        missing = folder.missing(pieces)
+        total, left = (sum(len(piece.paths) for piece in some) for some in (pieces, missing))
+        if left < total:
+            print(f"going on where an earlier run stopped: {total - left} of {total} images are done")
+        started = time.perf_counter()
+        with tqdm(total=total, initial=total - left, unit="image", desc="features", disable=None) as bar:
+            try:
+                engine.extract(folder, missing, watch, bar.update)
+            except KeyboardInterrupt:
+                done = sum(folder.file(piece).exists() for piece in pieces)
+                raise KeyboardInterrupt(
+                    f"stopped by Ctrl-C; {done} of {len(pieces)} pieces are finished and kept: run the same command "
+                    "again to go on from there"
+                ) from None
+        if left:
+            _tell_of_speed(watch, left, time.perf_counter() - started)
+        return folder.leave(pieces) if config.shards else folder.join(pieces)
 
 
-def image_batches(
-    image_set: ImageSet, split: str, backbone: Backbone, batch: int, workers: int
-) -> Iterator[torch.Tensor]:
-    """Preprocessed images of a split in order, shape (n, 3, H, W) float32; decoded in ``workers`` processes beside the
-    network, or in this one if 0.
+def _engine(config: ExtractConfig, image_set: ImageSet, backbone: Backbone) -> LocalEngine | RayEngine:
+    settings = {"runtime": config.runtime, "device": config.device, "precision": config.precision}
+    if config.engine == "ray":
+        from features.cluster import RayEngine
 
-    Raises:
-        InputError: if an image can't be read.
+        return RayEngine(image_set, backbone, settings, config.batch, config.workers, config.address)
+    from features.local import LocalEngine
+
+    return LocalEngine(image_set, backbone, settings, config.batch, config.workers)
+
+
+def _check(
+    config: ExtractConfig, image_set: ImageSet, existing: FeatureFile | None
+) -> tuple[ImageSet, dict[str, str], tuple[tuple[str, str], ...]]:
+    """Fingerprint and try every image before any hour is spent on the network.
+
+    Returns:
+        The images to use, the SHA-256 of each, and those left out, each with the reason.
     """
-    from torch.utils.data import DataLoader
-
-    pictures: Any = _Pictures(image_set, split, backbone)
-    for loaded in DataLoader(
-        pictures,
-        batch_size=batch,
-        num_workers=min(workers, len(pictures)),
-        collate_fn=_collate,
-        worker_init_fn=_leave_ctrl_c_to_the_main_process,
-    ):
-        if isinstance(loaded, str):
-            raise InputError(f"an image changed while it was being used:\n{loaded}\nRun the same command again.")
-        yield loaded
+    checked = images.check_images(image_set)
+    if checked.problems and not config.skip_bad:
+        bad = [f"{path}: {reason}" for path, reason in checked.problems.items()]
+        raise InputError(
+            f"{len(bad)} of {len(image_set.all_paths)} images in {config.data} can't be read:\n{listing(bad)}\n"
+            "Mend or remove them and run the same command again, or leave them out with --skip-bad."
+        )
+    if checked.problems:
+        print(f"left out {len(checked.problems)} unreadable image(s); the file lists them with the reasons")
+    kept = images.without(image_set, checked.problems) if checked.problems else image_set
+    return kept, checked.digests, tuple(checked.problems.items())
 
 
-class _Pictures:
-    """The data set that a DataLoader's workers read: index → (3, H, W) float32, or why there is none.
+def _provenance(
+    config: ExtractConfig,
+    image_set: ImageSet,
+    backbone: Backbone,
+    digests: dict[str, str],
+    skipped: tuple[tuple[str, str], ...],
+) -> Provenance:
+    from features.backbone import is_named
 
-    The reason is returned, not raised, because a DataLoader would wrap it into a traceback.
-    """
-
-    def __init__(self, image_set: ImageSet, split: str, backbone: Backbone) -> None:
-        self._files = [image_set.root / path for path in image_set.paths[split]]
-        self._preprocess = backbone.preprocess
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, index: int) -> torch.Tensor | str:
-        try:
-            return self._preprocess(images.open_image(self._files[index]))
-        except images.UNREADABLE as error:
-            return f"{self._files[index]}: {error}"
-
-
-def _collate(items: list[torch.Tensor | str]) -> torch.Tensor | str:
-    from torch.utils.data import default_collate
-
-    reasons = [item for item in items if isinstance(item, str)]
-    return listing(reasons) if reasons else default_collate(items)
-
-
-def _leave_ctrl_c_to_the_main_process(_worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Through this hook multiprocessing prints a traceback where the main process leaves in the middle of fetching a
-    # batch. What goes wrong with an image does not come this way.
-    sys.excepthook = lambda *_: None
-
-
-def describe(features: FeatureSet) -> str:
-    """The cache in one line: where it is, the shape of each split."""
-    shapes = ", ".join(f"{name} {split.features.shape}" for name, split in sorted(features.splits.items()))
-    return f"{features.path}: {shapes} float32, classes {', '.join(features.provenance.classes)}"
+    return Provenance(
+        classes=image_set.classes,
+        backbone=backbone.name,
+        weights=backbone.weights,
+        weights_sha256=backbone.weights_sha256,
+        transform=backbone.transform,
+        data=image_set.name,
+        images_sha256=images.images_sha256(digests),
+        data_location=_location(config.data, config.out, images.is_named(config.data)),
+        weights_location=_location(config.weights, config.out, is_named(config.backbone, config.weights)),
+        versions=versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        note=config.note,
+        selection=image_set.selection,
+        dtype=config.dtype,
+        views={"count": config.views, "seed": config.seed} if config.views else {},
+        skipped=skipped,
+    )
 
 
 def _refuse_target(out: Path) -> None:
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; name a file, for example {out / 'features.h5'}")
+    if "*" in out.name:
+        raise InputError(f"--out {out} has a * in its name; name one file, which also names its shards (--shards)")
     existing = next(parent for parent in out.absolute().parents if parent.exists())
     if not existing.is_dir():
         raise InputError(f"--out {out} lies below {existing}, which is a file; name another place")
@@ -203,27 +176,55 @@ def _refuse_target(out: Path) -> None:
         raise InputError(f"--out {out} can't be written: {existing} is read-only; name another place")
 
 
-def _existing(out: Path) -> FeatureSet | None:
-    """The whole cache at ``out``; None where there is none, or, with the reason printed, only a damaged one."""
-    if not out.exists():
+def _existing(config: ExtractConfig) -> FeatureFile | None:
+    """The whole cache that is there already; None where there is none, or, with the reason printed, only a damaged
+    one."""
+    place = shard_pattern(config.out) if config.shards else config.out
+    if not any(place.parent.glob(place.name)):
         return None
     try:
-        return read_features(out)
+        return verify_features(place)
     except NotACache as error:
         raise InputError(f"{error}\n--out names a file that is not this program's to replace.") from error
     except DamagedCache as error:
         print(f"making the features again: {error}")
-        return None
+    except InputError:  # shards of which some are missing
+        if not config.shards:
+            raise
+    return None
 
 
-def _up_to_date(existing: FeatureSet, wanted: dict[str, str]) -> bool:
+def _up_to_date(existing: FeatureFile, wanted: Provenance, precision: str) -> bool:
     """Whether a cache was made from what is wanted; if not, the reason is printed."""
-    stale = [name for name, value in wanted.items() if getattr(existing.provenance, name) != value]
+    stale = [name for name in _DECISIVE if getattr(existing.provenance, name) != getattr(wanted, name)]
+    if existing.provenance.runtime.get("precision", "float32") != precision:
+        stale.append("precision")
     if stale:
-        names = {"images_sha256": "images", "weights_sha256": "weights"}
-        other = " and ".join(names.get(name, name) for name in stale)
+        other = " and ".join(_DECISIVE.get(name, name) for name in stale)
         print(f"making the features again: other {other} than those of {existing.path}")
     return not stale
+
+
+# What a cache must have in common with what is wanted, and how it is called.
+_DECISIVE = {
+    "images_sha256": "images",
+    "classes": "classes",
+    "backbone": "backbone",
+    "weights_sha256": "weights",
+    "transform": "transform",
+    "dtype": "dtype",
+    "views": "views",
+}
+
+
+def _with_places(existing: FeatureFile, wanted: Provenance) -> FeatureFile:
+    """The cache, telling where its images and weights lie now: stage 3 looks for them where the cache says."""
+    places = {name: getattr(wanted, name) for name in ("data", "data_location", "weights", "weights_location")}
+    places |= {"selection": wanted.selection, "skipped": wanted.skipped}
+    current = replace(existing.provenance, **places)
+    if current == existing.provenance or "*" in existing.path.name:
+        return existing
+    return join(existing.path, [existing.path], current)
 
 
 def _location(given: str, out: Path, is_name: bool) -> str:
@@ -231,7 +232,7 @@ def _location(given: str, out: Path, is_name: bool) -> str:
     cache's folder, so that the two can move together."""
     place = Path(given).expanduser()
     if is_name or place.is_absolute():
-        return str(place)
+        return given if is_name else str(place)
     return os.path.relpath(place.absolute(), out.absolute().parent)
 
 
@@ -249,44 +250,6 @@ def _tell_of_shared(shared: list[str]) -> None:
         print(f"warning: {len(shared)} validation image(s) are also training images; accuracy is flattered: {shown}")
 
 
-def _packaged_serves(config: ExtractConfig) -> bool:
-    return config.data == "hymenoptera" and config.weights == ExtractConfig.weights
-
-
-def _use_packaged(config: ExtractConfig, existing: FeatureSet | None, reason: str) -> FeatureSet:
-    """Put the packaged features at ``config.out`` and say so. A real extraction that is already there is kept, unless
-    the packaged ones were asked for."""
-    if not _packaged_serves(config):
-        raise InputError(
-            f"--offline uses the packaged features of hymenoptera, but --data is {config.data} and --weights is "
-            f"{config.weights}; leave --offline (make: OFFLINE=1) out, or leave both out"
-        )
-    packaged = read_features(PACKAGED)
-    if existing is not None:
-        if existing.content_sha256 == packaged.content_sha256:
-            print(f"{describe(existing)}: up to date, the packaged features ({reason})")
-            return existing
-        same = (existing.provenance.data, existing.provenance.weights) == ("hymenoptera_data", config.weights)
-        if same and not config.offline:
-            print(f"{describe(existing)}: kept, made earlier on the real images ({reason})")
-            return existing
-    made = write_features(config.out, packaged.provenance, packaged.splits)
-    sys.stdout.write(_PACKAGED_NOTICE.format(reason=reason, weights=made.provenance.weights))
-    print(describe(made) + ": packaged features")
-    return made
-
-
-_PACKAGED_NOTICE = """
-Using the packaged features. {reason}.
-They are ResNet18 features of the demo's 397 ants and bees (Hymenoptera), made by this very stage, but with the weights
-{weights}: torchvision's ResNet18 as compressed by "And the bit goes down" (ICLR 2020, facebookresearch/kill-the-bits,
-CC BY-NC 4.0), not torchvision's own file, so figures differ a little from a run with that. To run on the real images,
-give the network access to download.pytorch.org and run `make clean eval`, or use files you have:
-make eval DATA=FOLDER WEIGHTS=FILE.
-
-"""
-
-_HELP_WITHOUT_NETWORK = (
-    "Without a network, give files you have: --data FOLDER (make: DATA=) with train/ and val/, --weights FILE "
-    "(make: WEIGHTS=) holding a ResNet18 state_dict. The packaged features need neither: leave both out."
-)
+def _tell_of_speed(watch: Stopwatch, count: int, seconds: float) -> None:
+    spent = ", ".join(f"{work} {watch.seconds.get(work, 0.0):.1f} s" for work in ("read", "decode", "network", "write"))
+    print(f"{count / seconds:.1f} images a second; {spent} (side by side, so that they overlap)")

@@ -1,38 +1,43 @@
-"""The feature cache: one HDF5 file, written whole or not at all, refused when it is not what it says.
+"""Reading a feature cache: one HDF5 file, or several shards of one data set, refused when it is not what it says.
 
-Layout (format 1)::
+Layout (format 2)::
 
-    /            attributes: format_version, complete, content_sha256, and the fields of Provenance
+    /            attributes: format_version, complete, rows_sha256, content_sha256, and the fields of Provenance
     /train, /val
-        features (N, D) float32, chunked by rows, each chunk with a Fletcher-32 checksum
+        features (N, D) float32 or float16, chunked by rows
         labels   (N,)   int64    index into the attribute `classes`
         paths    (N,)   UTF-8    relative to the data set's folder
+        digests  (N, 32) uint8   SHA-256 of each image (where recorded)
+        views    (N, V, D)       features of V augmented views (train only, where asked for)
+    /skipped     paths, reasons: images left out as unreadable (where there are any)
 
-``content_sha256`` covers every value in the file, attributes included, so that one flipped byte is one clear error.
+Each chunk has a Fletcher-32 checksum. ``rows_sha256`` covers every value of every data set, ``content_sha256`` that and
+the attributes, so that one flipped byte is one clear error. Format 1 had neither digests nor views, and one fingerprint.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import io
 import json
-import os
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-from weakref import WeakSet
+from typing import Any
 
 import h5py
 import numpy as np
 
-from features.errors import InputError
+from features.errors import InputError, listing
+from features.featureset import FeatureFile, FeatureSet, Provenance, Split
 from features.provenance import canonical_json
 
-FORMAT_VERSION = 1
-CHUNK_ROWS = 64
+FORMAT_VERSION = 2
+SPLITS = ("train", "val")
+# Rows are hashed and copied this many bytes at a time, so that memory does not grow with the file.
+BLOCK_BYTES = 1 << 23
+
+Arrays = dict[str, np.ndarray]
 
 
 class NotACache(InputError):
@@ -43,324 +48,233 @@ class DamagedCache(InputError):
     """The file is a feature cache, but unfinished, truncated or altered: it can be made again."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Where the features of a file come from.
-
-    Attributes:
-        classes: Class names; a label is an index into them.
-        backbone: Architecture of the frozen network.
-        weights: Name of its weights.
-        weights_sha256: Fingerprint of its tensors.
-        transform: Canonical JSON of the preprocessing.
-        data: Name of the data set.
-        images_sha256: Fingerprint over ordered relative paths and file contents.
-        data_location: Where the images were: a name, or a path; a relative one starts at this file's folder.
-        weights_location: The same for the weights.
-        versions: Versions of the libraries that made the features.
-        created: UTC time, ISO 8601.
-        note: Free text of the maker.
-    """
-
-    classes: tuple[str, ...]
-    backbone: str
-    weights: str
-    weights_sha256: str
-    transform: str
-    data: str
-    images_sha256: str
-    data_location: str
-    weights_location: str
-    versions: dict[str, str]
-    created: str
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    """One split's rows.
-
-    Attributes:
-        features: Array of shape (N, D), float32.
-        labels: Array of shape (N,), int64.
-        paths: N relative paths.
-    """
-
-    features: np.ndarray
-    labels: np.ndarray
-    paths: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureSet:
-    """A whole feature cache in memory."""
-
-    path: Path
-    provenance: Provenance
-    content_sha256: str
-    splits: dict[str, Split] = field(repr=False)
-
-    @property
-    def train(self) -> Split:
-        """The training split."""
-        return self.splits["train"]
-
-    @property
-    def val(self) -> Split:
-        """The validation split."""
-        return self.splits["val"]
-
-    @property
-    def width(self) -> int:
-        """Features an image."""
-        return int(self.train.features.shape[1])
-
-
-class FeatureWriter:
-    """Writes a cache beside its final name; the name appears only when every row is there and has been read back.
-
-    Use as a context manager; leaving it by an exception removes the unfinished file and touches nothing else.
+def read_features(path: Path) -> FeatureSet:
+    """Read and verify a whole data set into memory.
 
     Args:
-        path: The file to make.
-        paths: For each split, the relative paths in row order.
-        labels: For each split, their labels.
-        width: Features an image.
+        path: A cache, or with a ``*`` in its name, the shards of one.
 
     Raises:
-        InputError: if another process is writing this very file.
-        OSError: as soon as the disk is full or fails, here and in the methods.
-    """
-
-    def __init__(
-        self, path: Path, paths: dict[str, tuple[str, ...]], labels: dict[str, tuple[int, ...]], width: int
-    ) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._part = _PartFile(path)
-        # Format 1.10 puts a checksum on HDF5's own structures too.
-        self._file = h5py.File(self._part, "w", libver=("v110", "v110"))
-        self._written = {split: np.zeros(len(rows), dtype=bool) for split, rows in paths.items()}
-        try:
-            for split, rows in paths.items():
-                self._create_split(split, rows, labels[split], width)
-        except BaseException:
-            self._discard()
-            raise
-
-    def _create_split(self, split: str, paths: tuple[str, ...], labels: tuple[int, ...], width: int) -> None:
-        encoded = [path.encode() for path in paths]
-        # A fixed width, because HDF5 puts no checksum on strings of variable length.
-        text = h5py.string_dtype("utf-8", length=max(map(len, encoded)))
-        chunk = min(CHUNK_ROWS, len(paths))
-        group = self._file.create_group(split)
-        shape = (len(paths), width)
-        group.create_dataset("features", shape, np.float32, chunks=(chunk, width), fletcher32=True)
-        group.create_dataset("labels", data=np.asarray(labels, dtype=np.int64), chunks=(len(paths),), fletcher32=True)
-        group.create_dataset("paths", data=np.asarray(encoded, dtype=text), chunks=(len(paths),), fletcher32=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def write(self, split: str, start: int, features: np.ndarray) -> None:
-        """Put rows of shape (n, D), float32, at ``start`` of a split."""
-        rows = slice(start, start + len(features))
-        self._file[split]["features"][rows] = features
-        self._part.raise_failure()
-        self._written[split][rows] = True
-
-    def finish(self, provenance: Provenance) -> FeatureSet:
-        """Write the attributes, flush to disk, read everything back, and only then take the final name.
-
-        Raises:
-            AssertionError: if a row was not written.
-        """
-        assert all(rows.all() for rows in self._written.values()), "not every row was written"
-        attributes = self._file.attrs
-        for name, value in asdict(provenance).items():
-            if name == "classes":
-                attributes.create(name, list(value), dtype=h5py.string_dtype())
-            else:
-                attributes[name] = canonical_json(value) if isinstance(value, dict) else value
-        attributes["format_version"] = FORMAT_VERSION
-        self._file.flush()
-        self._part.raise_failure()
-        attributes["content_sha256"] = _content_sha256(provenance, _read_splits(self._file))
-        attributes["complete"] = True
-        self._file.close()
-        self._part.raise_failure()
-        return publish(self._part.path, self.path)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._discard()
-
-    def _discard(self) -> None:
-        # After a failure HDF5 may complain again as it closes; the first failure is the one to report.
-        with suppress(Exception):
-            self._file.close()
-        self._part.discard()
-
-
-def write_features(path: Path, provenance: Provenance, splits: dict[str, Split]) -> FeatureSet:
-    """Write rows that are already at hand, as :class:`FeatureWriter` does."""
-    paths = {name: split.paths for name, split in splits.items()}
-    labels = {name: tuple(split.labels.tolist()) for name, split in splits.items()}
-    with FeatureWriter(path, paths, labels, splits["train"].features.shape[1]) as writer:
-        for name, split in splits.items():
-            writer.write(name, 0, split.features)
-        return writer.finish(provenance)
-
-
-def read_features(path: Path) -> FeatureSet:
-    """Read and verify a whole cache.
-
-    Raises:
-        InputError: if there is no such file.
+        InputError: if there is no such file, or shards are missing or of different data sets.
         OSError: if it may not be read.
         NotACache: if it is no feature cache, or of an unknown version.
         DamagedCache: if it is unfinished, truncated or altered.
     """
-    if not path.is_file():
+    read = [_read_file(file, keep=True) for file in shard_files(path)]
+    found = _as_one(path, [file for file, _ in read])
+    rows: dict[str, list[Arrays]] = {split: [arrays[split] for _, arrays in read if split in arrays] for split in SPLITS}
+    return FeatureSet(
+        path=path,
+        provenance=found.provenance,
+        content_sha256=found.content_sha256,
+        splits={split: _split(parts) for split, parts in rows.items()},
+    )
+
+
+def verify_features(path: Path) -> FeatureFile:
+    """Verify a whole data set without holding its rows in memory; raises as :func:`read_features` does."""
+    return _as_one(path, [verify_file(file) for file in shard_files(path)])
+
+
+def verify_file(path: Path) -> FeatureFile:
+    """Verify one file, be it a whole data set or a shard; raises as :func:`read_features` does."""
+    return _read_file(path, keep=False)[0]
+
+
+def shard_files(path: Path) -> list[Path]:
+    """The files that ``path`` names, in the order of their names: itself, or those that its ``*`` matches.
+
+    Raises:
+        InputError: if there is none.
+    """
+    found = sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
+    if not found or not all(file.is_file() for file in found):
         raise InputError(
             f"there is no feature file {path}; make it: python -m features --out {path}  (or: make features)"
         )
-    with path.open("rb") as start:
-        if start.read(len(_HDF5_SIGNATURE)) != _HDF5_SIGNATURE:
-            raise NotACache(f"{path} ({path.stat().st_size} bytes) is no feature cache; {_NAME_ANOTHER}")
-    try:
-        # A finished file never changes, it is only ever replaced: no lock is needed, and some file systems have none.
-        with h5py.File(path, "r", locking=False) as file:
-            attributes = dict(file.attrs)
-            _refuse_foreign(path, attributes)
-            provenance = _read_provenance(attributes)
-            splits = _read_splits(file)
-        content = _content_sha256(provenance, splits)
-    except InputError:
-        raise
-    except Exception as error:  # where HDF5's structures or checksums do not hold, h5py raises a dozen kinds
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DamagedCache(f"{path} is damaged ({reason}); {_REMAKE}") from error
-    if content != attributes["content_sha256"]:
-        raise DamagedCache(f"{path} is damaged: its contents do not match their checksum; {_REMAKE}")
-    return FeatureSet(path=path, provenance=provenance, content_sha256=content, splits=splits)
+    return found
 
 
-def publish(part: Path, final: Path) -> FeatureSet:
-    """Give a finished file its final name once it has been verified and is on the disk.
+@contextmanager
+def open_cache(path: Path) -> Iterator[h5py.File]:
+    """Open a file for reading. A finished one never changes, it is only ever replaced: no lock is needed, and some file
+    systems have none."""
+    with h5py.File(path, "r", locking=False) as file:
+        yield file
 
-    Raises:
-        InputError: as :func:`read_features` finds the file wrong; ``final`` is untouched.
+
+def row_blocks(dataset: h5py.Dataset) -> Iterator[tuple[slice, np.ndarray]]:
+    """A data set's rows in order, in whole chunks of at most ``BLOCK_BYTES`` where a chunk is smaller than that."""
+    row_bytes = max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])))
+    chunk = dataset.chunks[0] if dataset.chunks else 1
+    rows = max(1, BLOCK_BYTES // (row_bytes * chunk)) * chunk
+    for start in range(0, len(dataset), rows):
+        part = slice(start, min(start + rows, len(dataset)))
+        yield part, dataset[part]
+
+
+def rows_sha256(files: list[h5py.File], keep: dict[str, Arrays] | None = None) -> str:
+    """Fingerprint over all rows of ``files``, taken as one: names, types, shapes and values, not how they are divided.
+
+    Args:
+        files: Open caches.
+        keep: Gets, for each group, its arrays by name; None keeps nothing.
     """
-    with part.open("r+b") as file:
-        os.fsync(file.fileno())
-    verified = read_features(part)
-    part.replace(final)
-    return replace(verified, path=final)
+    digest = hashlib.sha256()
+    names = sorted({f"{group}/{name}" for file in files for group in file for name in file[group]})
+    for name in names:
+        parts = [file[name] for file in files if name in file]
+        is_text = parts[0].dtype.kind in "SO"
+        shape = [sum(len(part) for part in parts), *parts[0].shape[1:]]
+        digest.update(canonical_json([name, "text" if is_text else str(parts[0].dtype), shape]).encode())
+        kept = [] if keep is not None else None
+        for part in parts:
+            for _, block in row_blocks(part):
+                digest.update(b"".join(line + b"\n" for line in block.tolist()) if is_text else block.tobytes())
+                if kept is not None:
+                    kept.append(block)
+        if keep is not None and kept is not None:
+            group, _, array = name.partition("/")
+            empty = np.empty((0, *parts[0].shape[1:]), parts[0].dtype)
+            keep.setdefault(group, {})[array] = np.concatenate(kept) if kept else empty
+    return digest.hexdigest()
+
+
+def content_sha256(attributes: dict[str, Any]) -> str:
+    """Fingerprint over a format 2 file's attributes, ``rows_sha256`` among them, and so over everything in it."""
+    covered = {name: value for name, value in attributes.items() if name not in ("complete", "content_sha256")}
+    return hashlib.sha256(canonical_json({name: _plain(value) for name, value in covered.items()}).encode()).hexdigest()
 
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NAME_ANOTHER = "name a file that `make features` made"
 _REMAKE = "make it again: python -m features --force  (or: make clean features)"
+# The fields that are JSON texts in the file, and those that format 1 did not have.
+JSON_FIELDS = ("versions", "selection", "runtime", "views", "shard")
+_SINCE_2 = ("selection", "dtype", "runtime", "views", "skipped", "shard")
 
 
-def _close_in_child() -> None:
-    # A DataLoader's worker that outlives a killed run must not keep its lock.
-    for part in _open_parts:
-        part.close()
+def _read_file(path: Path, *, keep: bool) -> tuple[FeatureFile, dict[str, Arrays]]:
+    shard_files(path)
+    with path.open("rb") as start:
+        if start.read(len(_HDF5_SIGNATURE)) != _HDF5_SIGNATURE:
+            raise NotACache(f"{path} ({path.stat().st_size} bytes) is no feature cache; {_NAME_ANOTHER}")
+    arrays: dict[str, Arrays] = {}
+    try:
+        with open_cache(path) as file:
+            attributes = dict(file.attrs)
+            version = _refuse_foreign(path, attributes)
+            rows = rows_sha256([file], arrays if keep or version == 1 else None)
+            provenance = _read_provenance(file, attributes)
+            shapes = {split: tuple(file[split]["features"].shape) for split in SPLITS if split in file}
+        if version == 1:
+            whole, recorded = _content_sha256_of_1(provenance, arrays), attributes["content_sha256"]
+        else:
+            whole = content_sha256(attributes)
+            recorded = attributes["content_sha256"] if rows == attributes["rows_sha256"] else None
+    except InputError:
+        raise
+    except Exception as error:  # where HDF5's structures or checksums do not hold, h5py raises a dozen kinds
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DamagedCache(f"{path} is damaged ({reason}); {_REMAKE}") from error
+    if whole != recorded:
+        raise DamagedCache(f"{path} is damaged: its contents do not match their checksum; {_REMAKE}")
+    found = FeatureFile(path=path, provenance=provenance, content_sha256=whole, rows_sha256=rows, shapes=shapes)
+    return found, arrays
 
 
-_open_parts: WeakSet[_PartFile] = WeakSet()
-os.register_at_fork(after_in_child=_close_in_child)
+def _as_one(path: Path, files: list[FeatureFile]) -> FeatureFile:
+    """The data set that verified files make, which are one whole file or all shards of a set.
 
-
-class _PartFile(io.FileIO):
-    """The unfinished file beside ``final``, locked against other processes; what HDF5 writes goes through here.
-
-    HDF5 crashes the whole process where a write fails as it closes a file (a full disk is enough), so it is never told:
-    the first failure is kept, the rest of the writes are dropped, and :meth:`raise_failure` reports it.
+    Raises:
+        InputError: if they do not belong together, or some are missing.
     """
-
-    def __init__(self, final: Path) -> None:
-        self.path = final.with_name(f".{final.name}.part")
-        self.failure: BaseException | None = None
-        # Not truncated before it is locked: it may be another process's, at work.
-        super().__init__(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-        try:
-            fcntl.flock(self, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between opening and locking, the other process may have finished and renamed it.
-            mine = os.path.samestat(os.fstat(self.fileno()), self.path.stat())
-        except (BlockingIOError, FileNotFoundError):
-            mine = False
-        if not mine:
-            self.close()
-            raise InputError(f"another process is writing {final} just now; wait for it, or name another file")
-        super().truncate(0)
-        _open_parts.add(self)
-
-    def write(self, data: Any) -> int:
-        """All of the bytes, or none after the first failure; always claims success."""
-        try:
-            rest = memoryview(data).cast("B")
-            while rest and self.failure is None:
-                rest = rest[super().write(rest) :]
-        except BaseException as error:  # a Ctrl-C that arrives here, inside of HDF5, too
-            self.failure = error
-        return len(data)
-
-    def raise_failure(self) -> None:
-        """Report the first write that failed, if any."""
-        if isinstance(self.failure, OSError):
-            raise OSError(self.failure.errno, self.failure.strerror, str(self.path)) from self.failure
-        if self.failure is not None:
-            raise self.failure
-
-    def discard(self) -> None:
-        """Remove the file, if it has not got its final name, and release the lock."""
-        if not self.closed:
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(self.fileno()), self.path.stat()):
-                    self.path.unlink()
-            self.close()
+    shards = [file.provenance.shard for file in files]
+    if shards == [{}]:
+        return files[0]
+    of = shards[0].get("of", 1)
+    pattern = path.with_name(path.name.split("-0")[0] + "-*" + path.suffix) if "*" not in path.name else path
+    if len(files) == 1 and of > 1 and "*" not in path.name:
+        raise InputError(f"{path} is shard {shards[0]['index'] + 1} of {of}; name them all: '{pattern}'")
+    # What was skipped is told once, in the first.
+    common = [replace(file.provenance, created="", note="", shard={}, skipped=()) for file in files]
+    odd = [str(file.path) for file, said in zip(files, common, strict=True) if said != common[0]]
+    if odd or {} in shards:
+        raise InputError(f"the files {path} are not shards of one data set; these differ from the first:\n{listing(odd)}")
+    missing = sorted(set(range(of)) - {shard["index"] for shard in shards})
+    if missing or len(files) != of:
+        shown = ", ".join(str(index) for index in missing[:20]) + (", …" if len(missing) > 20 else "")
+        raise InputError(
+            f"{path} matches {len(files)} of {of} shards; missing: {shown or 'none, but some are there twice'}. "
+            "The command that made them makes the missing ones when it is run again."
+        )
+    with ExitStack() as stack:
+        rows = rows_sha256([stack.enter_context(open_cache(file.path)) for file in files])
+    shapes: dict[str, tuple[int, int]] = {}
+    for file in files:
+        for split, (n, width) in file.shapes.items():
+            shapes[split] = (shapes.get(split, (0, width))[0] + n, width)
+    return FeatureFile(
+        path=path,
+        provenance=replace(files[0].provenance, shard={}),
+        content_sha256=hashlib.sha256(canonical_json([file.content_sha256 for file in files]).encode()).hexdigest(),
+        rows_sha256=rows,
+        shapes=shapes,
+    )
 
 
-def _refuse_foreign(path: Path, attributes: dict[str, Any]) -> None:
+def _split(parts: list[Arrays]) -> Split:
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if len(parts) > 1 else parts[0]
+    views = arrays.get("views")
+    return Split(
+        features=arrays["features"].astype(np.float32, copy=False),
+        labels=arrays["labels"],
+        paths=tuple(path.decode() for path in arrays["paths"].tolist()),
+        digests=arrays.get("digests"),
+        views=None if views is None else views.astype(np.float32, copy=False),
+    )
+
+
+def _refuse_foreign(path: Path, attributes: dict[str, Any]) -> int:
     version = attributes.get("format_version")
     if version is None:
         raise NotACache(f"{path} is an HDF5 file, but no feature cache; {_NAME_ANOTHER}")
-    if version != FORMAT_VERSION:
+    if version not in (1, FORMAT_VERSION):
         raise NotACache(
-            f"{path} has format version {version}, this program reads version {FORMAT_VERSION}; "
+            f"{path} has format version {version}, this program reads versions 1 to {FORMAT_VERSION}; "
             "update the program, or make the features again into another file"
         )
     if not attributes.get("complete", False):
         raise DamagedCache(f"{path} is unfinished; {_REMAKE}")
+    return int(version)
 
 
-def _read_provenance(attributes: dict[str, Any]) -> Provenance:
-    values = {item.name: attributes[item.name] for item in fields(Provenance)}
+def _read_provenance(file: h5py.File, attributes: dict[str, Any]) -> Provenance:
+    known = [item.name for item in fields(Provenance) if item.name != "skipped"]
+    if attributes["format_version"] == 1:
+        known = [name for name in known if name not in _SINCE_2]
+    values = {name: attributes[name] for name in known}
     values["classes"] = tuple(str(name) for name in values["classes"])
-    values["versions"] = json.loads(values["versions"])
+    values |= {name: json.loads(values[name]) for name in JSON_FIELDS if name in values}
+    if "skipped" in file:
+        pairs = zip(file["skipped/paths"][()].tolist(), file["skipped/reasons"][()].tolist(), strict=True)
+        values["skipped"] = tuple((path.decode(), reason.decode()) for path, reason in pairs)
     return Provenance(**values)
 
 
-def _read_splits(file: h5py.File) -> dict[str, Split]:
-    return {
-        name: Split(
-            features=file[name]["features"][()],
-            labels=file[name]["labels"][()],
-            paths=tuple(path.decode() for path in file[name]["paths"][()]),
-        )
-        for name in sorted(file)
-    }
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value
 
 
-def _content_sha256(provenance: Provenance, splits: dict[str, Split]) -> str:
-    digest = hashlib.sha256(canonical_json([FORMAT_VERSION, asdict(provenance)]).encode())
-    for name, split in sorted(splits.items()):
-        shapes = [str(split.features.dtype), list(split.features.shape), str(split.labels.dtype)]
-        digest.update(canonical_json([name, shapes, split.paths]).encode())
-        digest.update(split.features.tobytes())
-        digest.update(split.labels.tobytes())
+def _content_sha256_of_1(provenance: Provenance, arrays: dict[str, Arrays]) -> str:
+    said = {name: value for name, value in asdict(provenance).items() if name not in _SINCE_2}
+    digest = hashlib.sha256(canonical_json([1, said]).encode())
+    for name, split in sorted(arrays.items()):
+        shapes = [str(split["features"].dtype), list(split["features"].shape), str(split["labels"].dtype)]
+        paths = [path.decode() for path in split["paths"].tolist()]
+        digest.update(canonical_json([name, shapes, paths]).encode())
+        digest.update(split["features"].tobytes())
+        digest.update(split["labels"].tobytes())
     return digest.hexdigest()

@@ -19,7 +19,8 @@ import torch
 from torch.nn import functional
 
 from features.errors import InputError
-from features.store import FeatureSet, read_features
+from features.featureset import FeatureSet
+from features.store import read_features
 from pipeline.config import TrainConfig
 from pipeline.heads import DressedQuantumNets
 from pipeline.nodes import NonFiniteError

@@ -20,7 +20,8 @@ from features.errors import InputError
 from features.extract import image_batches
 from features.images import ImageSet, file_digests, images_sha256, read_folder
 from features.provenance import versions
-from features.store import FeatureSet, read_features
+from features.featureset import FeatureSet
+from features.store import read_features
 from pipeline.config import EvalConfig
 from pipeline.hybrid import find_images, find_weights, reattach, refuse_other_backbone
 from pipeline.run import Run, load_run

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from features.errors import InputError
-from features.store import FeatureSet
+from features.featureset import FeatureSet
 from pipeline.config import TrainConfig
 from pipeline.heads import DressedQuantumNet
 

@@ -23,7 +23,8 @@ from torch.nn import functional
 
 from features.errors import InputError
 from features.provenance import versions
-from features.store import FeatureSet, Split, read_features
+from features.featureset import FeatureSet, Split
+from features.store import read_features
 from pipeline.config import TrainConfig
 from pipeline.heads import DressedQuantumNet
 from pipeline.nodes import NonFiniteError

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -16,9 +19,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from features.store import FeatureWriter, Provenance
+from features.featureset import Provenance
+from features.writer import FeatureWriter
 
-SHARED = Path(__file__).parents[2] / "shared"
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
 COLOURS = {"blue": (40, 60, 200), "red": (200, 60, 40)}
 PICTURES = {"train": {"blue": 4, "red": 4}, "val": {"blue": 2, "red": 3}}
 
@@ -203,3 +208,16 @@ def wait_for(condition: object, seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+def child(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own: HDF5 crashes the process if it is told of a failed write."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": path},
+        check=False,
+    )

@@ -26,7 +26,8 @@ from features.errors import InputError
 from features.extract import PACKAGED, image_batches, make_features
 from features.images import ImageSet, file_digests, images_sha256, read_folder
 from features.provenance import versions
-from features.store import FeatureSet, read_features
+from features.featureset import FeatureSet
+from features.store import read_features
 
 REAL_WEIGHTS_SHA256 = "6546c0587157a844070178f54dfc4739cd7a9389ac191e1c1f3ffebc169ea417"
 

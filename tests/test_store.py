@@ -1,271 +1,25 @@
-"""features.store: a cache is written whole or not at all, and a changed byte is never read as data."""
+"""features.store: a changed byte is never read as data, whatever the file's version, one file or many."""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import random
-import subprocess
-import sys
-from collections.abc import Iterator
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from conftest import names_in, synthetic_provenance, write_feature_file
+from conftest import child, write_feature_file
 
 from features.errors import InputError
-from features.store import (
-    DamagedCache,
-    FeatureWriter,
-    NotACache,
-    _PartFile,
-    publish,
-    read_features,
-    write_features,
-)
+from features.featureset import Split
+from features.store import DamagedCache, NotACache, read_features, verify_features
+from features.writer import join, write_features
 
-ROOT = Path(__file__).parents[1]
+FORMAT_1 = Path(__file__).parent / "data" / "format_1.h5"
 REMAKE = "make it again: python -m features --force  (or: make clean features)"
-
-
-def write(file: Path, rows: int = 6, **changes: str) -> None:
-    """A small cache of ``rows`` training rows and 2 validation rows, 512 wide."""
-    paths = {"train": tuple(f"train/{row}.png" for row in range(rows)), "val": ("val/ä.png", "val/b.png")}
-    labels = {"train": tuple(row % 2 for row in range(rows)), "val": (0, 1)}
-    values = np.random.default_rng(0).normal(size=(rows, 512)).astype(np.float32)
-    with FeatureWriter(file, paths, labels, 512) as writer:
-        for start in range(0, rows, 16):
-            writer.write("train", start, values[start : start + 16])
-        writer.write("val", 0, values[:2])
-        writer.finish(replace(synthetic_provenance(), **changes))
-
-
-# Writing and reading back --------------------------------------------------------------------------------------------
-
-
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    file = tmp_path / "new" / "f.h5"
-    write(file, rows=100)
-    read = read_features(file)
-    expected = np.random.default_rng(0).normal(size=(100, 512)).astype(np.float32)
-    assert np.array_equal(read.train.features, expected)
-    assert np.array_equal(read.val.features, expected[:2])
-    assert read.train.labels.tolist() == [0, 1] * 50
-    assert read.val.paths == ("val/ä.png", "val/b.png")
-    assert read.provenance == synthetic_provenance()
-    assert (read.path, read.width) == (file, 512)
-    assert names_in(file.parent) == ["f.h5"]
-
-
-def test_the_layout_is_that_of_the_design(tmp_path: Path) -> None:
-    write(tmp_path / "f.h5", rows=100)
-    with h5py.File(tmp_path / "f.h5") as file:
-        assert set(file) == {"train", "val"}
-        for group, rows in ((file["train"], 100), (file["val"], 2)):
-            assert set(group) == {"features", "labels", "paths"}
-            assert (group["features"].shape, group["features"].dtype) == ((rows, 512), np.float32)
-            assert group["features"].chunks == (min(64, rows), 512)
-            assert (group["labels"].shape, group["labels"].dtype) == ((rows,), np.int64)
-            assert h5py.check_string_dtype(group["paths"].dtype).encoding == "utf-8"
-            assert all(group[name].fletcher32 for name in group)
-        assert set(file.attrs) == {
-            "format_version", "complete", "content_sha256", "classes", "backbone", "weights", "weights_sha256",
-            "transform", "data", "images_sha256", "data_location", "weights_location", "versions", "created", "note",
-        }  # fmt: skip
-        assert file.attrs["format_version"] == 1
-        assert list(file.attrs["classes"]) == ["blue", "red"]
-
-
-def test_the_same_contents_have_the_same_fingerprint(tmp_path: Path) -> None:
-    write(tmp_path / "a.h5")
-    write(tmp_path / "b.h5")
-    write(tmp_path / "c.h5", note="another note")
-    a, b, c = (read_features(tmp_path / f"{name}.h5").content_sha256 for name in "abc")
-    assert a == b != c
-
-
-def test_rows_at_hand_are_written_the_same(tmp_path: Path) -> None:
-    write(tmp_path / "a.h5")
-    a = read_features(tmp_path / "a.h5")
-    b = write_features(tmp_path / "b.h5", a.provenance, a.splits)
-    assert b.content_sha256 == a.content_sha256
-    assert b.path == tmp_path / "b.h5"
-
-
-def test_publish_verifies_before_it_renames(tmp_path: Path) -> None:
-    write(tmp_path / "new.h5")
-    (tmp_path / "final.h5").write_bytes(b"earlier")
-    (tmp_path / "broken.h5").write_bytes((tmp_path / "new.h5").read_bytes()[:-100])
-    with pytest.raises(DamagedCache):
-        publish(tmp_path / "broken.h5", tmp_path / "final.h5")
-    assert (tmp_path / "final.h5").read_bytes() == b"earlier"
-    assert publish(tmp_path / "new.h5", tmp_path / "final.h5").path == tmp_path / "final.h5"
-    assert names_in(tmp_path) == ["broken.h5", "final.h5"]
-
-
-# Nothing half-written ------------------------------------------------------------------------------------------------
-
-
-def one_row_missing(file: Path) -> None:
-    with FeatureWriter(file, {"train": ("a", "b"), "val": ("c",)}, {"train": (0, 1), "val": (0,)}, 4) as writer:
-        writer.write("train", 0, np.zeros((1, 4), np.float32))
-        writer.write("val", 0, np.zeros((1, 4), np.float32))
-        writer.finish(synthetic_provenance())
-
-
-@pytest.mark.parametrize("earlier", [False, True])
-def test_a_file_with_a_missing_row_never_appears(tmp_path: Path, earlier: bool) -> None:
-    file = tmp_path / "f.h5"
-    if earlier:
-        write(file)
-    before = file.read_bytes() if earlier else None
-    with pytest.raises(AssertionError, match="not every row was written"):
-        one_row_missing(file)
-    assert names_in(tmp_path) == (["f.h5"] if earlier else [])
-    assert not earlier or file.read_bytes() == before
-
-
-def test_an_interruption_leaves_the_earlier_file(tmp_path: Path) -> None:
-    file = tmp_path / "f.h5"
-    write(file)
-    before = file.read_bytes()
-
-    def interrupted() -> None:
-        with FeatureWriter(file, {"train": ("a",), "val": ("b",)}, {"train": (0,), "val": (1,)}, 4) as writer:
-            writer.write("train", 0, np.ones((1, 4), np.float32))
-            assert names_in(tmp_path) == [".f.h5.part", "f.h5"]
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert names_in(tmp_path) == ["f.h5"]
-    assert file.read_bytes() == before
-
-
-def test_what_a_killed_run_left_behind_is_in_nobodys_way(tmp_path: Path) -> None:
-    killed = "import os, signal, test_store, pathlib, sys\n"
-    killed += "from features.store import FeatureWriter\n"
-    killed += "w = FeatureWriter(pathlib.Path(sys.argv[1]), {'train': ('a',), 'val': ('b',)}, "
-    killed += "{'train': (0,), 'val': (1,)}, 4)\nos.kill(os.getpid(), signal.SIGKILL)"
-    file = tmp_path / "f.h5"
-    assert child(killed, str(file)).returncode == -9
-    assert names_in(tmp_path) == [".f.h5.part"]
-    write(file)
-    assert names_in(tmp_path) == ["f.h5"]
-
-
-def test_two_writers_of_one_file(tmp_path: Path) -> None:
-    file = tmp_path / "f.h5"
-    with FeatureWriter(file, {"train": ("a",), "val": ("b",)}, {"train": (0,), "val": (1,)}, 4) as first:
-        with pytest.raises(InputError) as caught:
-            write(file)
-        assert str(caught.value) == (f"another process is writing {file} just now; wait for it, or name another file")
-        first.write("train", 0, np.ones((1, 4), np.float32))
-        first.write("val", 0, np.ones((1, 4), np.float32))
-        first.finish(synthetic_provenance())
-    assert names_in(tmp_path) == ["f.h5"]
-    write(file)
-    assert len(read_features(file).train.labels) == 6
-
-
-def test_a_writer_that_comes_as_another_finishes_spares_the_finished_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second has opened the unfinished file, the first finishes and renames it, the second gets the lock."""
-    file = tmp_path / "f.h5"
-    write(tmp_path / "whole.h5")
-    part = tmp_path / ".f.h5.part"
-    part.write_bytes((tmp_path / "whole.h5").read_bytes())
-    lock = fcntl.flock
-
-    def finish_first(*arguments: object) -> None:
-        part.rename(file)
-        lock(*arguments)
-
-    monkeypatch.setattr(fcntl, "flock", finish_first)
-    with pytest.raises(InputError, match="another process is writing"):
-        _PartFile(file)
-    assert file.read_bytes() == (tmp_path / "whole.h5").read_bytes()
-
-
-# A full or failing disk ----------------------------------------------------------------------------------------------
-
-WRITE_AND_REPORT = """
-import sys
-from pathlib import Path
-from test_store import write
-from features.errors import run_command
-sys.exit(run_command(lambda: write(Path(sys.argv[1]), rows=int(sys.argv[2]))))
-"""
-
-
-def child(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a process of its own: HDF5 crashes the process if it is told of a failed write."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=os.environ | {"PYTHONPATH": path},
-        check=False,
-    )
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount the small disk that this test fills")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-@pytest.mark.parametrize("rows", [95, 102, 120, 2000])
-def test_a_full_disk(small_disk: Path, rows: int) -> None:
-    write(small_disk / "f.h5")
-    before = (small_disk / "f.h5").read_bytes()
-    ended = child(WRITE_AND_REPORT, str(small_disk / "f.h5"), str(rows))
-    part = small_disk / ".f.h5.part"
-    assert ended.stderr == (
-        "error: the disk is full; free some space and run the same command again: "
-        f"[Errno 28] No space left on device: '{part}'\n"
-    )
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert names_in(small_disk) == ["f.h5"]
-    assert (small_disk / "f.h5").read_bytes() == before
-
-
-@pytest.mark.parametrize("limit", [1000, 5000, 100_000, 220_000])
-def test_a_limit_on_the_size_of_files(tmp_path: Path, limit: int) -> None:
-    write(tmp_path / "f.h5")
-    before = (tmp_path / "f.h5").read_bytes()
-    limited = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n{WRITE_AND_REPORT}"
-    ended = child(limited, str(tmp_path / "f.h5"), "120")
-    assert ended.stderr == (
-        "error: the file is larger than the system's limit for one file; raise the limit (ulimit -f): "
-        f"[Errno 27] File too large: '{tmp_path}/.f.h5.part'\n"
-    )
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert names_in(tmp_path) == ["f.h5"]
-    assert (tmp_path / "f.h5").read_bytes() == before
-
-
-def test_a_read_only_file_system(small_disk: Path) -> None:
-    write(small_disk / "f.h5")
-    before = (small_disk / "f.h5").read_bytes()
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    ended = child(WRITE_AND_REPORT, str(small_disk / "f.h5"), "6")
-    assert ended.stderr.startswith("error: the target is on a read-only file system; name another with --out")
-    assert (ended.returncode, names_in(small_disk)) == (2, ["f.h5"])
-    assert (small_disk / "f.h5").read_bytes() == before
 
 
 # Refusals ------------------------------------------------------------------------------------------------------------
@@ -301,14 +55,14 @@ def test_a_foreign_hdf5_file(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("version", [0, 2, "1.5"])
+@pytest.mark.parametrize("version", [0, 3, "1.5"])
 def test_an_unknown_version(feature_file: Path, version: int | str) -> None:
     with h5py.File(feature_file, "r+") as file:
         file.attrs["format_version"] = version
     with pytest.raises(NotACache) as caught:
         read_features(feature_file)
     assert str(caught.value) == (
-        f"{feature_file} has format version {version}, this program reads version 1; "
+        f"{feature_file} has format version {version}, this program reads versions 1 to 2; "
         "update the program, or make the features again into another file"
     )
 
@@ -327,7 +81,7 @@ def swap_two_rows(file: h5py.File) -> None:
 
 
 def change_a_label(file: h5py.File) -> None:
-    file["val/labels"][3] = 1 - file["val/labels"][3]
+    file["val/labels"][1] = 1 - file["val/labels"][1]
 
 
 def change_a_path(file: h5py.File) -> None:
@@ -375,6 +129,15 @@ def test_contents_changed_with_hdf5_itself(feature_file: Path, change) -> None:
     assert str(caught.value) == f"{feature_file} is damaged: its contents do not match their checksum; {REMAKE}"
 
 
+def test_what_was_skipped_is_covered_too(feature_file: Path) -> None:
+    read = read_features(feature_file)
+    write_features(feature_file, replace(read.provenance, skipped=(("train/a.png", "truncated"),)), read.splits)
+    with h5py.File(feature_file, "r+") as file:
+        file["skipped/reasons"][0] = "empty"
+    with pytest.raises(DamagedCache, match="its contents do not match their checksum"):
+        read_features(feature_file)
+
+
 @pytest.mark.parametrize("missing", ["train", "val/features", "train/labels", "val/paths"])
 def test_a_missing_part(feature_file: Path, missing: str) -> None:
     with h5py.File(feature_file, "r+") as file:
@@ -396,6 +159,91 @@ def test_a_truncated_file(feature_file: Path, tenths: int) -> None:
     feature_file.write_bytes(whole[: len(whole) * tenths // 10])
     with pytest.raises(DamagedCache, match=r"is damaged \(.*\); make it again: python -m features --force"):
         read_features(feature_file)
+
+
+# Other versions and several files ------------------------------------------------------------------------------------
+
+
+def test_a_file_of_format_1_is_read() -> None:
+    """Written by the code of that version."""
+    read = read_features(FORMAT_1)
+    assert np.array_equal(read.train.features, np.arange(24, dtype=np.float32).reshape(3, 8))
+    assert read.train.paths == ("train/blue/ä.png", "train/red/b.png", "train/red/c.png")
+    assert read.val.labels.tolist() == [0, 1]
+    assert read.content_sha256 == "6d5cf528056a009ac551cf84bfdf3db3b21a60c2f6465ea428e2a4c4f93702d2"
+    said = read.provenance
+    assert (said.note, said.dtype) == ("written by the code of format 1", "float32")
+    assert (said.selection, said.runtime, said.views, said.skipped, said.shard) == ({}, {}, {}, (), {})
+    assert read.train.digests is None
+
+
+@pytest.mark.parametrize("change", [swap_two_rows, change_a_label, change_a_path, change_the_classes, drop_a_row])
+def test_a_file_of_format_1_that_was_changed(tmp_path: Path, change) -> None:
+    file = Path(shutil.copy(FORMAT_1, tmp_path))
+    with h5py.File(file, "r+") as opened:
+        change(opened)
+    with pytest.raises(DamagedCache, match="its contents do not match their checksum"):
+        read_features(file)
+
+
+@pytest.fixture
+def shards(feature_file: Path) -> list[Path]:
+    """``feature_file`` in three shards beside it: 16 and 8 training rows, and the 12 of ``val``."""
+    whole = read_features(feature_file)
+    parts = [("train", slice(0, 16)), ("train", slice(16, 24)), ("val", slice(0, 12))]
+    files = []
+    for index, (split, rows) in enumerate(parts):
+        of = whole.splits[split]
+        some = Split(features=of.features[rows], labels=of.labels[rows], paths=of.paths[rows])
+        files.append(feature_file.with_name(f"part-{index:05}-of-00003.h5"))
+        skipped = (("train/bad.png", "empty"),) if index == 0 else ()
+        said = replace(whole.provenance, shard={"index": index, "of": 3}, created=f"{index} o'clock", skipped=skipped)
+        write_features(files[-1], said, {split: some})
+    return files
+
+
+def test_shards_are_read_as_one(shards: list[Path], feature_file: Path) -> None:
+    whole = read_features(feature_file)
+    read = read_features(feature_file.with_name("part-*.h5"))
+    for split in ("train", "val"):
+        assert np.array_equal(read.splits[split].features, whole.splits[split].features)
+        assert np.array_equal(read.splits[split].labels, whole.splits[split].labels)
+        assert read.splits[split].paths == whole.splits[split].paths
+    assert read.provenance.shard == {}
+    assert read.provenance.skipped == (("train/bad.png", "empty"),)
+    one, many = verify_features(feature_file), verify_features(feature_file.with_name("part-*.h5"))
+    assert many.shapes == one.shapes == {"train": (24, 512), "val": (12, 512)}
+
+
+def test_rows_have_the_same_fingerprint_in_one_file_or_many(shards: list[Path], feature_file: Path) -> None:
+    joined = join(feature_file.with_name("joined.h5"), shards, verify_features(feature_file).provenance)
+    assert joined.rows_sha256 == verify_features(feature_file).rows_sha256
+    assert joined.content_sha256 == verify_features(feature_file).content_sha256
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        read_features(path)
+    return str(caught.value)
+
+
+def test_a_shard_alone_is_no_data_set(shards: list[Path]) -> None:
+    folder = shards[0].parent
+    assert refusal(shards[1]) == f"{shards[1]} is shard 2 of 3; name them all: '{folder}/part-*.h5'"
+
+
+def test_missing_and_foreign_shards_are_named(shards: list[Path], feature_file: Path) -> None:
+    folder = shards[0].parent
+    shards[1].rename(folder / "elsewhere.h5")
+    assert refusal(folder / "part-*.h5") == (
+        f"{folder}/part-*.h5 matches 2 of 3 shards; missing: 1. The command that made them makes the missing ones when "
+        "it is run again."
+    )
+    other = read_features(folder / "synthetic.h5")
+    said = replace(other.provenance, weights_sha256="0" * 64, shard={"index": 1, "of": 3})
+    write_features(shards[1], said, {"train": other.train})
+    assert refusal(folder / "part-*.h5").endswith(f"these differ from the first:\n  {shards[1]}")
+    assert refusal(folder / "none-*.h5").startswith(f"there is no feature file {folder}/none-*.h5")
 
 
 # Every byte counts ---------------------------------------------------------------------------------------------------
