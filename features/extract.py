@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from features import download, images
+from features.catalogue import SPLITS
 from features.config import ExtractConfig
 from features.errors import InputError, listing
-from features.images import SPLITS, ImageSet
+from features.folder import EXTENSIONS
+from features.images import ImageSet
 from features.provenance import versions
 from features.store import (
     DamagedCache,
@@ -54,8 +56,7 @@ def make_features(config: ExtractConfig) -> FeatureSet:
     if config.offline:
         return _use_packaged(config, existing, "--offline (make: OFFLINE=1) was given, so nothing was downloaded")
     try:
-        root = download.hymenoptera() if config.data == "hymenoptera" else Path(config.data).expanduser()
-        image_set = images.read_folder(root)
+        image_set = images.open_images(config.data)
         from features.backbone import is_named, load_backbone
 
         backbone = load_backbone(config.weights)
@@ -74,8 +75,8 @@ def make_features(config: ExtractConfig) -> FeatureSet:
         "transform": backbone.transform,
     }
     places: dict[str, Any] = {
-        "data": root.resolve().name,
-        "data_location": _location(config.data, config.out, config.data == "hymenoptera"),
+        "data": image_set.name,
+        "data_location": _location(config.data, config.out, images.is_name(config.data)),
         "weights": backbone.weights,
         "weights_location": _location(config.weights, config.out, is_named(config.weights)),
     }
@@ -87,7 +88,7 @@ def make_features(config: ExtractConfig) -> FeatureSet:
         print(f"{describe(existing)}: up to date, same images, weights and transform")
         return existing
 
-    images.check_images(root, image_set.all_paths)
+    images.refuse_unreadable(image_set, images.check_images(image_set))
     provenance = Provenance(
         classes=image_set.classes,
         versions=versions(),
@@ -160,17 +161,18 @@ class _Pictures:
     """
 
     def __init__(self, image_set: ImageSet, split: str, backbone: Backbone) -> None:
-        self._files = [image_set.root / path for path in image_set.paths[split]]
+        self._image_set = image_set
+        self._paths = image_set.paths[split]
         self._preprocess = backbone.preprocess
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._paths)
 
     def __getitem__(self, index: int) -> torch.Tensor | str:
         try:
-            return self._preprocess(images.open_image(self._files[index]))
+            return self._preprocess(images.decode(self._image_set.read(self._paths[index])))
         except images.UNREADABLE as error:
-            return f"{self._files[index]}: {error}"
+            return f"{self._paths[index]}: {error}"
 
 
 def _collate(items: list[torch.Tensor | str]) -> torch.Tensor | str:
@@ -238,9 +240,7 @@ def _location(given: str, out: Path, is_name: bool) -> str:
 def _tell_of_ignored(image_set: ImageSet) -> None:
     if image_set.ignored:
         shown = ", ".join(image_set.ignored[:3]) + (", …" if len(image_set.ignored) > 3 else "")
-        print(
-            f"left out {len(image_set.ignored)} file(s) not named as images ({', '.join(images.EXTENSIONS)}): {shown}"
-        )
+        print(f"left out {len(image_set.ignored)} file(s) not named as images ({', '.join(EXTENSIONS)}): {shown}")
 
 
 def _tell_of_shared(shared: list[str]) -> None:
