@@ -1,4 +1,5 @@
-"""What comes from the network: the demo's image archive and torchvision's weights, each verified by its SHA-256.
+"""What comes from the network: the demo's image archive and torchvision's weights, each verified by its SHA-256, and
+torchvision's data sets, which it verifies by checksums of its own.
 
 Nothing is kept that does not verify. Downloads stay in torch's own cache (``TORCH_HOME``, by default
 ``~/.cache/torch``), so that every checkout and every run shares them.
@@ -9,9 +10,11 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -35,15 +38,20 @@ class DownloadError(InputError):
     """A download that failed or did not verify; nothing of it was kept."""
 
 
+def datasets_folder() -> Path:
+    """Where downloaded data sets lie: one folder each, whole or not there."""
+    import torch
+
+    return Path(torch.hub.get_dir()).parent / "datasets"
+
+
 def hymenoptera() -> Path:
     """The folder of the demo's ants and bees; downloaded, verified and unpacked on first use.
 
     Raises:
         DownloadError: if the archive can't be had or is not the expected one.
     """
-    import torch
-
-    folder = Path(torch.hub.get_dir()).parent / "datasets" / "hymenoptera_data"
+    folder = datasets_folder() / "hymenoptera_data"
     if not folder.is_dir():
         download_archive(HYMENOPTERA_URL, HYMENOPTERA_SHA256, folder)
     return folder
@@ -72,6 +80,26 @@ def download_archive(url: str, sha256: str, folder: Path) -> None:
             if not unpacked.is_dir():
                 raise DownloadError(f"{url} has no folder {folder.name}/ at its top")
             shutil.move(unpacked, folder)
+
+
+def download_dataset(name: str, folder: Path, fetch: Callable[[Path], object]) -> None:
+    """Let ``fetch`` download a data set into an empty folder, which then becomes ``folder``, all or nothing: an
+    unpacking that was cut short leaves files that torchvision itself would trust.
+
+    Raises:
+        DownloadError: if the connection fails or the contents do not match torchvision's checksum.
+    """
+    with _download_errors(f"the data set {name}"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+            fetched = Path(scratch) / folder.name
+            fetched.mkdir()
+            try:
+                fetch(fetched)
+            except (EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
+                raise DownloadError(f"the download of {name} can't be unpacked ({error})") from error
+            if not folder.is_dir():  # by now another process may have been faster
+                fetched.rename(folder)
 
 
 def download_weights(weights: WeightsEnum) -> dict[str, Any]:

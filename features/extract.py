@@ -152,7 +152,7 @@ def _provenance(
         transform=backbone.transform,
         data=image_set.name,
         images_sha256=images.images_sha256(digests),
-        data_location=_location(config.data, config.out, images.is_named(config.data)),
+        data_location=_location(config.data, config.out, images.is_name(config.data)),
         weights_location=_location(config.weights, config.out, is_named(config.backbone, config.weights)),
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

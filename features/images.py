@@ -1,29 +1,30 @@
 """The images of a data set: which there are, whether each can be read, and their fingerprint.
 
-In: a folder with ``train/`` and ``val/``, one subfolder a class. Out: an :class:`ImageSet` of relative paths and
-labels, and RGB pictures.
+In: what ``--data`` names. Out: an :class:`ImageSet` of paths and labels, which reads each picture; RGB pictures.
 """
 
 from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from features import datasets, download
+from features.catalogue import SPLITS, Catalogue, Source, choose
 from features.errors import InputError, listing
-from features.provenance import file_sha256
-
-SPLITS = ("train", "val")
-# torchvision's ImageFolder reads these endings and no others, so the demo does too.
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+from features.folder import read_folder
+from features.table import TABLES, read_table
 
 Result = TypeVar("Result")
 
@@ -41,17 +42,25 @@ UNREADABLE = (
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """The images of a folder, in a fixed order.
+    """The images of a data set, in a fixed order. It pickles: what it reads from is found again by name.
 
     Attributes:
-        root: The folder.
+        name: Name of the data set.
+        location: What ``--data`` was.
+        selection: What else was given and shaped the set (``split``, ``seed``, ``classes``, ``limit``), as JSON takes
+            it: ``open_images(location, **selection)`` is this set.
+        source: What reads its pictures; its ``str`` says where they are.
         classes: Class names, sorted; a label is an index into them.
-        paths: For each split, paths relative to ``root``, with forward slashes, sorted by class, then by name.
+        paths: For each split, the name of each picture, sorted by class, then by name. For a folder: relative to it,
+            with forward slashes.
         labels: For each split, the label of each path.
         ignored: Relative paths of files whose names are not those of images.
     """
 
-    root: Path
+    name: str
+    location: str
+    selection: dict[str, Any]
+    source: Source
     classes: tuple[str, ...]
     paths: dict[str, tuple[str, ...]]
     labels: dict[str, tuple[int, ...]]
@@ -62,157 +71,250 @@ class ImageSet:
         """The paths of both splits, ``train`` first."""
         return [path for split in SPLITS for path in self.paths[split]]
 
+    def read(self, path: str) -> bytes:
+        """The encoded picture of one of the paths, from any thread; raises OSError."""
+        return self.source.read(path)
 
-def read_folder(root: Path) -> ImageSet:
-    """List the images of ``root/train/CLASS/`` and ``root/val/CLASS/``, at any depth below CLASS.
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What :func:`check_images` found.
+
+    Attributes:
+        digests: SHA-256, in hex, of each file that can be read, by path, in the set's order.
+        problems: The reason why each other one can't.
+    """
+
+    digests: dict[str, str]
+    problems: dict[str, str]
+
+
+def is_name(data: str) -> bool:
+    """Whether ``--data`` is the name of a data set, wherever a command runs, and not a path."""
+    return data == "hymenoptera" or datasets.is_dataset(data)
+
+
+def open_images(
+    data: str,
+    *,
+    split: float | None = None,
+    seed: int = 0,
+    classes: Sequence[str] = (),
+    limit: int | None = None,
+    download: bool = True,
+) -> ImageSet:
+    """List the images of a data set.
+
+    Args:
+        data: ``hymenoptera``; a folder (:mod:`features.folder`); a ``.csv`` or ``.parquet`` list
+            (:mod:`features.table`); or a torchvision data set by name (:mod:`features.datasets`).
+        split: Fraction of each class to hold out for validation, where the data has no split of its own.
+        seed: What ``split`` and ``limit`` draw by.
+        classes: The classes to use; all if empty.
+        limit: Images to use of each class in each split, at most; drawn at random.
+        download: Whether a named set may be downloaded if it is not here yet.
 
     Raises:
-        InputError: naming every problem at once: no such folder, a missing split, splits with different classes, fewer
-            than two classes, a class without an image, a name that is not UTF-8.
+        InputError: for data or choices that can't be used.
+        DownloadError: if a named set can't be had.
     """
-    if not root.is_dir():
-        raise InputError(_no_such_folder(root))
-    missing = [split for split in SPLITS if not (root / split).is_dir()]
-    if missing:
-        raise InputError(_missing_splits(root, missing))
-
-    names = {split: sorted(d.name for d in (root / split).iterdir() if d.is_dir()) for split in SPLITS}
-    classes = sorted(set(names["train"]) | set(names["val"]))
-    problems = _class_problems(root, names, classes)
-    paths: dict[str, list[str]] = {split: [] for split in SPLITS}
-    labels: dict[str, list[int]] = {split: [] for split in SPLITS}
-    ignored = []
-    for split in SPLITS:
-        for name in names[split]:
-            # A link to nothing is listed too: it is then reported as unreadable, not left out in silence.
-            found = (p for p in (root / split / name).rglob("*") if p.is_file() or not p.exists())
-            files = sorted(p.relative_to(root).as_posix() for p in found)
-            images = [file for file in files if file.lower().endswith(EXTENSIONS)]
-            ignored += [file for file in files if not file.lower().endswith(EXTENSIONS)]
-            paths[split] += images
-            labels[split] += [classes.index(name)] * len(images)
-            if not images:
-                problems.append(f"{split}/{name} holds no image")
-            problems += [f"{file!a} is not a UTF-8 name" for file in images if not _is_utf8(file)]
+    problems = []
+    if split is not None and not 0 < split < 1:
+        problems.append(f"--split is {split}; it must be more than 0 and less than 1, such as 0.2")
+    if limit is not None and limit < 1:
+        problems.append(f"--limit is {limit}; it must be 1 or more images a class")
     if problems:
-        raise InputError(
-            f"the folder {root} can't be used as a data set:\n{listing(problems)}\n"
-            f"Wanted: {root}/train/CLASS/ and {root}/val/CLASS/ for the same two or more classes, each with at least "
-            f"one image ({', '.join(EXTENSIONS)})."
-        )
+        raise InputError("\n".join(problems))
+
+    rows = choose(catalogue := _catalogue(data, split, download), split=split, seed=seed, classes=classes, limit=limit)
+    given = {"split": split, "classes": sorted(set(classes)) or None, "limit": limit}
+    selection = {name: value for name, value in given.items() if value is not None}
+    if split is not None or limit is not None:
+        selection["seed"] = seed
+    names = sorted({name for _, name in rows["train"]})
+    label = {name: index for index, name in enumerate(names)}
     return ImageSet(
-        root=root,
-        classes=tuple(classes),
-        paths={split: tuple(paths[split]) for split in SPLITS},
-        labels={split: tuple(labels[split]) for split in SPLITS},
-        ignored=tuple(ignored),
+        name=catalogue.name,
+        location=data,
+        selection=selection,
+        source=catalogue.source,
+        classes=tuple(names),
+        paths={part: tuple(path for path, _ in of_part) for part, of_part in rows.items()},
+        labels={part: tuple(label[name] for _, name in of_part) for part, of_part in rows.items()},
+        ignored=catalogue.ignored,
     )
 
 
-def open_image(path: Path) -> Image.Image:
+def without(image_set: ImageSet, paths: Collection[str]) -> ImageSet:
+    """The same set without some of its paths.
+
+    Raises:
+        InputError: if that leaves a class of a split without an image.
+    """
+    kept = {
+        part: [
+            (path, label)
+            for path, label in zip(image_set.paths[part], image_set.labels[part], strict=True)
+            if path not in paths
+        ]
+        for part in SPLITS
+    }
+    empty = [
+        f"{part}: {name}"
+        for part in SPLITS
+        for index, name in enumerate(image_set.classes)
+        if all(label != index for _, label in kept[part])
+    ]
+    if empty:
+        raise InputError(
+            f"without {len(paths)} images of {image_set.source} no image is left of these classes:\n{listing(empty)}"
+        )
+    return replace(
+        image_set,
+        paths={part: tuple(path for path, _ in of_part) for part, of_part in kept.items()},
+        labels={part: tuple(label for _, label in of_part) for part, of_part in kept.items()},
+    )
+
+
+def decode(content: bytes) -> Image.Image:
     """The picture as upright 8-bit RGB, whatever its mode: EXIF rotation applied, transparency laid on white, 16-bit
     greyscale scaled down.
 
     Raises:
-        UNREADABLE: one of these, as Pillow finds the file unreadable.
+        UNREADABLE: one of these, as Pillow finds the contents unreadable.
     """
-    with Image.open(path) as image:
-        _refuse_bomb(image)
-        return _upright_rgb(image)
+    return _decode(content)
 
 
-def check_images(root: Path, paths: Iterable[str]) -> None:
-    """Decode every file once, at reduced scale where its format allows, before any hour is spent on the network.
+def check_images(image_set: ImageSet) -> Checked:
+    """Read every image once: take its fingerprint and decode it, at reduced scale where its format allows, before any
+    hour is spent on the network. With a progress bar; images are not kept in memory."""
+    return _inspect(image_set, lambda content: _decode(content, reduced=True))
+
+
+def file_digests(image_set: ImageSet) -> dict[str, str]:
+    """SHA-256, in hex, of every image's file, by path: :func:`check_images` without the decoding.
 
     Raises:
         InputError: listing all files that can't be read, each with the reason.
     """
-    paths = list(paths)
-    reasons = _in_threads(lambda path: _why_unreadable(root / path), paths)
-    bad = [f"{path}: {reason}" for path, reason in zip(paths, reasons, strict=True) if reason]
-    if bad:
+    checked = _inspect(image_set, None)
+    refuse_unreadable(image_set, checked)
+    return checked.digests
+
+
+def refuse_unreadable(image_set: ImageSet, checked: Checked) -> None:
+    """Raise an InputError that lists all images that can't be read, each with the reason, if there are any."""
+    if checked.problems:
+        bad = [f"{path}: {reason}" for path, reason in checked.problems.items()]
         raise InputError(
-            f"{len(bad)} of {len(paths)} images in {root} can't be read:\n{listing(bad)}\n"
+            f"{len(bad)} of {len(image_set.all_paths)} images in {image_set.source} can't be read:\n{listing(bad)}\n"
             "Mend or remove them, then run the same command again."
         )
 
 
-def file_digests(images: ImageSet) -> dict[str, str]:
-    """SHA-256 of every image's file, by relative path.
-
-    Raises:
-        InputError: as :func:`check_images`, if a file can't be read.
-    """
-    paths = images.all_paths
-    try:
-        digests = _in_threads(lambda path: file_sha256(images.root / path), paths)
-    except OSError:
-        check_images(images.root, paths)  # says which, and what else is wrong
-        raise
-    return dict(zip(paths, digests, strict=True))
-
-
 def images_sha256(digests: dict[str, str]) -> str:
-    """One fingerprint over the ordered relative paths and file contents of :func:`file_digests`."""
+    """One fingerprint over the ordered paths and file contents of :attr:`Checked.digests`."""
     digest = hashlib.sha256()
     for path, content in digests.items():
         digest.update(f"{path}\0{content}\n".encode())
     return digest.hexdigest()
 
 
-def shared_images(images: ImageSet, digests: dict[str, str]) -> list[str]:
+def shared_images(image_set: ImageSet, digests: dict[str, str]) -> list[str]:
     """Validation images that are also training images, byte for byte: with them accuracy is flattered."""
-    in_train = {digests[path] for path in images.paths["train"]}
-    return [path for path in images.paths["val"] if digests[path] in in_train]
+    in_train = {digests[path] for path in image_set.paths["train"]}
+    return [path for path in image_set.paths["val"] if digests[path] in in_train]
 
 
-def _no_such_folder(root: Path) -> str:
-    if root.is_file():
-        return f"{root} is a file; --data (make: DATA=) takes `hymenoptera` or a folder with train/ and val/"
-    near = get_close_matches(root.name, ["hymenoptera"], cutoff=0.7)
-    near += [str(root.with_name(name)) for name in get_close_matches(root.name, _names_beside(root))]
+_TAKES = (
+    "--data (make: DATA=) takes `hymenoptera`, a folder, a .csv or .parquet list, or the name of a torchvision data set "
+    "(cifar10, oxford-iiit-pet, …)"
+)
+
+
+def _catalogue(data: str, split: float | None, may_download: bool) -> Catalogue:
+    if data == "hymenoptera":
+        if not may_download and not (download.datasets_folder() / "hymenoptera_data").is_dir():
+            raise download.DownloadError("the data set hymenoptera is not here, and may not be downloaded")
+        return read_folder(download.hymenoptera(), split)
+    if datasets.is_dataset(data):
+        return datasets.read_dataset(data, split, download=may_download)
+    if "://" in data:
+        raise InputError(f"{data} is a URL; {_TAKES}. A list may name images by their URLs.")
+    place = Path(data).expanduser()
+    if not place.exists():
+        raise InputError(_nothing_there(place))
+    if place.is_dir():
+        return read_folder(place, split)
+    if place.suffix.lower() in TABLES:
+        return read_table(place, split)
+    raise InputError(f"{place} is a file; {_TAKES}")
+
+
+def _nothing_there(place: Path) -> str:
+    near = get_close_matches(place.name, ["hymenoptera", *datasets.NAMES], n=1, cutoff=0.7)
+    near += [str(place.with_name(name)) for name in get_close_matches(place.name, _names_beside(place))]
     hint = f" Did you mean {near[0]}?" if near else ""
-    return (
-        f"there is no folder {root}; --data (make: DATA=) takes `hymenoptera` or a folder with train/ and val/.{hint}"
-    )
+    kind = "file" if place.suffix.lower() in TABLES else "folder"
+    return f"there is no {kind} {place}; {_TAKES}.{hint}"
 
 
-def _names_beside(root: Path) -> list[str]:
+def _names_beside(place: Path) -> list[str]:
     try:
-        return [entry.name for entry in root.parent.iterdir() if entry.is_dir()]
+        return [entry.name for entry in place.parent.iterdir() if entry.is_dir() or entry.suffix.lower() in TABLES]
     except OSError:
         return []
 
 
-def _missing_splits(root: Path, missing: list[str]) -> str:
-    inside = sorted(d.name for d in root.iterdir() if d.is_dir())
-    deeper = [name for name in inside if all((root / name / split).is_dir() for split in SPLITS)]
-    found = ", ".join(inside[:10]) if inside else "nothing"
-    hint = f" Did you mean {root / deeper[0]}?" if deeper else ""
-    return (
-        f"the folder {root} has no {' and no '.join(f'{split}/' for split in missing)}; subfolders found: {found}. "
-        f"Put the images in {root}/train/CLASS/ and {root}/val/CLASS/.{hint}"
-    )
+def _inspect(image_set: ImageSet, look: Callable[[bytes], object] | None) -> Checked:
+    from tqdm import tqdm
+
+    def inspect(path: str) -> tuple[str, str]:
+        try:
+            content = image_set.read(path)
+            if look is not None:
+                look(content)
+        except UNREADABLE as error:
+            return "", str(error) or type(error).__name__
+        return hashlib.sha256(content).hexdigest(), ""
+
+    paths = image_set.all_paths
+    checked = Checked(digests={}, problems={})
+    with tqdm(total=len(paths), unit="image", desc="check", disable=None) as bar:
+        for path, (digest, problem) in zip(paths, _in_threads(inspect, paths), strict=True):
+            if problem:
+                checked.problems[path] = problem
+            else:
+                checked.digests[path] = digest
+            bar.update()
+    return checked
 
 
-def _class_problems(root: Path, names: dict[str, list[str]], classes: list[str]) -> list[str]:
-    problems = [
-        f"class {name} is in {here}/ but not in {there}/"
-        for here, there in (SPLITS, SPLITS[::-1])
-        for name in names[here]
-        if name not in names[there]
-    ]
-    if len(classes) < 2:
-        problems.append(f"{root / 'train'} has {len(classes)} class subfolders; at least 2 are needed")
-    return problems
+def _in_threads(function: Callable[[str], Result], paths: Iterable[str]) -> Iterator[Result]:
+    """Results in order, only a few ahead of what was taken: neither a long list nor a Ctrl-C has to wait for all."""
+    waiting = iter(paths)
+    with ThreadPoolExecutor() as pool:
+        ahead: deque[Future[Result]] = deque(pool.submit(function, path) for path in islice(waiting, 64))
+        while ahead:
+            yield ahead.popleft().result()
+            ahead.extend(pool.submit(function, path) for path in islice(waiting, 1))
 
 
-def _is_utf8(name: str) -> bool:
+def _decode(content: bytes, reduced: bool = False) -> Image.Image:
+    if not content:
+        raise ValueError("the file is empty (0 bytes)")
     try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        opened = Image.open(BytesIO(content))
+    except Image.UnidentifiedImageError:
+        # Pillow's own message names an object in memory.
+        raise Image.UnidentifiedImageError("not an image that Pillow can read") from None
+    with opened as image:
+        _refuse_bomb(image)
+        if reduced:
+            # A JPEG decoded at an eighth of its size still reads every byte: a truncated one fails here too.
+            image.draft(None, (1, 1))
+        return _upright_rgb(image)
 
 
 def _refuse_bomb(image: Image.Image) -> None:
@@ -237,24 +339,3 @@ def _as_8_bit(image: Image.Image) -> np.ndarray:
     values = np.nan_to_num(np.asarray(image).astype(np.float64))
     top = 65535.0 if image.mode.startswith("I") else max(float(values.max(initial=1.0)), 1.0)
     return np.clip(values / top * 255.0, 0.0, 255.0).round().astype(np.uint8)
-
-
-def _why_unreadable(path: Path) -> str | None:
-    try:
-        if path.stat().st_size == 0:
-            return "the file is empty (0 bytes)"
-        with Image.open(path) as image:
-            _refuse_bomb(image)
-            # A JPEG decoded at an eighth of its size still reads every byte: a truncated one fails here too.
-            image.draft(None, (1, 1))
-            _upright_rgb(image)
-    except Image.UnidentifiedImageError:
-        return "not an image that Pillow can read"
-    except UNREADABLE as error:
-        return str(error) or type(error).__name__
-    return None
-
-
-def _in_threads(function: Callable[[str], Result], paths: list[str]) -> list[Result]:
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(function, paths))

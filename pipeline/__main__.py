@@ -83,7 +83,7 @@ def predict(config: PredictConfig) -> None:
 
 
 def _image_files(given: tuple[Path, ...]) -> list[Path]:
-    from features.images import EXTENSIONS
+    from features.folder import EXTENSIONS
 
     problems, found = [], []
     for path in given:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from features.backbone import Backbone, load_backbone
 from features.errors import InputError
 from features.extract import image_batches
-from features.images import ImageSet, file_digests, images_sha256, read_folder
+from features.images import ImageSet, file_digests, images_sha256
 from features.provenance import versions
 from features.featureset import FeatureSet
 from features.store import read_features
@@ -41,7 +41,7 @@ class Report:
         labels: True labels of the validation images, shape (N,).
         probabilities: Class probabilities by the last epoch's head, shape (N, n_classes).
         paths: Relative paths of the validation images.
-        image_root: Their folder, if it is at hand.
+        images: What reads them, if they are at hand.
     """
 
     run: Run
@@ -49,7 +49,7 @@ class Report:
     labels: np.ndarray = field(repr=False)
     probabilities: np.ndarray = field(repr=False)
     paths: tuple[str, ...] = field(repr=False)
-    image_root: Path | None
+    images: ImageSet | None = field(repr=False)
 
 
 def evaluate(config: EvalConfig) -> Report:
@@ -100,7 +100,7 @@ def evaluate(config: EvalConfig) -> Report:
         labels=labels.numpy(),
         probabilities=logits["last"].softmax(dim=1).numpy(),
         paths=features.val.paths,
-        image_root=image_set.root if image_set else None,
+        images=image_set,
     )
 
 
@@ -152,7 +152,7 @@ def _images_at_hand(run: Run, features: FeatureSet, config: EvalConfig, missing:
     """The images the features were made from. What was named by a flag and is not there is an error; what was only
     remembered goes into ``missing``."""
     try:
-        image_set = read_folder(find_images(run, config.data))
+        image_set = find_images(run, config.data)
     except InputError as error:
         if config.data is not None:
             raise
@@ -160,7 +160,7 @@ def _images_at_hand(run: Run, features: FeatureSet, config: EvalConfig, missing:
         return None
     if images_sha256(file_digests(image_set)) != features.provenance.images_sha256:
         raise InputError(
-            f"the images in {image_set.root} are not those that {features.path} was made from; make the features and "
+            f"the images in {image_set.source} are not those that {features.path} was made from; make the features and "
             "the head again (make eval), or name the right folder with --data"
         )
     return image_set

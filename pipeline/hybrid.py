@@ -11,10 +11,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from features import download
 from features.backbone import Backbone, is_named
 from features.errors import InputError
-from features.images import UNREADABLE, open_image
+from features.images import UNREADABLE, ImageSet, decode, is_name, open_images, without
 from pipeline.run import Run, Which
 
 
@@ -83,19 +82,24 @@ def find_weights(run: Run, given: str | None) -> str:
     return str(path)
 
 
-def find_images(run: Run, given: str | None) -> Path:
-    """The folder of the images: ``given``, else where the features were made from them.
+def find_images(run: Run, given: str | None) -> ImageSet:
+    """The images the features were made from, chosen among those of ``given``, else of where they were, as they were
+    then.
 
     Raises:
-        InputError: if it is no longer there, or can't be downloaded.
+        InputError: if they are no longer there, or can't be downloaded.
     """
     recorded = given or run.features["data_location"]
-    if recorded == "hymenoptera":
-        return download.hymenoptera()
-    path = Path(recorded).expanduser() if given else located(run, recorded)
-    if not path.is_dir():
-        raise InputError(f"the images of {run.features['data']} are not at {path}; give the folder with --data (DATA=)")
-    return path
+    if not is_name(recorded):
+        path = Path(recorded).expanduser() if given else located(run, recorded)
+        if not path.exists():
+            raise InputError(
+                f"the images of {run.features['data']} are not at {path}; give the folder with --data (DATA=)"
+            )
+        recorded = str(path)
+    # Caches made before there was a choice record none.
+    image_set = open_images(recorded, **run.features.get("selection", {}))
+    return without(image_set, run.features.get("skipped", {}))
 
 
 def located(run: Run, recorded: str) -> Path:
@@ -125,7 +129,7 @@ def _predict_batch(model: nn.Module, backbone: Backbone, classes: list[str], pat
     problems: dict[Path, str] = {}
     for path in paths:
         try:
-            pixels[path] = backbone.preprocess(open_image(path))
+            pixels[path] = backbone.preprocess(decode(path.read_bytes()))
         except UNREADABLE as error:
             problems[path] = str(error) or type(error).__name__
     rows = []

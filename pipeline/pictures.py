@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from features.images import open_image
+from features.images import decode
 from pipeline.evaluation import Report
 from pipeline.run import write_atomically
 
@@ -32,7 +32,7 @@ def draw_pictures(report: Report, folder: Path) -> dict[str, str]:
     plt.switch_backend("agg")
     drawn = {}
     for name, draw in _PICTURES.items():
-        if name == "predictions.png" and report.image_root is None:
+        if name == "predictions.png" and report.images is None:
             continue
         figure, words = draw(report)
         write_atomically(folder / name, lambda part, figure=figure: figure.savefig(part, format="png", dpi=110))  # type: ignore[misc]
@@ -80,7 +80,7 @@ def confusion_matrix(report: Report) -> tuple[Figure, str]:
 
 def predictions(report: Report) -> tuple[Figure, str]:
     """A random dozen of validation images with predicted class, probability, and the true class where they differ."""
-    assert report.image_root is not None
+    assert report.images is not None
     classes = report.run.classes
     n = min(GRID_IMAGES, len(report.paths))
     chosen = np.random.default_rng(report.run.config.seed).choice(len(report.paths), size=n, replace=False)
@@ -96,7 +96,7 @@ def predictions(report: Report) -> tuple[Figure, str]:
         right += guess == truth
         title = f"{classes[guess]} {report.probabilities[index, guess]:.2f}"
         title += "" if guess == truth else f"\ntrue: {classes[truth]}"
-        axis.imshow(_thumbnail(report.image_root / report.paths[index]))
+        axis.imshow(_thumbnail(report.images.read(report.paths[index])))
         axis.set_title(title, color="black" if guess == truth else ORANGE, fontsize=10)
     return figure, (
         f"{n} validation images drawn at random, each with its predicted class and probability; {right} of them are "
@@ -126,7 +126,7 @@ _PICTURES: dict[str, Callable[[Report], tuple[Figure, str]]] = {
 }
 
 
-def _thumbnail(path: Path) -> Any:
-    image = open_image(path)
+def _thumbnail(content: bytes) -> Any:
+    image = decode(content)
     image.thumbnail((224, 224))
     return image

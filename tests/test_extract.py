@@ -24,7 +24,7 @@ from features import backbone, download, extract
 from features.config import ExtractConfig
 from features.errors import InputError
 from features.extract import PACKAGED, image_batches, make_features
-from features.images import ImageSet, file_digests, images_sha256, read_folder
+from features.images import Checked, ImageSet, file_digests, images_sha256, open_images
 from features.provenance import versions
 from features.featureset import FeatureSet
 from features.store import read_features
@@ -113,7 +113,7 @@ def test_an_extraction_says_all_it_knows(config: ExtractConfig, capsys: pytest.C
         "drawn by a test",
     )
     assert (said.data_location, said.weights_location) == (config.data, config.weights)
-    assert said.images_sha256 == images_sha256(file_digests(read_folder(Path(config.data))))
+    assert said.images_sha256 == images_sha256(file_digests(open_images(config.data)))
     assert said.versions == versions()
     # A colour is enough to tell the classes apart, even for a random network.
     means = [found.train.features[found.train.labels == label].mean(axis=0) for label in (0, 1)]
@@ -133,16 +133,17 @@ def test_batch_and_workers_do_not_change_rows(made_once: Path, config: ExtractCo
 def test_an_image_that_changes_during_the_run_is_named(config: ExtractConfig, monkeypatch, workers: int) -> None:
     check = extract.images.check_images
 
-    def check_then_spoil(root: Path, paths: list[str]) -> None:
-        check(root, paths)
-        (root / "train/red/1.png").write_bytes(b"gone bad")
+    def check_then_spoil(image_set: ImageSet) -> Checked:
+        checked = check(image_set)
+        (Path(config.data) / "train/red/1.png").write_bytes(b"gone bad")
+        return checked
 
     monkeypatch.setattr(extract.images, "check_images", check_then_spoil)
     with pytest.raises(InputError) as caught:
         make_features(dataclasses.replace(config, workers=workers))
     first, listed, last = str(caught.value).splitlines()
     assert first == "an image changed while it was being used:"
-    assert listed.startswith(f"  {config.data}/train/red/1.png: cannot identify image file")
+    assert listed == "  train/red/1.png: not an image that Pillow can read"
     assert last == "Run the same command again."
     assert names_in(config.out.parent) == []
 
@@ -445,16 +446,15 @@ def test_the_packaged_features_name_no_path_of_the_machine_that_made_them() -> N
 
 def test_the_packaged_features_are_those_of_the_real_images(shared_data: Path, shared_weights: Path) -> None:
     packaged = read_features(PACKAGED)
-    found = read_folder(shared_data)
+    found = open_images(str(shared_data))
     assert packaged.provenance.images_sha256 == images_sha256(file_digests(found))
     assert (packaged.train.paths, packaged.val.paths) == (found.paths["train"], found.paths["val"])
     loaded = backbone.load_backbone(str(shared_weights))
     assert packaged.provenance.weights_sha256 == loaded.weights_sha256
     assert packaged.provenance.transform == loaded.transform
 
-    few = ImageSet(
-        root=found.root,
-        classes=found.classes,
+    few = dataclasses.replace(
+        found,
         paths={split: paths[:12] for split, paths in found.paths.items()},
         labels={split: labels[:12] for split, labels in found.labels.items()},
     )

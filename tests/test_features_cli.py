@@ -91,8 +91,8 @@ def test_a_mistake_is_one_message_and_no_traceback(tmp_path: Path, random_weight
     ended = features("--data", tmp_path / "nowhere", "--weights", random_weights, "--out", tmp_path / "out/f.h5")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == (
-        f"error: there is no folder {tmp_path}/nowhere; --data (make: DATA=) takes `hymenoptera` or a folder with "
-        "train/ and val/.\n"
+        f"error: there is no folder {tmp_path}/nowhere; --data (make: DATA=) takes `hymenoptera`, a folder, a "
+        ".csv or .parquet list, or the name of a torchvision data set (cifar10, oxford-iiit-pet, …).\n"
     )
     assert names_in(tmp_path) == []
 
