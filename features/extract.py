@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 from features import images
 from features.config import ExtractConfig
 from features.download import DownloadError
-from features.errors import InputError, listing
+from features.errors import InputError
 from features.featureset import FeatureFile, Provenance
 from features.images import ImageSet
 from features.packaged import help_without_network, packaged_serves, use_packaged
-from features.pieces import Piece, PieceFolder, cut, shard_pattern
+from features.pieces import Piece, PieceFolder, cut, shard_pattern, unfinished_pieces
 from features.pixels import Stopwatch
 from features.provenance import versions
-from features.store import DamagedCache, NotACache, verify_features
+from features.store import DamagedCache, NotACache, image_digests, shard_files, verify_features
 from features.writer import join
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _extract(
     engine = _engine(config, image_set, backbone)
     folder = PieceFolder(out=config.out, provenance=replace(provenance, runtime=engine.record))
     with folder.lock():
-        missing = folder.missing(pieces)
+        missing = folder.missing(pieces, shards=config.shards and not config.force)
         total, left = (sum(len(piece.paths) for piece in some) for some in (pieces, missing))
         if left < total:
             print(f"going on where an earlier run stopped: {total - left} of {total} images are done")
@@ -122,17 +122,19 @@ def _check(
     Returns:
         The images to use, the SHA-256 of each, and those left out, each with the reason.
     """
-    checked = images.check_images(image_set)
-    if checked.problems and not config.skip_bad:
-        bad = [f"{path}: {reason}" for path, reason in checked.problems.items()]
-        raise InputError(
-            f"{len(bad)} of {len(image_set.all_paths)} images in {config.data} can't be read:\n{listing(bad)}\n"
-            "Mend or remove them and run the same command again, or leave them out with --skip-bad."
-        )
-    if checked.problems:
+    known = image_digests([*(shard_files(existing.path) if existing else ()), *unfinished_pieces(config.out)])
+    if config.engine == "ray":
+        from features.cluster import check_on_cluster
+
+        checked = check_on_cluster(image_set, known, config.address)
+    else:
+        checked = images.check_images(image_set, known)
+    if not config.skip_bad:
+        images.refuse_unreadable(image_set, checked)
+    elif checked.problems:
         print(f"left out {len(checked.problems)} unreadable image(s); the file lists them with the reasons")
-    kept = images.without(image_set, checked.problems) if checked.problems else image_set
-    return kept, checked.digests, tuple(checked.problems.items())
+        image_set = images.without(image_set, checked.problems)
+    return image_set, checked.digests, tuple(checked.problems.items())
 
 
 def _provenance(

@@ -186,10 +186,20 @@ def decode(content: bytes) -> Image.Image:
     return _decode(content)
 
 
-def check_images(image_set: ImageSet) -> Checked:
+def check_images(image_set: ImageSet, known: Collection[str] = ()) -> Checked:
     """Read every image once: take its fingerprint and decode it, at reduced scale where its format allows, before any
-    hour is spent on the network. With a progress bar; images are not kept in memory."""
-    return _inspect(image_set, lambda content: _decode(content, reduced=True))
+    hour is spent on the network. With a progress bar; images are not kept in memory.
+
+    Args:
+        image_set: The images.
+        known: Fingerprints of contents that have been decoded before, and are not again.
+    """
+    return _inspect(image_set, image_set.all_paths, known, "check")
+
+
+def check_paths(image_set: ImageSet, paths: Sequence[str], known: Collection[str]) -> Checked:
+    """Check some of the images, without a progress bar, as :func:`check_images` does."""
+    return _inspect(image_set, paths, known, None)
 
 
 def file_digests(image_set: ImageSet) -> dict[str, str]:
@@ -198,7 +208,7 @@ def file_digests(image_set: ImageSet) -> dict[str, str]:
     Raises:
         InputError: listing all files that can't be read, each with the reason.
     """
-    checked = _inspect(image_set, None)
+    checked = _inspect(image_set, image_set.all_paths, None, "check")
     refuse_unreadable(image_set, checked)
     return checked.digests
 
@@ -209,7 +219,7 @@ def refuse_unreadable(image_set: ImageSet, checked: Checked) -> None:
         bad = [f"{path}: {reason}" for path, reason in checked.problems.items()]
         raise InputError(
             f"{len(bad)} of {len(image_set.all_paths)} images in {image_set.source} can't be read:\n{listing(bad)}\n"
-            "Mend or remove them, then run the same command again."
+            "Mend or remove them, then run the same command again; `make features` leaves them out with --skip-bad."
         )
 
 
@@ -267,21 +277,24 @@ def _names_beside(place: Path) -> list[str]:
         return []
 
 
-def _inspect(image_set: ImageSet, look: Callable[[bytes], object] | None) -> Checked:
+def _inspect(
+    image_set: ImageSet, paths: Sequence[str], known: Collection[str] | None, title: str | None
+) -> Checked:
+    """Fingerprint images, and decode those whose contents are not ``known``; all are taken as known if it is None."""
     from tqdm import tqdm
 
     def inspect(path: str) -> tuple[str, str]:
         try:
             content = image_set.read(path)
-            if look is not None:
-                look(content)
+            digest = hashlib.sha256(content).hexdigest()
+            if known is not None and digest not in known:
+                _decode(content, reduced=True)
         except UNREADABLE as error:
             return "", str(error) or type(error).__name__
-        return hashlib.sha256(content).hexdigest(), ""
+        return digest, ""
 
-    paths = image_set.all_paths
     checked = Checked(digests={}, problems={})
-    with tqdm(total=len(paths), unit="image", desc="check", disable=None) as bar:
+    with tqdm(total=len(paths), unit="image", desc=title, disable=None if title else True) as bar:
         for path, (digest, problem) in zip(paths, _in_threads(inspect, paths), strict=True):
             if problem:
                 checked.problems[path] = problem

@@ -77,7 +77,7 @@ class PieceFolder:
     @property
     def path(self) -> Path:
         """The folder, beside the cache."""
-        return self.out.with_name(f".{self.out.name}.parts")
+        return _folder(self.out)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -103,15 +103,19 @@ class PieceFolder:
         """The file of a piece."""
         return self.path / f"{piece.index:05}-of-{piece.of:05}.h5"
 
-    def missing(self, pieces: Sequence[Piece]) -> list[Piece]:
-        """Those pieces whose file is not there, whole, and of this very extraction; files of another one are
-        removed."""
-        done = [piece for piece in pieces if self._is_done(piece)]
-        kept = {self.file(piece) for piece in done}
-        for file in self.path.iterdir():
-            if file not in kept:
-                file.unlink()
-        return [piece for piece in pieces if self.file(piece) not in kept]
+    def missing(self, pieces: Sequence[Piece], shards: bool = False) -> list[Piece]:
+        """Those pieces whose file is not there, whole, and of this very extraction; files of another one are removed.
+
+        Args:
+            pieces: All of them.
+            shards: Whether shards that are already beside ``out`` count.
+        """
+        kept = {piece: self.file(piece) for piece in pieces if self._is_done(self.file(piece), piece)}
+        for file in set(self.path.iterdir()) - set(kept.values()):
+            file.unlink()
+        if shards:
+            kept |= {piece: file for piece in pieces if self._is_done(file := self._shard(piece), piece)}
+        return [piece for piece in pieces if piece not in kept]
 
     def write(self, piece: Piece, features: np.ndarray, views: np.ndarray | None) -> None:
         """Write a piece; it appears only when it is whole and verified.
@@ -143,17 +147,18 @@ class PieceFolder:
 
     def leave(self, pieces: Sequence[Piece]) -> FeatureFile:
         """Move them beside ``out`` as the shards of one data set, in place of shards that were there."""
-        shards = {self.file(piece): self._shard(piece) for piece in pieces}
-        for file, shard in shards.items():
-            file.replace(shard)
+        for piece in pieces:
+            if self.file(piece).exists():
+                self.file(piece).replace(self._shard(piece))
         sync_folder(self.out.parent)
-        for stale in set(self.out.parent.glob(_shard_name(self.out, "*", "*"))) - set(shards.values()):
+        shards = {self._shard(piece) for piece in pieces}
+        for stale in set(self.out.parent.glob(_shard_name(self.out, "*", "*"))) - shards:
             stale.unlink()
         return verify_features(shard_pattern(self.out))
 
-    def _is_done(self, piece: Piece) -> bool:
+    def _is_done(self, file: Path, piece: Piece) -> bool:
         try:
-            found = verify_file(self.file(piece)).provenance
+            found = verify_file(file).provenance
         except InputError:
             return False
         return _essence(found) == _essence(self._said_of(piece))
@@ -167,9 +172,18 @@ class PieceFolder:
         return self.out.with_name(_shard_name(self.out, f"{piece.index:05}", f"{piece.of:05}"))
 
 
+def unfinished_pieces(out: Path) -> list[Path]:
+    """The pieces that an interrupted run left for the cache ``out``."""
+    return sorted(_folder(out).glob("*.h5"))
+
+
 def shard_pattern(out: Path) -> Path:
     """The name, with a ``*``, of the shards that stand for the cache ``out``."""
     return out.with_name(f"{out.stem}-*{out.suffix}")
+
+
+def _folder(out: Path) -> Path:
+    return out.with_name(f".{out.name}.parts")
 
 
 def _shard_name(out: Path, index: str, of: str) -> str:
@@ -177,5 +191,8 @@ def _shard_name(out: Path, index: str, of: str) -> str:
 
 
 def _essence(provenance: Provenance) -> Provenance:
-    """All that rows depend on: not when they were made, where their images lie, or what was noted."""
-    return replace(provenance, created="", note="", data="", data_location="", weights="", weights_location="")
+    """All that rows depend on: not when they were made, where their images lie, what was noted, or how the trial of the
+    runtime came out."""
+    runtime = {name: provenance.runtime.get(name) for name in ("name", "version", "device", "precision")}
+    places = dict.fromkeys(("created", "note", "data", "data_location", "weights", "weights_location"), "")
+    return replace(provenance, runtime=runtime, **places)

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,18 @@ def shard_files(path: Path) -> list[Path]:
         raise InputError(
             f"there is no feature file {path}; make it: python -m features --out {path}  (or: make features)"
         )
+    return found
+
+
+def image_digests(files: Iterable[Path]) -> set[str]:
+    """SHA-256, in hex, of all images whose rows are in these files; damaged files, and those of format 1, tell none."""
+    found: set[str] = set()
+    for path in files:
+        with suppress(InputError):
+            verify_file(path)
+            with open_cache(path) as file:
+                for group in (file[split] for split in SPLITS if split in file):
+                    found |= {row.tobytes().hex() for row in group["digests"][()]} if "digests" in group else set()
     return found
 
 
