@@ -11,7 +11,7 @@ import shutil
 import socket
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -74,7 +74,7 @@ def download_archive(url: str, sha256: str, folder: Path) -> None:
             shutil.move(unpacked, folder)
 
 
-def download_weights(weights: WeightsEnum) -> dict[str, Any]:
+def download_weights(weights: WeightsEnum) -> Mapping[str, Any]:
     """The ``state_dict`` of a named set of torchvision weights; its file name carries its hash, which is checked.
 
     Raises:
@@ -88,7 +88,7 @@ def download_weights(weights: WeightsEnum) -> dict[str, Any]:
         if file.is_file() and not file_sha256(file).startswith(_hash_in(file.name)):
             print(f"{file} does not match its checksum; downloading it again")
             file.unlink()
-        return dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
+        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
 
 
 def _hash_in(name: str) -> str:

@@ -56,9 +56,9 @@ def make_features(config: ExtractConfig) -> FeatureSet:
     try:
         root = download.hymenoptera() if config.data == "hymenoptera" else Path(config.data).expanduser()
         image_set = images.read_folder(root)
-        from features.backbone import is_named, load_backbone
+        from features.backbone import DEFAULT, is_named, load_backbone
 
-        backbone = load_backbone(config.weights)
+        backbone = load_backbone(DEFAULT, config.weights)
     except download.DownloadError as error:
         if not _packaged_serves(config):
             raise InputError(f"{error}.\n{_HELP_WITHOUT_NETWORK}") from error
@@ -77,7 +77,7 @@ def make_features(config: ExtractConfig) -> FeatureSet:
         "data": root.resolve().name,
         "data_location": _location(config.data, config.out, config.data == "hymenoptera"),
         "weights": backbone.weights,
-        "weights_location": _location(config.weights, config.out, is_named(config.weights)),
+        "weights_location": _location(config.weights, config.out, is_named(DEFAULT, config.weights)),
     }
     if existing is not None and _up_to_date(existing, wanted):
         # The same images may lie elsewhere by now, and stage 3 looks for them where the cache says.
