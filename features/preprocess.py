@@ -58,7 +58,7 @@ class Preprocess:
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """(…, 3, H, W) uint8 → float32, on the device of ``pixels``, in the preset's own order of operations."""
-        mean, std = self._mean.to(pixels.device), self._std.to(pixels.device)
+        mean, std = (values.to(pixels.device, non_blocking=True) for values in (self._mean, self._std))
         return pixels.to(torch.float32).div(255).sub(mean).div(std)
 
     def pixels(self, image: Image.Image) -> np.ndarray:
@@ -102,8 +102,8 @@ class Preprocess:
 
 def random_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
     """A random part of a picture as (left, top, right, bottom), distributed as torchvision's ``RandomResizedCrop``
-    draws it: 8 to 100 % of the area, sides in a ratio of 3/4 to 4/3, log-uniformly; after ten parts that do not fit, the
-    largest centred one of an allowed ratio."""
+    draws it: 8 to 100 % of the area, sides in a ratio of 3/4 to 4/3, log-uniformly; after ten parts that do not fit,
+    the largest centred one of an allowed ratio."""
     for _ in range(10):
         area = width * height * rng.uniform(0.08, 1.0)
         ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))

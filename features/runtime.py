@@ -111,7 +111,7 @@ def _refuse_impossible(runtime: str, device: str, precision: str) -> None:
 
 def _open_torch(backbone: Backbone, device: str, precision: str) -> Runtime:
     dtype = PRECISIONS[precision]
-    network = copy.deepcopy(backbone.model).to(device=device, dtype=dtype, memory_format=torch.channels_last)
+    network = copy.deepcopy(backbone.model).to(device, dtype).to(memory_format=torch.channels_last)
 
     def run(pixels: np.ndarray) -> np.ndarray:
         batch = torch.from_numpy(pixels)
@@ -123,7 +123,7 @@ def _open_torch(backbone: Backbone, device: str, precision: str) -> Runtime:
             inputs = backbone.preprocess.normalise(batch.to(device, non_blocking=True))
             return network(inputs.to(dtype=dtype, memory_format=torch.channels_last)).float().cpu().numpy()
 
-    record = {"name": "torch", "version": torch.__version__, "device": device, "precision": precision}
+    record: dict[str, Any] = {"name": "torch", "version": torch.__version__, "device": device, "precision": precision}
     if precision != "float32":
         record |= _effect(backbone, run)
     return Runtime(record=record, run=run)
@@ -180,7 +180,7 @@ class _FromPixels(nn.Module):
 def _export(backbone: Backbone) -> bytes:
     """The network as an ONNX model for any number of images, in memory."""
     network = _FromPixels(backbone).eval()
-    file = io.BytesIO()
+    file: Any = io.BytesIO()  # the exporter's annotation knows names of files alone
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), _without_fused_attention(), torch.inference_mode():
         # The exporter by tracing is called deprecated, but takes a third of the time of the newer one, needs no further
         # library, and gives the same model. What it warns of, a traced size, the trial with another one would show.
