@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -102,7 +102,7 @@ def download_dataset(name: str, folder: Path, fetch: Callable[[Path], object]) -
                 fetched.rename(folder)
 
 
-def download_weights(weights: WeightsEnum) -> dict[str, Any]:
+def download_weights(weights: WeightsEnum) -> Mapping[str, Any]:
     """The ``state_dict`` of a named set of torchvision weights; its file name carries its hash, which is checked.
 
     Raises:
@@ -116,7 +116,7 @@ def download_weights(weights: WeightsEnum) -> dict[str, Any]:
         if file.is_file() and not file_sha256(file).startswith(_hash_in(file.name)):
             print(f"{file} does not match its checksum; downloading it again")
             file.unlink()
-        return dict(weights.get_state_dict(progress=True, check_hash=True, weights_only=True))
+        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
 
 
 def _hash_in(name: str) -> str:

@@ -73,7 +73,7 @@ def predict(config: PredictConfig) -> None:
     from pipeline.run import load_run
 
     run = load_run(config.run)
-    backbone = load_backbone(find_weights(run, config.weights))
+    backbone = load_backbone(run.features["backbone"], find_weights(run, config.weights))
     model = reattach(run, backbone, config.epoch, other_weights=config.other_weights)
     predictions = classify(model, backbone, run.classes, paths, config.batch)
     _print_predictions([p for p in predictions if p.problem is None], run.classes, config)

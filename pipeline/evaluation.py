@@ -168,7 +168,7 @@ def _images_at_hand(run: Run, features: FeatureSet, config: EvalConfig, missing:
 
 def _backbone_at_hand(run: Run, config: EvalConfig, missing: list[str]) -> Backbone | None:
     try:
-        backbone = load_backbone(find_weights(run, config.weights))
+        backbone = load_backbone(run.features["backbone"], find_weights(run, config.weights))
     except InputError as error:
         if config.weights is not None:
             raise
@@ -189,7 +189,9 @@ def _classify(
     started = time.perf_counter()
     model = reattach(run, backbone, "last", other_weights=config.other_weights)
     arriving: list[torch.Tensor] = []
-    watch = model.get_submodule("fc").register_forward_pre_hook(lambda _, inputs: arriving.append(inputs[0]))
+    watch = model.get_submodule(backbone.head_at).register_forward_pre_hook(
+        lambda _, inputs: arriving.append(inputs[0])
+    )
     rows = []
     with (
         torch.inference_mode(),

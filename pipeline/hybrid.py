@@ -28,7 +28,7 @@ class Prediction:
 
 
 def reattach(run: Run, backbone: Backbone, which: Which = "last", *, other_weights: bool = False) -> nn.Module:
-    """The whole network: ``backbone.model`` with the trained head as its last layer ``fc``.
+    """The whole network: ``backbone.model`` with the trained head as its last layer (``fc`` in a ResNet).
 
     Args:
         run: A finished run.
@@ -46,7 +46,7 @@ def reattach(run: Run, backbone: Backbone, which: Which = "last", *, other_weigh
             f"the head takes {run.features['width']} features, {backbone.name} gives {backbone.width}; "
             "train a head on this backbone's features"
         )
-    backbone.model.fc = run.head(which)
+    backbone.model.set_submodule(backbone.head_at, run.head(which))
     return backbone.model.eval()
 
 
@@ -71,7 +71,7 @@ def find_weights(run: Run, given: str | None) -> str:
     if given is not None:
         return given
     recorded: str = run.features["weights_location"]
-    if is_named(recorded):
+    if is_named(run.features["backbone"], recorded):
         return recorded
     path = located(run, recorded)
     if not path.is_file():

@@ -15,7 +15,7 @@ from test_download import offer, weights_at
 from torch import nn
 
 from features import backbone as backbone_module
-from features.backbone import Backbone, is_named, load_backbone
+from features.backbone import DEFAULT, Backbone, is_named, load_backbone
 from features.download import DownloadError, download_weights
 from features.errors import InputError
 
@@ -26,7 +26,7 @@ def state_of(file: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def loaded(random_weights: Path) -> Backbone:
-    return load_backbone(str(random_weights))
+    return load_backbone(DEFAULT, str(random_weights))
 
 
 def test_it_is_torchvisions_resnet18_without_its_last_layer(loaded: Backbone, random_weights: Path) -> None:
@@ -59,7 +59,7 @@ def test_loading_leaves_the_random_numbers_alone(random_weights: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    load_backbone(str(random_weights))
+    load_backbone(DEFAULT, str(random_weights))
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -71,7 +71,7 @@ def test_the_file_format_does_not_change_the_fingerprint(
     torch.save(dict(reversed(state.items())), tmp_path / "w.pt")
     torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     for name in ("w.safetensors", "w.pt", "old.pth"):
-        assert load_backbone(str(tmp_path / name)).weights_sha256 == loaded.weights_sha256
+        assert load_backbone(DEFAULT, str(tmp_path / name)).weights_sha256 == loaded.weights_sha256
 
 
 def test_the_classifier_may_be_of_any_width_or_absent(loaded: Backbone, random_weights: Path, tmp_path: Path) -> None:
@@ -79,21 +79,21 @@ def test_the_classifier_may_be_of_any_width_or_absent(loaded: Backbone, random_w
     torch.save(state | {"fc.weight": torch.zeros(2, 512), "fc.bias": torch.zeros(2)}, tmp_path / "two.pth")
     torch.save({key: value for key, value in state.items() if not key.startswith("fc.")}, tmp_path / "none.pth")
     for name in ("two.pth", "none.pth"):
-        assert load_backbone(str(tmp_path / name)).weights_sha256 == loaded.weights_sha256
+        assert load_backbone(DEFAULT, str(tmp_path / name)).weights_sha256 == loaded.weights_sha256
 
 
 def test_files_from_before_the_batch_counters_load(loaded: Backbone, random_weights: Path, tmp_path: Path) -> None:
     state = {key: value for key, value in state_of(random_weights).items() if "num_batches_tracked" not in key}
     assert len(state) == 102
     torch.save(state, tmp_path / "old.pth")
-    assert load_backbone(str(tmp_path / "old.pth")).weights_sha256 == loaded.weights_sha256
+    assert load_backbone(DEFAULT, str(tmp_path / "old.pth")).weights_sha256 == loaded.weights_sha256
 
 
 def test_one_changed_weight_changes_the_fingerprint(loaded: Backbone, random_weights: Path, tmp_path: Path) -> None:
     state = state_of(random_weights)
     state["layer4.1.conv2.weight"][0, 0, 0, 0] += 1e-3
     torch.save(state, tmp_path / "other.pth")
-    assert load_backbone(str(tmp_path / "other.pth")).weights_sha256 != loaded.weights_sha256
+    assert load_backbone(DEFAULT, str(tmp_path / "other.pth")).weights_sha256 != loaded.weights_sha256
 
 
 def test_named_weights_are_downloaded(
@@ -101,17 +101,17 @@ def test_named_weights_are_downloaded(
 ) -> None:
     weights = offer(web, random_weights.read_bytes(), name="resnet18-{}.pth")
     monkeypatch.setattr(backbone_module, "download_weights", lambda _: download_weights(weights))
-    named = load_backbone("IMAGENET1K_V1")
+    named = load_backbone(DEFAULT, "IMAGENET1K_V1")
     assert (named.weights, named.weights_sha256) == ("IMAGENET1K_V1", loaded.weights_sha256)
-    assert is_named("IMAGENET1K_V1")
-    assert not is_named(str(random_weights))
+    assert is_named(DEFAULT, "IMAGENET1K_V1")
+    assert not is_named(DEFAULT, str(random_weights))
 
 
 def test_named_weights_that_can_not_be_had(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = weights_at(f"{web.url}/resnet18-00000000.pth")
     monkeypatch.setattr(backbone_module, "download_weights", lambda _: download_weights(weights))
     with pytest.raises(DownloadError, match=r"resnet18-00000000\.pth could not be downloaded \(HTTP Error 404"):
-        load_backbone("IMAGENET1K_V1")
+        load_backbone(DEFAULT, "IMAGENET1K_V1")
 
 
 # Files that are refused ----------------------------------------------------------------------------------------------
@@ -119,13 +119,13 @@ def test_named_weights_that_can_not_be_had(web: Web, monkeypatch: pytest.MonkeyP
 
 def refusal(weights: Path | str) -> str:
     with pytest.raises(InputError) as caught:
-        load_backbone(str(weights))
+        load_backbone(DEFAULT, str(weights))
     return str(caught.value)
 
 
 def test_neither_file_nor_name() -> None:
     assert refusal("IMAGENET1K_v2") == (
-        "IMAGENET1K_v2 is neither a file nor one of torchvision's ResNet18 weights (IMAGENET1K_V1); "
+        "IMAGENET1K_v2 is neither a file nor one of torchvision's resnet18 weights (IMAGENET1K_V1); "
         "--weights (make: WEIGHTS=) takes one of both. Did you mean IMAGENET1K_V1?"
     )
     assert refusal("/no/such/file.pth").endswith("takes one of both.")
@@ -134,18 +134,18 @@ def test_neither_file_nor_name() -> None:
 def test_weights_of_another_architecture(tmp_path: Path) -> None:
     torch.save(torchvision.models.mobilenet_v3_small(weights=None).state_dict(), tmp_path / "mobile.pth")
     first, *listed, last = refusal(tmp_path / "mobile.pth").splitlines()
-    count = int(first.removeprefix(f"{tmp_path}/mobile.pth holds no ResNet18 weights: ").split()[0])
+    count = int(first.removeprefix(f"{tmp_path}/mobile.pth holds no resnet18 weights: ").split()[0])
     assert first.endswith(f"{count} tensors differ from torchvision's resnet18:")
     assert listed[0] == "  missing: conv1.weight"
     assert listed[-1] == f"  … and {count - 20} more"
-    assert last == "Give a state_dict of torchvision.models.resnet18."
+    assert last == "Give a state_dict of torchvision.models.resnet18, or name its --backbone."
 
 
 def test_tensors_of_another_shape_are_named(random_weights: Path, tmp_path: Path) -> None:
     state = state_of(random_weights)
     torch.save(state | {"conv1.weight": torch.zeros(64, 1, 7, 7), "extra": torch.zeros(1)}, tmp_path / "grey.pth")
     assert refusal(tmp_path / "grey.pth").splitlines()[:-1] == [
-        f"{tmp_path}/grey.pth holds no ResNet18 weights: 2 tensors differ from torchvision's resnet18:",
+        f"{tmp_path}/grey.pth holds no resnet18 weights: 2 tensors differ from torchvision's resnet18:",
         "  unexpected: extra",
         "  conv1.weight: shape (64, 1, 7, 7) instead of (64, 3, 7, 7)",
     ]
@@ -214,5 +214,5 @@ def test_a_file_that_is_something_else(tmp_path: Path) -> None:
 
 
 def test_the_real_weights(shared_weights: Path) -> None:
-    loaded = load_backbone(str(shared_weights))
+    loaded = load_backbone(DEFAULT, str(shared_weights))
     assert loaded.weights_sha256 == "6546c0587157a844070178f54dfc4739cd7a9389ac191e1c1f3ffebc169ea417"

@@ -449,7 +449,7 @@ def test_the_packaged_features_are_those_of_the_real_images(shared_data: Path, s
     found = open_images(str(shared_data))
     assert packaged.provenance.images_sha256 == images_sha256(file_digests(found))
     assert (packaged.train.paths, packaged.val.paths) == (found.paths["train"], found.paths["val"])
-    loaded = backbone.load_backbone(str(shared_weights))
+    loaded = backbone.load_backbone(backbone.DEFAULT, str(shared_weights))
     assert packaged.provenance.weights_sha256 == loaded.weights_sha256
     assert packaged.provenance.transform == loaded.transform
 

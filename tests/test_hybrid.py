@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from features.backbone import load_backbone
+from features.backbone import DEFAULT, load_backbone
 from features.config import ExtractConfig
 from features.errors import InputError
 from features.extract import make_features
@@ -23,7 +23,7 @@ def run(picture_folder_once, random_weights, tmp_path_factory):
 
 
 def test_the_head_becomes_the_last_layer_of_the_backbone(run, random_weights):
-    backbone = load_backbone(str(random_weights))
+    backbone = load_backbone(DEFAULT, str(random_weights))
     pixels = torch.randn(2, 3, 224, 224)
     with torch.inference_mode():
         features = backbone.model(pixels)
@@ -33,7 +33,11 @@ def test_the_head_becomes_the_last_layer_of_the_backbone(run, random_weights):
 
 
 def test_its_state_dict_has_the_demos_names(run, random_weights):
-    names = [name for name in reattach(run, load_backbone(str(random_weights))).state_dict() if name.startswith("fc.")]
+    names = [
+        name
+        for name in reattach(run, load_backbone(DEFAULT, str(random_weights))).state_dict()
+        if name.startswith("fc.")
+    ]
     assert set(names) == {
         "fc.pre_net.weight",
         "fc.pre_net.bias",
@@ -47,7 +51,7 @@ def test_another_backbone_is_refused_with_what_to_do(run, random_weights, tmp_pa
     state = torch.load(random_weights, weights_only=True)
     state["bn1.bias"] += 1.0
     torch.save(state, tmp_path / "other.pth")
-    backbone = load_backbone(str(tmp_path / "other.pth"))
+    backbone = load_backbone(DEFAULT, str(tmp_path / "other.pth"))
     with pytest.raises(InputError, match=r"give the weights it was trained with \(--weights\).*--other-weights"):
         reattach(run, backbone)
     assert reattach(run, backbone, other_weights=True).fc is not None
@@ -59,7 +63,7 @@ def test_weights_are_found_where_the_features_were_made_with_them(run, random_we
 
 
 def test_pictures_of_any_mode_are_classified_and_bad_files_get_a_reason(run, random_weights, tmp_path):
-    backbone = load_backbone(str(random_weights))
+    backbone = load_backbone(DEFAULT, str(random_weights))
     model = reattach(run, backbone)
     for mode in ("RGB", "L", "RGBA", "P", "CMYK"):
         Image.new(mode, (40, 30)).save(tmp_path / f"{mode}.tif")
