@@ -99,7 +99,7 @@ class RayEngine:
         self,
         image_set: ImageSet,
         backbone: Backbone,
-        settings: dict[str, str],
+        settings: dict[str, Any],
         batch: int,
         workers: int,
         address: str | None,

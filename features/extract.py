@@ -18,9 +18,10 @@ from features.config import ExtractConfig
 from features.download import DownloadError
 from features.errors import InputError
 from features.featureset import FeatureFile, Provenance
+from features.folder import EXTENSIONS
 from features.images import ImageSet
 from features.packaged import help_without_network, packaged_serves, use_packaged
-from features.pieces import Piece, PieceFolder, cut, shard_pattern, unfinished_pieces
+from features.pieces import Piece, PieceFolder, clear_pieces, cut, shard_pattern, unfinished_pieces
 from features.pixels import Stopwatch
 from features.provenance import versions
 from features.store import DamagedCache, NotACache, image_digests, shard_files, verify_features
@@ -61,7 +62,9 @@ def make_features(config: ExtractConfig) -> FeatureFile:
     _tell_of_shared(images.shared_images(image_set, digests))
     provenance = _provenance(config, image_set, backbone, digests, skipped)
     if existing is not None and not config.force and _up_to_date(existing, provenance, config.precision):
-        print(f"{_with_places(existing, provenance)}: up to date, same images, weights and transform")
+        clear_pieces(config.out)
+        existing = _with_places(existing, provenance)
+        print(f"{existing}: up to date, same images, weights and transform")
         return existing
 
     watch = Stopwatch()
@@ -241,9 +244,7 @@ def _location(given: str, out: Path, is_name: bool) -> str:
 def _tell_of_ignored(image_set: ImageSet) -> None:
     if image_set.ignored:
         shown = ", ".join(image_set.ignored[:3]) + (", …" if len(image_set.ignored) > 3 else "")
-        print(
-            f"left out {len(image_set.ignored)} file(s) not named as images ({', '.join(images.EXTENSIONS)}): {shown}"
-        )
+        print(f"left out {len(image_set.ignored)} file(s) not named as images ({', '.join(EXTENSIONS)}): {shown}")
 
 
 def _tell_of_shared(shared: list[str]) -> None:

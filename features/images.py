@@ -238,8 +238,8 @@ def shared_images(image_set: ImageSet, digests: dict[str, str]) -> list[str]:
 
 
 _TAKES = (
-    "--data (make: DATA=) takes `hymenoptera`, a folder, a .csv or .parquet list, or the name of a torchvision data set "
-    "(cifar10, oxford-iiit-pet, …)"
+    "--data (make: DATA=) takes `hymenoptera`, a folder, a .csv or .parquet list, or the name of a torchvision data "
+    "set (cifar10, oxford-iiit-pet, …)"
 )
 
 
@@ -277,9 +277,7 @@ def _names_beside(place: Path) -> list[str]:
         return []
 
 
-def _inspect(
-    image_set: ImageSet, paths: Sequence[str], known: Collection[str] | None, title: str | None
-) -> Checked:
+def _inspect(image_set: ImageSet, paths: Sequence[str], known: Collection[str] | None, title: str | None) -> Checked:
     """Fingerprint images, and decode those whose contents are not ``known``; all are taken as known if it is None."""
     from tqdm import tqdm
 

@@ -30,7 +30,7 @@ class LocalEngine:
     """
 
     def __init__(
-        self, image_set: ImageSet, backbone: Backbone, settings: dict[str, str], batch: int, workers: int
+        self, image_set: ImageSet, backbone: Backbone, settings: dict[str, Any], batch: int, workers: int
     ) -> None:
         self._image_set = image_set
         self._preprocess = backbone.preprocess
@@ -102,5 +102,5 @@ def _refuse_unstorable(rows: np.ndarray, provenance: Provenance) -> None:
     if not np.isfinite(rows).all():
         raise InputError(f"the weights {provenance.weights} give features that are not finite numbers")
     largest = float(np.abs(rows).max())
-    if largest > np.finfo(provenance.dtype).max:
+    if largest > float(np.finfo(provenance.dtype).max):
         raise InputError(f"a feature is {largest:.6g}, more than --dtype float16 holds; store these as float32")

@@ -52,8 +52,8 @@ def use_packaged(config: ExtractConfig, existing: FeatureFile | None, reason: st
 def help_without_network() -> str:
     """What to do where something could not be downloaded and the packaged features do not serve."""
     return (
-        "Without a network, give files you have: --data FOLDER (make: DATA=) of images, --weights FILE (make: WEIGHTS=) "
-        "holding a state_dict of the backbone. The packaged features need neither: leave both out."
+        "Without a network, give files you have: --data FOLDER (make: DATA=) of images, --weights FILE "
+        "(make: WEIGHTS=) holding a state_dict of the backbone. The packaged features need neither: leave both out."
     )
 
 

@@ -177,6 +177,14 @@ def unfinished_pieces(out: Path) -> list[Path]:
     return sorted(_folder(out).glob("*.h5"))
 
 
+def clear_pieces(out: Path) -> None:
+    """Remove the pieces of a cache that is finished: a run that was killed as it finished has left them."""
+    for file in _folder(out).glob("*"):
+        file.unlink()
+    if _folder(out).is_dir():
+        _folder(out).rmdir()
+
+
 def shard_pattern(out: Path) -> Path:
     """The name, with a ``*``, of the shards that stand for the cache ``out``."""
     return out.with_name(f"{out.stem}-*{out.suffix}")
@@ -194,5 +202,13 @@ def _essence(provenance: Provenance) -> Provenance:
     """All that rows depend on: not when they were made, where their images lie, what was noted, or how the trial of the
     runtime came out."""
     runtime = {name: provenance.runtime.get(name) for name in ("name", "version", "device", "precision")}
-    places = dict.fromkeys(("created", "note", "data", "data_location", "weights", "weights_location"), "")
-    return replace(provenance, runtime=runtime, **places)
+    return replace(
+        provenance,
+        runtime=runtime,
+        created="",
+        note="",
+        data="",
+        data_location="",
+        weights="",
+        weights_location="",
+    )

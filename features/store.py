@@ -12,7 +12,7 @@ Layout (format 2)::
     /skipped     paths, reasons: images left out as unreadable (where there are any)
 
 Each chunk has a Fletcher-32 checksum. ``rows_sha256`` covers every value of every data set, ``content_sha256`` that and
-the attributes, so that one flipped byte is one clear error. Format 1 had neither digests nor views, and one fingerprint.
+the attributes, so that one flipped byte is one clear error. Format 1 had no digests and no views, and one fingerprint.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def read_features(path: Path) -> FeatureSet:
     """
     read = [_read_file(file, keep=True) for file in shard_files(path)]
     found = _as_one(path, [file for file, _ in read])
-    rows: dict[str, list[Arrays]] = {split: [arrays[split] for _, arrays in read if split in arrays] for split in SPLITS}
+    rows: dict[str, list[Arrays]] = {
+        split: [arrays[split] for _, arrays in read if split in arrays] for split in SPLITS
+    }
     return FeatureSet(
         path=path,
         provenance=found.provenance,
@@ -139,7 +141,7 @@ def rows_sha256(files: list[h5py.File], keep: dict[str, Arrays] | None = None) -
         is_text = parts[0].dtype.kind in "SO"
         shape = [sum(len(part) for part in parts), *parts[0].shape[1:]]
         digest.update(canonical_json([name, "text" if is_text else str(parts[0].dtype), shape]).encode())
-        kept = [] if keep is not None else None
+        kept: list[np.ndarray] | None = [] if keep is not None else None
         for part in parts:
             for _, block in row_blocks(part):
                 digest.update(b"".join(line + b"\n" for line in block.tolist()) if is_text else block.tobytes())
@@ -212,7 +214,9 @@ def _as_one(path: Path, files: list[FeatureFile]) -> FeatureFile:
     common = [replace(file.provenance, created="", note="", shard={}, skipped=()) for file in files]
     odd = [str(file.path) for file, said in zip(files, common, strict=True) if said != common[0]]
     if odd or {} in shards:
-        raise InputError(f"the files {path} are not shards of one data set; these differ from the first:\n{listing(odd)}")
+        raise InputError(
+            f"the files {path} are not shards of one data set; these differ from the first:\n{listing(odd)}"
+        )
     missing = sorted(set(range(of)) - {shard["index"] for shard in shards})
     if missing or len(files) != of:
         shown = ", ".join(str(index) for index in missing[:20]) + (", …" if len(missing) > 20 else "")

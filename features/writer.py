@@ -54,7 +54,7 @@ class FeatureWriter:
         self,
         path: Path,
         paths: Mapping[str, Sequence[str]],
-        labels: Mapping[str, Sequence[int]],
+        labels: Mapping[str, Sequence[int] | np.ndarray],
         width: int,
         *,
         dtype: str = "float32",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -113,12 +114,12 @@ class EvalConfig:
     """Accept a backbone other than the one that made the features."""
     batch: int = 16
     """Images in one pass through the network."""
-    workers: int = 2
-    """Processes that decode and resize images beside the network."""
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    """Threads that decode and resize images beside the network; by default as many as there are cores."""
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.workers < 0:
-            raise ValueError(f"--batch is {self.batch} (1 or more), --workers is {self.workers} (0 or more)")
+        if self.batch < 1 or self.workers < 1:
+            raise ValueError(f"--batch is {self.batch}, --workers is {self.workers}; both must be 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,10 @@ from torch.nn import functional
 
 from features.backbone import Backbone, load_backbone
 from features.errors import InputError
-from features.extract import image_batches
-from features.images import ImageSet, file_digests, images_sha256
+from features.featureset import FeatureSet, Provenance
+from features.images import ImageSet, file_digests, images_sha256, without
+from features.pixels import Stopwatch, pixel_batches
 from features.provenance import versions
-from features.featureset import FeatureSet
 from features.store import read_features
 from pipeline.config import EvalConfig
 from pipeline.hybrid import find_images, find_weights, reattach, refuse_other_backbone
@@ -28,7 +28,8 @@ from pipeline.run import Run, load_run
 
 FORMAT_VERSION = 1
 # Largest difference between logits from the images and from the cached features that still counts as the same network.
-PARITY_TOLERANCE = 1e-4
+# Features that were computed or stored in fewer bits than the network has now differ by their rounding.
+PARITY_TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 1e-1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +68,14 @@ def evaluate(config: EvalConfig) -> Report:
         cached = {which: run.head(which)(torch.from_numpy(features.val.features)) for which in ("last", "best")}
 
     missing: list[str] = []
-    image_set = _images_at_hand(run, features, config, missing)
+    image_set, digests = _images_at_hand(run, features, config, missing)
     backbone = _backbone_at_hand(run, config, missing)
     parity = seconds = None
     logits = cached
     if image_set is not None and backbone is not None:
-        logits, seconds = _classify(run, image_set, backbone, config)
+        logits, seconds = _classify(run, image_set, digests, backbone, config)
         if backbone.weights_sha256 == run.features["weights_sha256"]:
-            parity = _parity(cached["last"], logits["last"])
+            parity = _parity(cached["last"], logits["last"], features.provenance)
 
     record = {
         "format_version": FORMAT_VERSION,
@@ -148,22 +149,27 @@ def _read_same_features(run: Run, given: Path | None) -> FeatureSet:
     return features
 
 
-def _images_at_hand(run: Run, features: FeatureSet, config: EvalConfig, missing: list[str]) -> ImageSet | None:
-    """The images the features were made from. What was named by a flag and is not there is an error; what was only
-    remembered goes into ``missing``."""
+def _images_at_hand(
+    run: Run, features: FeatureSet, config: EvalConfig, missing: list[str]
+) -> tuple[ImageSet | None, dict[str, str]]:
+    """The images the features were made from, and the fingerprint of each. What was named by a flag and is not there is
+    an error; what was only remembered goes into ``missing``."""
     try:
         image_set = find_images(run, config.data)
     except InputError as error:
         if config.data is not None:
             raise
         missing.append(str(error))
-        return None
-    if images_sha256(file_digests(image_set)) != features.provenance.images_sha256:
+        return None, {}
+    if features.provenance.skipped:
+        image_set = without(image_set, {path for path, _ in features.provenance.skipped})
+    digests = file_digests(image_set)
+    if images_sha256(digests) != features.provenance.images_sha256:
         raise InputError(
             f"the images in {image_set.source} are not those that {features.path} was made from; make the features and "
             "the head again (make eval), or name the right folder with --data"
         )
-    return image_set
+    return image_set, digests
 
 
 def _backbone_at_hand(run: Run, config: EvalConfig, missing: list[str]) -> Backbone | None:
@@ -180,7 +186,7 @@ def _backbone_at_hand(run: Run, config: EvalConfig, missing: list[str]) -> Backb
 
 
 def _classify(
-    run: Run, image_set: ImageSet, backbone: Backbone, config: EvalConfig
+    run: Run, image_set: ImageSet, digests: dict[str, str], backbone: Backbone, config: EvalConfig
 ) -> tuple[dict[str, torch.Tensor], float]:
     """Logits of the validation images by the whole network, and the seconds it took. The last epoch's head sits on the
     backbone; the best epoch's reads what arrives there, which spares a second pass."""
@@ -189,27 +195,33 @@ def _classify(
     started = time.perf_counter()
     model = reattach(run, backbone, "last", other_weights=config.other_weights)
     arriving: list[torch.Tensor] = []
-    watch = model.get_submodule(backbone.head_at).register_forward_pre_hook(
-        lambda _, inputs: arriving.append(inputs[0])
+    hook = model.get_submodule(backbone.head_at).register_forward_pre_hook(lambda _, inputs: arriving.append(inputs[0]))
+    paths = image_set.paths["val"]
+    loaded = pixel_batches(
+        image_set,
+        (paths[start : start + config.batch] for start in range(0, len(paths), config.batch)),
+        digests,
+        lambda image, _: backbone.preprocess.pixels(image),
+        workers=config.workers,
+        watch=Stopwatch(),
     )
     rows = []
-    with (
-        torch.inference_mode(),
-        tqdm(total=len(image_set.paths["val"]), unit="image", desc="eval", disable=None) as bar,
-    ):
-        for pixels in image_batches(image_set, "val", backbone, config.batch, config.workers):
-            rows.append(model(pixels))
+    with torch.inference_mode(), tqdm(total=len(paths), unit="image", desc="eval", disable=None) as bar:
+        for pixels in loaded:
+            rows.append(model(backbone.preprocess.normalise(torch.from_numpy(pixels))))
             bar.update(len(pixels))
-        watch.remove()
+        hook.remove()
         best = run.head("best")(torch.cat(arriving))
     return {"last": torch.cat(rows), "best": best}, round(time.perf_counter() - started, 2)
 
 
-def _parity(cached: torch.Tensor, from_images: torch.Tensor) -> dict[str, Any]:
+def _parity(cached: torch.Tensor, from_images: torch.Tensor, provenance: Provenance) -> dict[str, Any]:
     difference = (cached - from_images).abs().max().item()
+    precisions = (provenance.dtype, provenance.runtime.get("precision", "float32"))
+    tolerance = max(PARITY_TOLERANCE[precision] for precision in precisions)
     return {
         "max_difference": difference,
-        "tolerance": PARITY_TOLERANCE,
+        "tolerance": tolerance,
         "images": len(cached),
-        "holds": difference <= PARITY_TOLERANCE,
+        "holds": difference <= tolerance,
     }

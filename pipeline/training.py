@@ -22,8 +22,8 @@ import torch
 from torch.nn import functional
 
 from features.errors import InputError
-from features.provenance import versions
 from features.featureset import FeatureSet, Split
+from features.provenance import versions
 from features.store import read_features
 from pipeline.config import TrainConfig
 from pipeline.heads import DressedQuantumNet

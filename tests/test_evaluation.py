@@ -19,16 +19,14 @@ def trained(picture_folder_once, random_weights, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     pictures = shutil.copytree(picture_folder_once, folder / "pictures")
     weights = shutil.copy(random_weights, folder / "weights.pth")
-    make_features(
-        ExtractConfig(data=str(pictures), weights=str(weights), out=folder / "features.h5", workers=0, batch=4)
-    )
+    make_features(ExtractConfig(data=str(pictures), weights=str(weights), out=folder / "features.h5", batch=4))
     train(TrainConfig(features=folder / "features.h5", out=folder / "run", epochs=2))
     return folder
 
 
 @pytest.fixture
 def config(trained):
-    return EvalConfig(run=trained / "run", workers=0, batch=4)
+    return EvalConfig(run=trained / "run", batch=4)
 
 
 def test_metrics_of_a_known_table():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -20,28 +21,31 @@ from PIL import Image
 from test_download import sha256, weights_at
 from torch import nn
 
-from features import backbone, download, extract
+from features import backbone, download, extract, local
 from features.config import ExtractConfig
 from features.errors import InputError
-from features.extract import PACKAGED, image_batches, make_features
-from features.images import Checked, ImageSet, file_digests, images_sha256, open_images
+from features.extract import make_features
+from features.featureset import FeatureFile
+from features.images import Checked, decode, file_digests, images_sha256, open_images
+from features.packaged import PACKAGED
 from features.provenance import versions
-from features.featureset import FeatureSet
-from features.store import read_features
+from features.runtime import Runtime, open_runtime
+from features.store import read_features, verify_features
+from features.writer import write_features
 
 REAL_WEIGHTS_SHA256 = "6546c0587157a844070178f54dfc4739cd7a9389ac191e1c1f3ffebc169ea417"
 
 
 @pytest.fixture
 def config(picture_folder: Path, random_weights: Path, tmp_path: Path) -> ExtractConfig:
-    return ExtractConfig(data=str(picture_folder), weights=str(random_weights), out=tmp_path / "out/f.h5", workers=0)
+    return ExtractConfig(data=str(picture_folder), weights=str(random_weights), out=tmp_path / "out/f.h5")
 
 
 @pytest.fixture(scope="module")
 def made_once(picture_folder_once: Path, random_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An extraction of the pictures that several tests start from; its images are those of ``picture_folder``."""
     out = tmp_path_factory.mktemp("made") / "f.h5"
-    make_features(ExtractConfig(data=str(picture_folder_once), weights=str(random_weights), out=out, workers=0))
+    make_features(ExtractConfig(data=str(picture_folder_once), weights=str(random_weights), out=out))
     return out
 
 
@@ -51,19 +55,15 @@ def made(made_once: Path, config: ExtractConfig) -> bytes:
     config.out.parent.mkdir()
     earlier = read_features(made_once)
     provenance = dataclasses.replace(earlier.provenance, data_location=config.data)
-    extract.write_features(config.out, provenance, earlier.splits)
+    write_features(config.out, provenance, earlier.splits)
     return config.out.read_bytes()
 
 
 @pytest.fixture
 def quick_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pass over the images, for tests of whether there is one, not of its rows."""
-
-    def ones(image_set: ImageSet, *_: object) -> Iterator[tuple[str, int, np.ndarray]]:
-        for split, paths in image_set.paths.items():
-            yield split, 0, np.ones((len(paths), 512), np.float32)
-
-    monkeypatch.setattr(extract, "feature_batches", ones)
+    """A network of ones, for tests of whether there is a pass, not of its rows."""
+    ones = Runtime(record={"name": "ones"}, run=lambda pixels: np.ones((len(pixels), 512), np.float32))
+    monkeypatch.setattr(local, "open_runtime", lambda *_, **__: ones)
 
 
 @pytest.fixture
@@ -96,7 +96,9 @@ def test_rows_are_those_of_torchvision_image_by_image(made_once: Path, picture_f
 def test_an_extraction_says_all_it_knows(config: ExtractConfig, capsys: pytest.CaptureFixture[str]) -> None:
     config = dataclasses.replace(config, note="drawn by a test")
     made = make_features(config)
-    *_, last = capsys.readouterr().out.splitlines()
+    *_, speed, last = capsys.readouterr().out.splitlines()
+    times = ", ".join(rf"{work} \d+\.\d s" for work in ("read", "decode", "network", "write"))
+    assert re.fullmatch(rf"\d+\.\d images a second; {times} \(side by side, so that they overlap\)", speed)
     assert re.fullmatch(
         rf"{config.out}: train \(8, 512\), val \(5, 512\) float32, classes blue, red: made in \d+\.\d s", last
     )
@@ -121,30 +123,29 @@ def test_an_extraction_says_all_it_knows(config: ExtractConfig, capsys: pytest.C
     assert nearest.tolist() == found.val.labels.tolist()
 
 
-@pytest.mark.parametrize(("batch", "workers"), [(3, 2), (100, 0)])
+@pytest.mark.parametrize(("batch", "workers"), [(3, 4), (100, 1)])
 def test_batch_and_workers_do_not_change_rows(made_once: Path, config: ExtractConfig, batch: int, workers: int) -> None:
     reference = read_features(made_once)
-    other = make_features(dataclasses.replace(config, batch=batch, workers=workers))
+    make_features(dataclasses.replace(config, batch=batch, workers=workers))
+    other = read_features(config.out)
     for split in ("train", "val"):
         np.testing.assert_allclose(other.splits[split].features, reference.splits[split].features, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_changes_during_the_run_is_named(config: ExtractConfig, monkeypatch, workers: int) -> None:
+def test_an_image_that_changes_during_the_run_is_named(config: ExtractConfig, monkeypatch) -> None:
     check = extract.images.check_images
 
-    def check_then_spoil(image_set: ImageSet) -> Checked:
-        checked = check(image_set)
-        (Path(config.data) / "train/red/1.png").write_bytes(b"gone bad")
+    def check_then_change(*arguments: object) -> Checked:
+        checked = check(*arguments)
+        shutil.copy(Path(config.data) / "train/red/2.png", Path(config.data) / "train/red/1.png")
         return checked
 
-    monkeypatch.setattr(extract.images, "check_images", check_then_spoil)
-    with pytest.raises(InputError) as caught:
-        make_features(dataclasses.replace(config, workers=workers))
-    first, listed, last = str(caught.value).splitlines()
-    assert first == "an image changed while it was being used:"
-    assert listed == "  train/red/1.png: not an image that Pillow can read"
-    assert last == "Run the same command again."
+    monkeypatch.setattr(extract.images, "check_images", check_then_change)
+    assert refusal(config) == (
+        "an image changed while it was being used:\n"
+        "  train/red/1.png: its contents are others than before\n"
+        "Run the same command again."
+    )
     assert names_in(config.out.parent) == []
 
 
@@ -177,6 +178,118 @@ def test_left_out_files_and_shared_images_are_told(config: ExtractConfig, made: 
     assert told[1] == ("warning: 1 validation image(s) are also training images; accuracy is flattered: val/red/0.png")
 
 
+# What is left out, and what is added ---------------------------------------------------------------------------------
+
+
+def test_unreadable_images_are_left_out_on_demand(config: ExtractConfig, capsys) -> None:
+    (Path(config.data) / "train/red/new.png").write_bytes(b"no image")
+    (Path(config.data) / "val/blue/none.png").touch()
+    made = make_features(dataclasses.replace(config, skip_bad=True))
+    assert made.shapes == {"train": (8, 512), "val": (5, 512)}
+    assert read_features(config.out).provenance.skipped == (
+        ("train/red/new.png", "not an image that Pillow can read"),
+        ("val/blue/none.png", "the file is empty (0 bytes)"),
+    )
+    told = "left out 2 unreadable image(s); the file lists them with the reasons"
+    assert told in capsys.readouterr().out.splitlines()
+    make_features(dataclasses.replace(config, skip_bad=True))
+    assert ends_with(capsys.readouterr().out, ": up to date, same images, weights and transform")
+    assert "2 of 15 images" in refusal(config)
+
+
+def test_a_split_is_made_and_recorded(config: ExtractConfig, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    for name in ("blue", "red"):
+        shutil.copytree(Path(config.data) / "train" / name, whole / name)
+    made = make_features(dataclasses.replace(config, data=str(whole), split=0.25, seed=3))
+    assert made.shapes == {"train": (6, 512), "val": (2, 512)}
+    assert made.provenance.selection == {"split": 0.25, "seed": 3}
+    again = make_features(dataclasses.replace(config, data=str(whole), split=0.25, seed=4, force=True))
+    assert again.rows_sha256 != made.rows_sha256
+
+
+def test_few_images_of_each_class(config: ExtractConfig) -> None:
+    made = make_features(dataclasses.replace(config, limit=2))
+    assert made.shapes == {"train": (4, 512), "val": (4, 512)}
+    assert made.provenance.selection == {"limit": 2, "seed": 0}
+
+
+def test_views_stand_beside_the_plain_rows(config: ExtractConfig, made_once: Path, tmp_path: Path) -> None:
+    made = make_features(dataclasses.replace(config, views=3, seed=5))
+    assert made.provenance.views == {"count": 3, "seed": 5}
+    read, plain = read_features(config.out), read_features(made_once)
+    np.testing.assert_allclose(read.train.features, plain.train.features, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(read.val.features, plain.val.features, rtol=0, atol=1e-5)
+    assert read.val.views is None
+    assert read.train.views.shape == (8, 3, 512)
+    differences = np.abs(read.train.views - read.train.features[:, None]).max(axis=2)
+    assert (differences > 0.01).all()
+    # The same from the same seed, in whatever pieces; others from another.
+    again = dataclasses.replace(config, views=3, seed=5, shard_rows=3, batch=5, out=tmp_path / "again.h5")
+    make_features(again)
+    np.testing.assert_allclose(read_features(again.out).train.views, read.train.views, rtol=0, atol=1e-5)
+    other = make_features(dataclasses.replace(config, views=3, seed=6, out=tmp_path / "other.h5"))
+    assert np.abs(read_features(other.path).train.views - read.train.views).max() > 0.01
+
+
+def test_a_view_is_that_of_its_seed_and_path(config: ExtractConfig, random_weights: Path) -> None:
+    """Made again by hand: the view of one image, straight through torchvision's network."""
+    make_features(dataclasses.replace(config, views=2, seed=5))
+    loaded = backbone.load_backbone("resnet18", str(random_weights))
+    path = "train/red/1.png"
+    rng = np.random.default_rng([5, 1, int.from_bytes(hashlib.sha256(path.encode()).digest())])
+    pixels = loaded.preprocess.view(Image.open(Path(config.data) / path).convert("RGB"), rng)
+    with torch.inference_mode():
+        expected = loaded.model(loaded.preprocess.normalise(torch.from_numpy(pixels))[None])[0]
+    read = read_features(config.out).train
+    np.testing.assert_allclose(read.views[read.paths.index(path), 1], expected, rtol=0, atol=1e-5)
+
+
+def test_float16(config: ExtractConfig, made_once: Path, capsys) -> None:
+    made = make_features(dataclasses.replace(config, dtype="float16"))
+    assert str(made) == f"{config.out}: train (8, 512), val (5, 512) float16, classes blue, red"
+    half, whole = read_features(config.out).train.features, read_features(made_once).train.features
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half, whole, rtol=2**-11, atol=1e-5)
+    capsys.readouterr()
+    make_features(config)
+    assert f"making the features again: other dtype than those of {config.out}\n" in capsys.readouterr().out
+
+
+def test_a_feature_too_large_for_float16(config: ExtractConfig, monkeypatch) -> None:
+    huge = Runtime(record={"name": "huge"}, run=lambda pixels: np.full((len(pixels), 512), 7e4, np.float32))
+    monkeypatch.setattr(local, "open_runtime", lambda *_, **__: huge)
+    assert refusal(dataclasses.replace(config, dtype="float16")) == (
+        "a feature is 70000, more than --dtype float16 holds; store these as float32"
+    )
+
+
+def test_another_backbone(config: ExtractConfig, tmp_path: Path) -> None:
+    torch.save(torchvision.models.shufflenet_v2_x0_5(weights=None).state_dict(), tmp_path / "w.pth")
+    changed = {"backbone": "shufflenet_v2_x0_5", "weights": str(tmp_path / "w.pth")}
+    made = make_features(dataclasses.replace(config, **changed))
+    assert made.shapes == {"train": (8, 1024), "val": (5, 1024)}
+    assert made.provenance.backbone == "shufflenet_v2_x0_5"
+
+
+@pytest.mark.usefixtures("quick_pass")
+def test_memory_does_not_grow_with_the_images(config: ExtractConfig) -> None:
+    """Rows leave with their piece: what stays of an image is its path, label and fingerprint."""
+    pictures = Path(config.data)
+    peaks = []
+    for count in (200, 200, 2000):
+        for index in range(count):
+            place = pictures / f"train/red/copy{index:05}.png"
+            if not place.exists():
+                place.hardlink_to(pictures / "train/red/0.png")
+        tracemalloc.start()
+        make_features(dataclasses.replace(config, shard_rows=64))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    print(peaks)
+    assert peaks[2] - peaks[1] < 1800 * 1024  # half of what the rows alone would take
+
+
 # Up to date or stale -------------------------------------------------------------------------------------------------
 
 
@@ -194,7 +307,7 @@ def test_an_up_to_date_cache_is_kept(config: ExtractConfig, made: bytes, capsys)
 @pytest.mark.usefixtures("quick_pass")
 def test_other_images_make_it_stale(config: ExtractConfig, made: bytes, capsys) -> None:
     (Path(config.data) / "val/red/0.png").unlink()
-    assert len(make_features(config).val.paths) == 4
+    assert make_features(config).shapes["val"] == (4, 512)
     assert f"making the features again: other images than those of {config.out}\n" in capsys.readouterr().out
 
 
@@ -215,7 +328,7 @@ def test_a_damaged_cache_is_made_again(config: ExtractConfig, made: bytes, capsy
     config.out.write_bytes(made[:-1000])
     again = make_features(config)
     assert f"making the features again: {config.out} is damaged" in capsys.readouterr().out
-    assert len(again.train.paths) == 8
+    assert again.shapes["train"] == (8, 512)
 
 
 @pytest.mark.usefixtures("quick_pass")
@@ -297,14 +410,18 @@ def test_a_foreign_file_is_never_replaced(config: ExtractConfig, tmp_path: Path,
 # Downloads, and the packaged features where they fail ----------------------------------------------------------------
 
 
+def is_packaged(made: FeatureFile) -> bool:
+    packaged = verify_features(PACKAGED)
+    return (made.rows_sha256, made.provenance) == (packaged.rows_sha256, packaged.provenance)
+
+
 def notice(reason: str) -> str:
     return f"\nUsing the packaged features. {reason}.\nThey are ResNet18 features of the demo's 397 ants and bees"
 
 
 def test_offline_uses_the_packaged_features(tmp_path: Path, capsys) -> None:
     out = tmp_path / "out/f.h5"
-    made = make_features(ExtractConfig(out=out, offline=True))
-    assert made.content_sha256 == read_features(PACKAGED).content_sha256
+    assert is_packaged(make_features(ExtractConfig(out=out, offline=True)))
     assert names_in(out.parent) == ["f.h5"]
     told = capsys.readouterr().out
     assert told.startswith(notice("--offline (make: OFFLINE=1) was given, so nothing was downloaded"))
@@ -316,8 +433,7 @@ def test_offline_uses_the_packaged_features(tmp_path: Path, capsys) -> None:
 
 
 def test_without_the_archive_the_packaged_features_serve(no_network: None, tmp_path: Path, capsys) -> None:
-    made = make_features(ExtractConfig(out=tmp_path / "f.h5"))
-    assert made.content_sha256 == read_features(PACKAGED).content_sha256
+    assert is_packaged(make_features(ExtractConfig(out=tmp_path / "f.h5")))
     told = capsys.readouterr().out
     assert told.startswith(notice("http://example/a.zip could not be downloaded (no network)"))
 
@@ -341,8 +457,7 @@ def serve_weights(web: Web, monkeypatch, name: str) -> None:
 
 def test_without_the_weights_the_packaged_features_serve(served_archive: Web, tmp_path: Path, monkeypatch, capsys):
     serve_weights(served_archive, monkeypatch, "resnet18-00000000.pth")
-    made = make_features(ExtractConfig(out=tmp_path / "f.h5"))
-    assert made.content_sha256 == read_features(PACKAGED).content_sha256
+    assert is_packaged(make_features(ExtractConfig(out=tmp_path / "f.h5")))
     address = f"{served_archive.url}/resnet18-00000000.pth"
     # torch.hub announces the download first.
     assert (
@@ -359,12 +474,12 @@ def test_with_archive_and_weights_the_images_are_used(
     name = f"resnet18-{sha256(content)[:8]}.pth"
     served_archive.files[name] = content
     serve_weights(served_archive, monkeypatch, name)
-    made = make_features(ExtractConfig(out=tmp_path / "f.h5", workers=0))
+    made = make_features(ExtractConfig(out=tmp_path / "f.h5"))
     said = made.provenance
     assert (said.data, said.data_location) == ("hymenoptera_data", "hymenoptera")
     assert (said.weights, said.weights_location) == ("IMAGENET1K_V1", "IMAGENET1K_V1")
     expected = read_features(made_once)
-    np.testing.assert_allclose(made.val.features, expected.val.features, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(read_features(made.path).val.features, expected.val.features, rtol=0, atol=1e-5)
     assert (said.images_sha256, said.weights_sha256) == (
         expected.provenance.images_sha256,
         expected.provenance.weights_sha256,
@@ -383,24 +498,25 @@ def test_own_files_are_never_replaced_by_the_packaged_ones(
     failed = "w.pth" if "data" in changes else "a.zip"
     assert refusal(ExtractConfig(out=config.out, **own)) == (
         f"http://example/{failed} could not be downloaded (no network).\n"
-        "Without a network, give files you have: --data FOLDER (make: DATA=) with train/ and val/, --weights FILE "
-        "(make: WEIGHTS=) holding a ResNet18 state_dict. The packaged features need neither: leave both out."
+        "Without a network, give files you have: --data FOLDER (make: DATA=) of images, --weights FILE "
+        "(make: WEIGHTS=) holding a state_dict of the backbone. The packaged features need neither: leave both out."
     )
     assert not config.out.exists()
 
 
 def test_offline_with_own_files_is_refused(config: ExtractConfig) -> None:
     assert refusal(dataclasses.replace(config, offline=True)) == (
-        f"--offline uses the packaged features of hymenoptera, but --data is {config.data} and --weights is "
-        f"{config.weights}; leave --offline (make: OFFLINE=1) out, or leave both out"
+        f"--offline uses the packaged features of hymenoptera by resnet18, but --data is {config.data}, --backbone is "
+        f"resnet18 and --weights is {config.weights}; leave --offline (make: OFFLINE=1) out, or leave these, and what "
+        "selects images or makes views or shards, out"
     )
 
 
-def real_extraction(made_once: Path, out: Path) -> FeatureSet:
+def real_extraction(made_once: Path, out: Path) -> FeatureFile:
     """A cache as a run on the downloaded archive and weights leaves it."""
     earlier = read_features(made_once)
     said = dataclasses.replace(earlier.provenance, data="hymenoptera_data", weights="IMAGENET1K_V1")
-    return extract.write_features(out, said, earlier.splits)
+    return write_features(out, said, earlier.splits)
 
 
 def test_an_extraction_of_the_real_images_is_kept(made_once: Path, no_network: None, tmp_path: Path, capsys) -> None:
@@ -409,13 +525,13 @@ def test_an_extraction_of_the_real_images_is_kept(made_once: Path, no_network: N
     assert kept.content_sha256 == earlier.content_sha256
     assert ": kept, made earlier on the real images (" in capsys.readouterr().out
     forced = make_features(ExtractConfig(out=tmp_path / "f.h5", offline=True))
-    assert forced.content_sha256 == read_features(PACKAGED).content_sha256
+    assert is_packaged(forced)
 
 
 def test_features_of_other_images_give_way_to_the_packaged_ones(
     config: ExtractConfig, made: bytes, no_network: None
 ) -> None:
-    assert make_features(ExtractConfig(out=config.out)).content_sha256 == read_features(PACKAGED).content_sha256
+    assert is_packaged(make_features(ExtractConfig(out=config.out)))
 
 
 # The packaged file ---------------------------------------------------------------------------------------------------
@@ -438,9 +554,7 @@ def test_the_packaged_features_name_no_path_of_the_machine_that_made_them() -> N
     said = json.dumps(dataclasses.asdict(read.provenance))
     assert re.findall(r"(?<![\w.])(?:/|~|[A-Z]:\\|\.\./)\w+", said) == []
     with h5py.File(PACKAGED) as file:
-        assert set(file.attrs) - {"complete", "content_sha256", "format_version"} == set(
-            dataclasses.asdict(read.provenance)
-        )
+        assert file.attrs["format_version"] == 1
     assert all(re.match(r"(train|val)/(ants|bees)/[^/]+$", path) for path in read.train.paths + read.val.paths)
 
 
@@ -453,11 +567,7 @@ def test_the_packaged_features_are_those_of_the_real_images(shared_data: Path, s
     assert packaged.provenance.weights_sha256 == loaded.weights_sha256
     assert packaged.provenance.transform == loaded.transform
 
-    few = dataclasses.replace(
-        found,
-        paths={split: paths[:12] for split, paths in found.paths.items()},
-        labels={split: labels[:12] for split, labels in found.labels.items()},
-    )
-    (pixels,) = image_batches(few, "val", loaded, batch=12, workers=2)
-    with torch.inference_mode():
-        np.testing.assert_allclose(loaded.model(pixels), packaged.val.features[:12], rtol=0, atol=1e-4)
+    paths = packaged.val.paths[:12]
+    runtime = open_runtime(loaded, runtime="torch")
+    pixels = [loaded.preprocess.pixels(decode(found.read(path))) for path in paths]
+    np.testing.assert_allclose(runtime(np.stack(pixels)), packaged.val.features[:12], rtol=0, atol=1e-4)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import names_in, wait_for
+from conftest import ROOT, names_in
 
 from features import __main__ as command_line
-from features.config import ExtractConfig
 from features.errors import run_command
-from features.extract import make_features
-
-ROOT = Path(__file__).parents[1]
+from features.store import verify_features
 
 
 def features(*arguments: object, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -65,8 +61,9 @@ def test_all_values_out_of_range_are_said_at_once(monkeypatch, capsys: pytest.Ca
         in_this_process(monkeypatch, "--batch", 0, "--workers", -3, "--data", "", "--weights", "")
     assert caught.value.code == 2
     assert (
-        "--batch is 0; it must be 1 or more; --workers is -3; it must be 0 or more; "
-        "--data is empty; give `hymenoptera` or a folder; --weights is empty; give IMAGENET1K_V1 or a file"
+        "--batch is 0; it must be 1 or more; --workers is -3; it must be 1 or more; "
+        "--data is empty; give `hymenoptera`, a folder, a list or a torchvision data set; "
+        "--weights is empty; give IMAGENET1K_V1 or a file"
     ) in said(capsys.readouterr().err)
 
 
@@ -119,57 +116,44 @@ def test_a_full_disk_leaves_nothing_but_the_earlier_file(tmp_path: Path, feature
     assert feature_file.read_bytes() == before
 
 
-def start_extraction(pictures: Path, weights: Path, out: Path, workers: int) -> subprocess.Popen[str]:
-    """A long extraction in a process group of its own, once its first rows are written."""
-    for copy in range(60):
-        shutil.copy(pictures / "train/red/0.png", pictures / f"train/red/copy{copy}.png")
-    flags = ["--data", pictures, "--weights", weights, "--out", out, "--workers", workers, "--batch", 1]
-    running = subprocess.Popen(
-        [sys.executable, "-m", "features", *map(str, flags)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # A shell's background jobs ignore Ctrl-C; where the tests run as one, this process must not inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+def test_verify(tmp_path: Path, feature_file: Path, monkeypatch, capsys) -> None:
+    assert in_this_process(monkeypatch, "verify", feature_file) == 0
+    assert capsys.readouterr().out == (
+        f"{feature_file}: train (24, 512), val (12, 512) float32, classes blue, red: whole, every value matches its "
+        "checksum\n"
     )
-    part = out.with_name(".f.h5.part")
-    wait_for(lambda: part.exists() and part.stat().st_size > 60_000, seconds=60)
-    return running
+    assert in_this_process(monkeypatch, "verify", "--json", feature_file) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "file": str(feature_file),
+        "whole": True,
+        "rows_sha256": verify_features(feature_file).rows_sha256,
+        "content_sha256": verify_features(feature_file).content_sha256,
+    }
+    content = bytearray(feature_file.read_bytes())
+    content[len(content) // 2] ^= 4
+    feature_file.write_bytes(content)
+    assert in_this_process(monkeypatch, "verify", feature_file) == 2
+    assert capsys.readouterr().err.startswith(f"error: {feature_file} is damaged")
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_ctrl_c_in_mid_extraction(picture_folder: Path, random_weights: Path, tmp_path: Path, workers: int) -> None:
-    """As a terminal sends it: to the main process and to its workers."""
-    out = tmp_path / "out/f.h5"
-    out.parent.mkdir()
-    shutil.copy(ROOT / "features/data/hymenoptera.h5", out)
-    before = out.read_bytes()
-    running = start_extraction(picture_folder, random_weights, out, workers)
-    os.killpg(running.pid, signal.SIGINT)
-    output, errors = running.communicate(timeout=60)
-    assert (running.returncode, errors) == (
-        130,
-        "\nstopped by Ctrl-C; no half-written file is left\n",
-    )
-    assert output == f"making the features again: other images and weights than those of {out}\n"
-    assert names_in(out.parent) == ["f.h5"]
-    assert out.read_bytes() == before
+def test_info(feature_file: Path, monkeypatch, capsys) -> None:
+    assert in_this_process(monkeypatch, "info", feature_file) == 0
+    told = dict(re.split(r"(?<=^.{10}) ", line, maxsplit=1) for line in capsys.readouterr().out.splitlines()[1:])
+    told = {name.strip(): text for name, text in told.items()}
+    assert told["train"] == "24 × 512 float32: blue 12, red 12"
+    assert told["images"].startswith("synthetic (no_such_folder), sha256 ")
+    assert told["note"] == "made by a test"
+    assert in_this_process(monkeypatch, "info", feature_file, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["splits"]["val"] == {"rows": 12, "width": 512, "images_by_class": {"blue": 6, "red": 6}}
+    assert record["classes"] == ["blue", "red"]
+    assert record["bytes"] == feature_file.stat().st_size
+    assert in_this_process(monkeypatch, "info", ROOT / "no.h5") == 2
+    assert f"there is no feature file {ROOT}/no.h5" in capsys.readouterr().err
 
 
-def test_killed_and_run_again(picture_folder: Path, random_weights: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out/f.h5"
-    running = start_extraction(picture_folder, random_weights, out, workers=2)
-    running.kill()
-    running.wait()
-    for pipe in (running.stdout, running.stderr):
-        assert pipe is not None
-        pipe.close()
-    assert names_in(out.parent) == [".f.h5.part"]
-    # At once, while orphaned workers may still be there.
-    for copy in picture_folder.glob("train/red/copy*"):
-        copy.unlink()
-    made = make_features(ExtractConfig(data=str(picture_folder), weights=str(random_weights), out=out, workers=0))
-    assert len(made.train.paths) == 8
-    assert names_in(out.parent) == ["f.h5"]
+def test_the_list_of_backbones(monkeypatch, capsys) -> None:
+    assert in_this_process(monkeypatch, "--list-backbones") == 0
+    listed = capsys.readouterr().out
+    assert re.search(r"^resnet18 +512 .*IMAGENET1K_V1", listed, re.MULTILINE)
+    assert re.search(r"^vit_b_16 +768 ", listed, re.MULTILINE)
