@@ -49,7 +49,8 @@ class ImageSet:
         location: What ``--data`` was.
         selection: What else was given and shaped the set (``split``, ``seed``, ``classes``, ``limit``), as JSON takes
             it: ``open_images(location, **selection)`` is this set.
-        source: What reads its pictures; its ``str`` says where they are.
+        place: Where they are, for messages.
+        source: What reads the pictures.
         classes: Class names, sorted; a label is an index into them.
         paths: For each split, the name of each picture, sorted by class, then by name. For a folder: relative to it,
             with forward slashes.
@@ -60,6 +61,7 @@ class ImageSet:
     name: str
     location: str
     selection: dict[str, Any]
+    place: str
     source: Source
     classes: tuple[str, ...]
     paths: dict[str, tuple[str, ...]]
@@ -137,6 +139,7 @@ def open_images(
         name=catalogue.name,
         location=data,
         selection=selection,
+        place=catalogue.place,
         source=catalogue.source,
         classes=tuple(names),
         paths={part: tuple(path for path, _ in of_part) for part, of_part in rows.items()},
@@ -167,7 +170,7 @@ def without(image_set: ImageSet, paths: Collection[str]) -> ImageSet:
     ]
     if empty:
         raise InputError(
-            f"without {len(paths)} images of {image_set.source} no image is left of these classes:\n{listing(empty)}"
+            f"without {len(paths)} images of {image_set.place} no image is left of these classes:\n{listing(empty)}"
         )
     return replace(
         image_set,
@@ -208,7 +211,7 @@ def refuse_unreadable(image_set: ImageSet, checked: Checked) -> None:
     if checked.problems:
         bad = [f"{path}: {reason}" for path, reason in checked.problems.items()]
         raise InputError(
-            f"{len(bad)} of {len(image_set.all_paths)} images in {image_set.source} can't be read:\n{listing(bad)}\n"
+            f"{len(bad)} of {len(image_set.all_paths)} images in {image_set.place} can't be read:\n{listing(bad)}\n"
             "Mend or remove them, then run the same command again."
         )
 
@@ -228,8 +231,8 @@ def shared_images(image_set: ImageSet, digests: dict[str, str]) -> list[str]:
 
 
 _TAKES = (
-    "--data (make: DATA=) takes `hymenoptera`, a folder, a .csv or .parquet list, or the name of a torchvision data set "
-    "(cifar10, oxford-iiit-pet, …)"
+    "--data (make: DATA=) takes `hymenoptera`, a folder, a .csv or .parquet list, or the name of a torchvision data "
+    "set (cifar10, oxford-iiit-pet, …)"
 )
 
 
