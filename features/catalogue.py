@@ -72,7 +72,8 @@ def choose(catalogue: Catalogue, *, split: float | None, seed: int, classes: Seq
     rows = catalogue.rows
     if classes:
         _refuse_unknown(catalogue, classes)
-        rows = {part: [row for row in of_part if row[1] in classes] for part, of_part in rows.items()}
+        wanted = set(classes)
+        rows = {part: [row for row in of_part if row[1] in wanted] for part, of_part in rows.items()}
     if split is not None:
         rows = _held_out(catalogue, rows[UNSPLIT], split, seed)
     refuse_classes(catalogue, rows)

@@ -128,7 +128,8 @@ def open_images(
     if problems:
         raise InputError("\n".join(problems))
 
-    rows = choose(catalogue := _catalogue(data, split, download), split=split, seed=seed, classes=classes, limit=limit)
+    catalogue = _catalogue(data, split, download)
+    rows = choose(catalogue, split=split, seed=seed, classes=classes, limit=limit)
     given = {"split": split, "classes": sorted(set(classes)) or None, "limit": limit}
     selection = {name: value for name, value in given.items() if value is not None}
     if split is not None or limit is not None:
@@ -163,10 +164,9 @@ def without(image_set: ImageSet, paths: Collection[str]) -> ImageSet:
         for part in SPLITS
     }
     empty = [
-        f"{part}: {name}"
+        f"{part}: {image_set.classes[index]}"
         for part in SPLITS
-        for index, name in enumerate(image_set.classes)
-        if all(label != index for _, label in kept[part])
+        for index in sorted(set(image_set.labels[part]) - {label for _, label in kept[part]})
     ]
     if empty:
         raise InputError(

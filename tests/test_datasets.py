@@ -7,13 +7,13 @@ import io
 import pickle
 import re
 import shutil
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import Cifar, md5, tar_gz
+from archives import Cifar, idx, md5, tar_gz
 from conftest import Web, names_in
+from layouts import LAYOUTS
 from PIL import Image
 from torchvision import datasets as torchvision_datasets
 
@@ -117,11 +117,6 @@ def test_a_download_that_was_damaged_later(cifar: Cifar, torch_home: Path) -> No
         file.write(b"\0")
     with pytest.raises(InputError, match=r"cifar10 at .* is damaged \(Dataset not found.*remove that folder"):
         open_images("cifar10")
-
-
-def idx(values: np.ndarray) -> bytes:
-    """Yann LeCun's format: type and rank, sizes, values."""
-    return struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape) + values.tobytes()
 
 
 def test_fashion_mnist_is_grey(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,6 +287,24 @@ def test_torchvision_knows_each_part(name: str, tmp_path: Path) -> None:
     known = datasets._KNOWN[datasets._plain(name)]
     with pytest.raises((RuntimeError, FileNotFoundError), match=r"not found|No such file"):
         datasets._open_parts(known, tmp_path / name, download=False)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_each_is_read_as_it_lies_on_the_disk(name: str, torch_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay_out, classes = LAYOUTS[name]
+    lay_out(torch_home / "datasets" / name, monkeypatch)
+    found = open_images(name, split=1 / 3 if name == "sun397" else None)
+    assert found.classes == classes
+    assert found.labels == {"train": (0, 0, 1, 1), "val": (0, 1)}
+    assert len(set(found.all_paths)) == 6
+    assert check_images(found).problems == {}
+    kept = pickle.loads(pickle.dumps(found))
+    assert decode(kept.read(kept.paths["val"][1])).mode == "RGB"
+
+
+def test_every_name_is_tried_in_one_of_these_tests() -> None:
+    others = {"cifar10", "eurosat", "fashion-mnist", "gtsrb", "oxford-iiit-pet"}
+    assert set(datasets.NAMES) == others | LAYOUTS.keys()
 
 
 def test_names_in_any_spelling() -> None:
