@@ -5,7 +5,6 @@ torchvision downloads, verifies and unpacks them, into torch's own cache; this m
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -150,13 +149,11 @@ def _open_parts(known: str, root: Path, *, download: bool) -> dict[str, list[Any
     from torchvision import datasets
 
     kind = getattr(datasets, known)
-    # Where the set can, it is asked for paths instead of pictures: `loader` is what it opens each with.
-    given: dict[str, Any] = {"loader": str} if "loader" in inspect.signature(kind).parameters else {}
     with warnings.catch_warnings():
         # What NumPy 2.4.0 says of the age of CIFAR's pickles (pytorch/vision#9340) is nothing to mend.
         warnings.filterwarnings("ignore", message=".*align should be passed")
         return {
-            part: [kind(str(root), download=download, **told, **given) for told in of_part]
+            part: [kind(str(root), download=download, **told) for told in of_part]
             for part, of_part in _PARTS[known].items()
         }
 
@@ -171,14 +168,18 @@ def _rows(dataset: Any, part: str, root: Path) -> list[Row]:
         ending = _ENDING[dataset[0][0].mode]
         names = _class_names(dataset, max(labels) + 1)
         return [(f"{part}/{names[label]}/{index:05}.{ending}", names[label]) for index, label in enumerate(labels)]
-    if hasattr(dataset, "loader"):
-        files = [dataset[index] for index in range(len(dataset))]
-    elif hasattr(dataset, "_samples"):
-        files = dataset._samples
-    else:
-        files = list(zip(dataset._images, dataset._labels, strict=True))
+    files = _files(dataset)
     names = _class_names(dataset, max(label for _, label in files) + 1)
     return [(Path(file).relative_to(root).as_posix(), names[label]) for file, label in files]
+
+
+def _files(dataset: Any) -> list[tuple[str, int]]:
+    """Paths and labels; asking for the items instead would decode every picture."""
+    for pairs in ("samples", "_samples"):
+        if hasattr(dataset, pairs):
+            return list(getattr(dataset, pairs))
+    files = dataset._images if hasattr(dataset, "_images") else dataset._image_files
+    return list(zip(files, dataset._labels, strict=True))
 
 
 def _class_names(dataset: Any, count: int) -> list[str]:
