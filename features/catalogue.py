@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol
@@ -57,7 +57,7 @@ class Catalogue:
     place: str
     source: Source
     rows: Rows
-    ignored: tuple[str, ...] = field(default=())
+    ignored: tuple[str, ...] = ()
 
 
 def choose(catalogue: Catalogue, *, split: float | None, seed: int, classes: Sequence[str], limit: int | None) -> Rows:
@@ -76,28 +76,13 @@ def choose(catalogue: Catalogue, *, split: float | None, seed: int, classes: Seq
         rows = {part: [row for row in of_part if row[1] in wanted] for part, of_part in rows.items()}
     if split is not None:
         rows = _held_out(catalogue, rows[UNSPLIT], split, seed)
-    refuse_classes(catalogue, rows)
+    _refuse_classes(catalogue, rows)
     if limit is not None:
         rows = {
             part: [(path, name) for name, paths in _by_class(of_part).items() for path in _drawn(paths, seed)[:limit]]
             for part, of_part in rows.items()
         }
     return {part: sorted(rows[part], key=lambda row: (row[1], row[0])) for part in SPLITS}
-
-
-def refuse_classes(catalogue: Catalogue, rows: Rows) -> None:
-    """Raise an InputError unless there are two classes, each with training and validation images."""
-    names = {part: set(_by_class(rows[part])) for part in SPLITS}
-    problems = [
-        f"class {name} has images for {here}, but none for {there}"
-        for here, there in (SPLITS, SPLITS[::-1])
-        for name in sorted(names[here] - names[there])
-    ]
-    every = sorted(names["train"] | names["val"])
-    if len(every) < 2:
-        problems.append(f"it has {len(every)} class(es) ({', '.join(every)}); at least 2 are needed")
-    if problems:
-        raise InputError(f"{catalogue.place} can't be used as a data set:\n{listing(problems)}")
 
 
 def refuse_own_split(place: str, split: float | None) -> None:
@@ -153,6 +138,20 @@ def _held_out(catalogue: Catalogue, rows: list[Row], split: float, seed: int) ->
             f"these have only one:\n{listing(alone)}"
         )
     return divided
+
+
+def _refuse_classes(catalogue: Catalogue, rows: Rows) -> None:
+    names = {part: set(_by_class(rows[part])) for part in SPLITS}
+    problems = [
+        f"class {name} has images for {here}, but none for {there}"
+        for here, there in (SPLITS, SPLITS[::-1])
+        for name in sorted(names[here] - names[there])
+    ]
+    every = sorted(names["train"] | names["val"])
+    if len(every) < 2:
+        problems.append(f"it has {len(every)} class(es) ({', '.join(every)}); at least 2 are needed")
+    if problems:
+        raise InputError(f"{catalogue.place} can't be used as a data set:\n{listing(problems)}")
 
 
 def _by_class(rows: list[Row]) -> dict[str, list[str]]:

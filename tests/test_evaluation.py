@@ -157,13 +157,8 @@ def test_a_list_is_opened_again_where_it_was(picture_folder, random_weights, tmp
     assert report.paths == tuple(str(image) for image in images if image.parts[-3] == "val")
 
 
-def test_a_choice_and_what_was_skipped_are_made_again(trained):
+def test_a_choice_is_made_again(trained):
     run = load_run(trained / "run")
-    recorded = {"selection": {"split": 0.25, "seed": 3}, "skipped": {"red/0.png": "damaged"}}
-    again = replace(run, features={**run.features, **recorded})
-    chosen = find_images(again, str(trained / "pictures/train"))
-    expected = open_images(str(trained / "pictures/train"), split=0.25, seed=3)
-    assert chosen.paths == {
-        part: tuple(p for p in expected.paths[part] if p != "red/0.png") for part in ("train", "val")
-    }
-    assert len(chosen.all_paths) == 7
+    again = replace(run, features={**run.features, "selection": {"split": 0.25, "seed": 3}})
+    found = find_images(again, str(trained / "pictures/train"))
+    assert found == open_images(str(trained / "pictures/train"), split=0.25, seed=3)
