@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol
@@ -24,8 +24,7 @@ Rows = dict[str, list[Row]]
 
 
 class Source(Protocol):
-    """Where the pictures of a set are read from: small to pickle, safe to use from many threads, and its ``str`` says
-    to a person where that is."""
+    """Where the pictures of a set are read from: small to pickle, and safe to use from many threads."""
 
     def read(self, path: str) -> bytes:
         """The encoded picture; raises OSError."""
@@ -36,9 +35,6 @@ class Files:
     """Pictures in files: below ``root``, at absolute paths, or, where a path is a URL, in any store fsspec reads."""
 
     root: Path
-
-    def __str__(self) -> str:
-        return str(self.root)
 
     def read(self, path: str) -> bytes:
         """The file's contents; raises OSError."""
@@ -51,15 +47,17 @@ class Catalogue:
 
     Attributes:
         name: Name of the data set.
+        place: Where it is, for messages.
         source: What reads them.
         rows: Pairs (path, class name), for each split; under the one key ``UNSPLIT`` where there is none.
         ignored: Paths of files whose names are not those of images.
     """
 
     name: str
+    place: str
     source: Source
     rows: Rows
-    ignored: tuple[str, ...] = field(default=())
+    ignored: tuple[str, ...] = ()
 
 
 def choose(catalogue: Catalogue, *, split: float | None, seed: int, classes: Sequence[str], limit: int | None) -> Rows:
@@ -74,31 +72,17 @@ def choose(catalogue: Catalogue, *, split: float | None, seed: int, classes: Seq
     rows = catalogue.rows
     if classes:
         _refuse_unknown(catalogue, classes)
-        rows = {part: [row for row in of_part if row[1] in classes] for part, of_part in rows.items()}
+        wanted = set(classes)
+        rows = {part: [row for row in of_part if row[1] in wanted] for part, of_part in rows.items()}
     if split is not None:
         rows = _held_out(catalogue, rows[UNSPLIT], split, seed)
-    refuse_classes(catalogue, rows)
+    _refuse_classes(catalogue, rows)
     if limit is not None:
         rows = {
             part: [(path, name) for name, paths in _by_class(of_part).items() for path in _drawn(paths, seed)[:limit]]
             for part, of_part in rows.items()
         }
     return {part: sorted(rows[part], key=lambda row: (row[1], row[0])) for part in SPLITS}
-
-
-def refuse_classes(catalogue: Catalogue, rows: Rows) -> None:
-    """Raise an InputError unless there are two classes, each with training and validation images."""
-    names = {part: set(_by_class(rows[part])) for part in SPLITS}
-    problems = [
-        f"class {name} has images for {here}, but none for {there}"
-        for here, there in (SPLITS, SPLITS[::-1])
-        for name in sorted(names[here] - names[there])
-    ]
-    every = sorted(names["train"] | names["val"])
-    if len(every) < 2:
-        problems.append(f"it has {len(every)} class(es) ({', '.join(every)}); at least 2 are needed")
-    if problems:
-        raise InputError(f"{catalogue.source} can't be used as a data set:\n{listing(problems)}")
 
 
 def refuse_own_split(place: str, split: float | None) -> None:
@@ -128,7 +112,7 @@ def _fetch(url: str) -> bytes:
 def _refuse_unknown(catalogue: Catalogue, classes: Sequence[str]) -> None:
     every = sorted({name for of_part in catalogue.rows.values() for _, name in of_part})
     problems = [
-        f"--classes names {name!r}, which {catalogue.source} has not{did_you_mean(name, every)}"
+        f"--classes names {name!r}, which {catalogue.place} has not{did_you_mean(name, every)}"
         for name in classes
         if name not in every
     ]
@@ -150,10 +134,24 @@ def _held_out(catalogue: Catalogue, rows: list[Row], split: float, seed: int) ->
         divided["train"] += [(path, name) for path in drawn[count:]]
     if alone:
         raise InputError(
-            f"{catalogue.source} can't be split: of each class one image is for training and one for validation, but "
+            f"{catalogue.place} can't be split: of each class one image is for training and one for validation, but "
             f"these have only one:\n{listing(alone)}"
         )
     return divided
+
+
+def _refuse_classes(catalogue: Catalogue, rows: Rows) -> None:
+    names = {part: set(_by_class(rows[part])) for part in SPLITS}
+    problems = [
+        f"class {name} has images for {here}, but none for {there}"
+        for here, there in (SPLITS, SPLITS[::-1])
+        for name in sorted(names[here] - names[there])
+    ]
+    every = sorted(names["train"] | names["val"])
+    if len(every) < 2:
+        problems.append(f"it has {len(every)} class(es) ({', '.join(every)}); at least 2 are needed")
+    if problems:
+        raise InputError(f"{catalogue.place} can't be used as a data set:\n{listing(problems)}")
 
 
 def _by_class(rows: list[Row]) -> dict[str, list[str]]:

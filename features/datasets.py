@@ -5,7 +5,6 @@ torchvision downloads, verifies and unpacks them, into torch's own cache; this m
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -79,15 +78,12 @@ class Arrays:
     name: str
     root: Path
 
-    def __str__(self) -> str:
-        return f"the data set {_SPELLED[self.name]}"
-
     def read(self, path: str) -> bytes:
         """The picture of ``SPLIT/CLASS/INDEX.ppm``; raises OSError if the data set is no longer there."""
         try:
             opened = _opened(self.name, self.root)
         except RuntimeError as error:
-            raise OSError(f"{self} is not at {self.root} ({error})") from error
+            raise OSError(f"the data set {self.name} is not at {self.root} ({error})") from error
         (dataset,) = opened[path.split("/")[0]]
         image, _ = dataset[int(Path(path).stem)]
         return b"%s\n%d %d\n255\n" % (_MAGIC[image.mode], *image.size) + image.tobytes()
@@ -118,29 +114,30 @@ def read_dataset(name: str, split: float | None, *, download: bool) -> Catalogue
     """
     known = _KNOWN[_plain(name)]
     spelled, parts = _SPELLED[known], _PARTS[known]
+    place = f"the data set {spelled}"
     if UNSPLIT not in parts:
-        refuse_own_split(f"the data set {spelled}", split)
+        refuse_own_split(place, split)
     elif split is None:
         raise InputError(
-            f'the data set {spelled} has no split of its own; give --split 0.2 (make: ARGS="--split 0.2") to hold out '
+            f'{place} has no split of its own; give --split 0.2 (make: ARGS="--split 0.2") to hold out '
             "a fifth of each class"
         )
     root = downloads.datasets_folder() / spelled
     if not root.is_dir():
         if not download:
-            raise downloads.DownloadError(f"the data set {spelled} is not at {root}, and may not be downloaded")
-        print(f"downloading the data set {spelled} to {root}")
+            raise downloads.DownloadError(f"{place} is not at {root}, and may not be downloaded")
+        print(f"downloading {place} to {root}")
         downloads.download_dataset(spelled, root, lambda folder: _open_parts(known, folder, download=True))
     try:
         opened = _opened(known, root)
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"the data set {spelled} at {root} is damaged ({error}); remove that folder, then run the same command "
+            f"{place} at {root} is damaged ({error}); remove that folder, then run the same command "
             "again to download it anew"
         ) from error
     rows = {part: [row for dataset in sets for row in _rows(dataset, part, root)] for part, sets in opened.items()}
     in_files = not _in_arrays(next(iter(opened.values()))[0])
-    return Catalogue(name=spelled, source=Files(root) if in_files else Arrays(known, root), rows=rows)
+    return Catalogue(name=spelled, place=place, source=Files(root) if in_files else Arrays(known, root), rows=rows)
 
 
 @cache
@@ -152,12 +149,11 @@ def _open_parts(known: str, root: Path, *, download: bool) -> dict[str, list[Any
     from torchvision import datasets
 
     kind = getattr(datasets, known)
-    # Where the set can, it is asked for paths instead of pictures: `loader` is what it opens each with.
-    given: dict[str, Any] = {"loader": str} if "loader" in inspect.signature(kind).parameters else {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy's, at the age of CIFAR's pickles
+        # What NumPy 2.4.0 says of the age of CIFAR's pickles (pytorch/vision#9340) is nothing to mend.
+        warnings.filterwarnings("ignore", message=".*align should be passed")
         return {
-            part: [kind(str(root), download=download, **told, **given) for told in of_part]
+            part: [kind(str(root), download=download, **told) for told in of_part]
             for part, of_part in _PARTS[known].items()
         }
 
@@ -172,14 +168,18 @@ def _rows(dataset: Any, part: str, root: Path) -> list[Row]:
         ending = _ENDING[dataset[0][0].mode]
         names = _class_names(dataset, max(labels) + 1)
         return [(f"{part}/{names[label]}/{index:05}.{ending}", names[label]) for index, label in enumerate(labels)]
-    if hasattr(dataset, "loader"):
-        files = [dataset[index] for index in range(len(dataset))]
-    elif hasattr(dataset, "_samples"):
-        files = dataset._samples
-    else:
-        files = list(zip(dataset._images, dataset._labels, strict=True))
+    files = _files(dataset)
     names = _class_names(dataset, max(label for _, label in files) + 1)
     return [(Path(file).relative_to(root).as_posix(), names[label]) for file, label in files]
+
+
+def _files(dataset: Any) -> list[tuple[str, int]]:
+    """Paths and labels; asking for the items instead would decode every picture."""
+    for pairs in ("samples", "_samples"):
+        if hasattr(dataset, pairs):
+            return list(getattr(dataset, pairs))
+    files = dataset._images if hasattr(dataset, "_images") else dataset._image_files
+    return list(zip(files, dataset._labels, strict=True))
 
 
 def _class_names(dataset: Any, count: int) -> list[str]:

@@ -47,7 +47,9 @@ def read_folder(root: Path, split: float | None) -> Catalogue:
             f"the folder {root} can't be used as a data set:\n{listing(problems)}\n"
             f"Wanted: {wanted} for {same} or more classes, each with at least one image ({', '.join(EXTENSIONS)})."
         )
-    return Catalogue(name=root.resolve().name, source=Files(root.absolute()), rows=rows, ignored=tuple(ignored))
+    return Catalogue(
+        name=root.resolve().name, place=str(root), source=Files(root.absolute()), rows=rows, ignored=tuple(ignored)
+    )
 
 
 def _layout(root: Path, split: float | None) -> dict[str, str]:

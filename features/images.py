@@ -49,7 +49,8 @@ class ImageSet:
         location: What ``--data`` was.
         selection: What else was given and shaped the set (``split``, ``seed``, ``classes``, ``limit``), as JSON takes
             it: ``open_images(location, **selection)`` is this set.
-        source: What reads its pictures; its ``str`` says where they are.
+        place: Where they are, for messages.
+        source: What reads the pictures.
         classes: Class names, sorted; a label is an index into them.
         paths: For each split, the name of each picture, sorted by class, then by name. For a folder: relative to it,
             with forward slashes.
@@ -60,6 +61,7 @@ class ImageSet:
     name: str
     location: str
     selection: dict[str, Any]
+    place: str
     source: Source
     classes: tuple[str, ...]
     paths: dict[str, tuple[str, ...]]
@@ -126,7 +128,8 @@ def open_images(
     if problems:
         raise InputError("\n".join(problems))
 
-    rows = choose(catalogue := _catalogue(data, split, download), split=split, seed=seed, classes=classes, limit=limit)
+    catalogue = _catalogue(data, split, download)
+    rows = choose(catalogue, split=split, seed=seed, classes=classes, limit=limit)
     given = {"split": split, "classes": sorted(set(classes)) or None, "limit": limit}
     selection = {name: value for name, value in given.items() if value is not None}
     if split is not None or limit is not None:
@@ -137,6 +140,7 @@ def open_images(
         name=catalogue.name,
         location=data,
         selection=selection,
+        place=catalogue.place,
         source=catalogue.source,
         classes=tuple(names),
         paths={part: tuple(path for path, _ in of_part) for part, of_part in rows.items()},
@@ -160,14 +164,13 @@ def without(image_set: ImageSet, paths: Collection[str]) -> ImageSet:
         for part in SPLITS
     }
     empty = [
-        f"{part}: {name}"
+        f"{part}: {image_set.classes[index]}"
         for part in SPLITS
-        for index, name in enumerate(image_set.classes)
-        if all(label != index for _, label in kept[part])
+        for index in sorted(set(image_set.labels[part]) - {label for _, label in kept[part]})
     ]
     if empty:
         raise InputError(
-            f"without {len(paths)} images of {image_set.source} no image is left of these classes:\n{listing(empty)}"
+            f"without {len(paths)} images of {image_set.place} no image is left of these classes:\n{listing(empty)}"
         )
     return replace(
         image_set,
@@ -218,7 +221,9 @@ def refuse_unreadable(image_set: ImageSet, checked: Checked) -> None:
     if checked.problems:
         bad = [f"{path}: {reason}" for path, reason in checked.problems.items()]
         raise InputError(
-            f"{len(bad)} of {len(image_set.all_paths)} images in {image_set.source} can't be read:\n{listing(bad)}\n"
+            f"{len(bad)} of {len(image_set.all_paths)} images in {image_set.place} can't be read:
+{listing(bad)}
+"
             "Mend or remove them, then run the same command again; `make features` leaves them out with --skip-bad."
         )
 

@@ -30,13 +30,14 @@ def read_table(file: Path, split: float | None) -> Catalogue:
     Raises:
         InputError: naming every problem at once, each with its line.
     """
+    place = f"the list {file}"
     header, cells = _read_csv(file) if file.suffix.lower() == ".csv" else _read_parquet(file)
     _refuse_header(file, header)
     if "split" in header:
-        refuse_own_split(f"the list {file}, in its column split,", split)
+        refuse_own_split(f"{place}, in its column split,", split)
     elif split is None:
         raise InputError(
-            f'the list {file} has no column split; give --split 0.2 (make: ARGS="--split 0.2") to hold out a fifth of '
+            f'{place} has no column split; give --split 0.2 (make: ARGS="--split 0.2") to hold out a fifth of '
             "each class, or add the column, with train or val in each line"
         )
     rows, problems = _rows(header, cells, TABLES[file.suffix.lower()])
@@ -44,8 +45,8 @@ def read_table(file: Path, split: float | None) -> Catalogue:
     if not cells:
         problems.append("it holds no image")
     if problems:
-        raise InputError(f"the list {file} can't be used as a data set:\n{listing(problems)}")
-    return Catalogue(name=file.stem, source=Files(file.absolute().parent), rows=rows)
+        raise InputError(f"{place} can't be used as a data set:\n{listing(problems)}")
+    return Catalogue(name=file.stem, place=place, source=Files(file.absolute().parent), rows=rows)
 
 
 def _read_csv(file: Path) -> tuple[list[str], Numbered]:

@@ -166,7 +166,7 @@ def _images_at_hand(
     digests = file_digests(image_set)
     if images_sha256(digests) != features.provenance.images_sha256:
         raise InputError(
-            f"the images in {image_set.source} are not those that {features.path} was made from; make the features and "
+            f"the images in {image_set.place} are not those that {features.path} was made from; make the features and "
             "the head again (make eval), or name the right folder with --data"
         )
     return image_set, digests

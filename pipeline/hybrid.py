@@ -13,7 +13,7 @@ from torch import nn
 
 from features.backbone import Backbone, is_named
 from features.errors import InputError
-from features.images import UNREADABLE, ImageSet, decode, is_name, open_images, without
+from features.images import UNREADABLE, ImageSet, decode, is_name, open_images
 from pipeline.run import Run, Which
 
 
@@ -83,8 +83,8 @@ def find_weights(run: Run, given: str | None) -> str:
 
 
 def find_images(run: Run, given: str | None) -> ImageSet:
-    """The images the features were made from, chosen among those of ``given``, else of where they were, as they were
-    then.
+    """The images that were given to stage 1: chosen as they were then, among those of ``given``, else of where they
+    were.
 
     Raises:
         InputError: if they are no longer there, or can't be downloaded.
@@ -98,8 +98,7 @@ def find_images(run: Run, given: str | None) -> ImageSet:
             )
         recorded = str(path)
     # Caches made before there was a choice record none.
-    image_set = open_images(recorded, **run.features.get("selection", {}))
-    return without(image_set, run.features.get("skipped", {}))
+    return open_images(recorded, **run.features.get("selection", {}))
 
 
 def located(run: Run, recorded: str) -> Path:

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,6 +195,14 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     web = Web()
     yield web
     web.close()
+
+
+@pytest.fixture
+def cifar(web: Web, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """CIFAR-10 in small, for download."""
+    from archives import Cifar
+
+    return Cifar(web, monkeypatch)
 
 
 def names_in(folder: Path) -> list[str]:

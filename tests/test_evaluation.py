@@ -1,3 +1,4 @@
+import json
 import shutil
 from dataclasses import replace
 
@@ -8,8 +9,12 @@ from torch.nn import functional
 from features.config import ExtractConfig
 from features.errors import InputError
 from features.extract import make_features
+from features.images import open_images
 from pipeline.config import EvalConfig, TrainConfig
 from pipeline.evaluation import evaluate, metrics
+from pipeline.hybrid import find_images
+from pipeline.report import write_report
+from pipeline.run import load_run
 from pipeline.training import train
 
 
@@ -117,3 +122,41 @@ def test_another_backbone_is_refused_unless_it_is_asked_for(config, trained, tmp
 def test_other_features_are_refused(config, feature_file):
     with pytest.raises(InputError, match="holds other features than those the head"):
         evaluate(replace(config, features=feature_file))
+
+
+# Images that are not a folder with train/ and val/ --------------------------------------------------------------------
+
+
+def made_of(data, weights, folder):
+    """The run and the evaluation of a head trained on the images of ``data``."""
+    make_features(ExtractConfig(data=str(data), weights=str(weights), out=folder / "features.h5", workers=0, batch=4))
+    train(TrainConfig(features=folder / "features.h5", out=folder / "run", epochs=1))
+    return EvalConfig(run=folder / "run", workers=0, batch=4)
+
+
+def test_a_torchvision_data_set_is_opened_again_by_its_name(cifar, random_weights, tmp_path):
+    config = made_of("cifar10", random_weights, tmp_path)
+    report = evaluate(config)
+    assert report.record["source"] == "images"
+    assert report.record["parity"]["holds"]
+    assert report.record["classes"] == ["airplane", "cat", "dog"]
+    assert report.record["features"]["data_location"] == "cifar10"
+    write_report(report)
+    assert "predictions.png" in json.loads((config.run / "report.json").read_text())["pictures"]
+
+
+def test_a_list_is_opened_again_where_it_was(picture_folder, random_weights, tmp_path):
+    images = sorted(picture_folder.rglob("*.png"))
+    rows = [f"{image},{image.parts[-2]},{image.parts[-3]}" for image in images]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    report = evaluate(made_of(tmp_path / "list.csv", random_weights, tmp_path))
+    assert report.record["source"] == "images"
+    assert report.record["parity"]["holds"]
+    assert report.paths == tuple(str(image) for image in images if image.parts[-3] == "val")
+
+
+def test_a_choice_is_made_again(trained):
+    run = load_run(trained / "run")
+    again = replace(run, features={**run.features, "selection": {"split": 0.25, "seed": 3}})
+    found = find_images(again, str(trained / "pictures/train"))
+    assert found == open_images(str(trained / "pictures/train"), split=0.25, seed=3)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from features import images
 from features.errors import InputError
 from features.images import (
     UNREADABLE,
@@ -215,6 +216,15 @@ def test_good_images_pass_with_their_digests_in_order(picture_folder: Path) -> N
     assert checked.digests == file_digests(image_set)
     content = (picture_folder / "train/blue/0.png").read_bytes()
     assert checked.digests["train/blue/0.png"] == hashlib.sha256(content).hexdigest()
+
+
+def test_only_a_few_images_are_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else memory would grow with the number of images, and a Ctrl-C would wait for all of them."""
+    begun: list[str] = []
+    results = images._in_threads(lambda path: begun.append(path) or path, [str(index) for index in range(1000)])
+    assert [next(results) for _ in range(3)] == ["0", "1", "2"]
+    results.close()
+    assert len(begun) <= 70
 
 
 # Fingerprints -------------------------------------------------------------------------------------------------------
