@@ -221,9 +221,7 @@ def refuse_unreadable(image_set: ImageSet, checked: Checked) -> None:
     if checked.problems:
         bad = [f"{path}: {reason}" for path, reason in checked.problems.items()]
         raise InputError(
-            f"{len(bad)} of {len(image_set.all_paths)} images in {image_set.place} can't be read:
-{listing(bad)}
-"
+            f"{len(bad)} of {len(image_set.all_paths)} images in {image_set.place} can't be read:\n{listing(bad)}\n"
             "Mend or remove them, then run the same command again; `make features` leaves them out with --skip-bad."
         )
 
