@@ -1,6 +1,7 @@
 """torchvision's classification data sets by name: ``cifar10``, ``oxford-iiit-pet``, …
 
 torchvision downloads, verifies and unpacks them, into torch's own cache; this module knows how each names its parts.
+For one of them, ``fgvc-aircraft``, torchvision has no checksum: there only gzip's own guards against damage.
 """
 
 from __future__ import annotations
