@@ -144,7 +144,7 @@ def rows_sha256(files: list[h5py.File], keep: dict[str, Arrays] | None = None) -
         kept: list[np.ndarray] | None = [] if keep is not None else None
         for part in parts:
             for _, block in row_blocks(part):
-                digest.update(b"".join(line + b"\n" for line in block.tolist()) if is_text else block)
+                digest.update(b"".join(line + b"\n" for line in block.tolist()) if is_text else block.data)
                 if kept is not None:
                     kept.append(block)
         if keep is not None and kept is not None:

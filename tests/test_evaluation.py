@@ -129,9 +129,9 @@ def test_other_features_are_refused(config, feature_file):
 
 def made_of(data, weights, folder):
     """The run and the evaluation of a head trained on the images of ``data``."""
-    make_features(ExtractConfig(data=str(data), weights=str(weights), out=folder / "features.h5", workers=0, batch=4))
+    make_features(ExtractConfig(data=str(data), weights=str(weights), out=folder / "features.h5", batch=4))
     train(TrainConfig(features=folder / "features.h5", out=folder / "run", epochs=1))
-    return EvalConfig(run=folder / "run", workers=0, batch=4)
+    return EvalConfig(run=folder / "run", batch=4)
 
 
 def test_a_torchvision_data_set_is_opened_again_by_its_name(cifar, random_weights, tmp_path):

@@ -284,7 +284,7 @@ def test_memory_does_not_grow_with_the_images(config: ExtractConfig, monkeypatch
             if not place.exists():
                 place.hardlink_to(pictures / "train/red/0.png")
         tracemalloc.start()
-        make_features(dataclasses.replace(config, shard_rows=64))
+        make_features(dataclasses.replace(config, shard_rows=64, batch=2))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] - peaks[1] < 1800 * 1024  # half of what the rows alone would take

@@ -16,9 +16,7 @@ from pipeline.training import train
 @pytest.fixture(scope="module")
 def run(picture_folder_once, random_weights, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hybrid")
-    make_features(
-        ExtractConfig(data=str(picture_folder_once), weights=str(random_weights), out=folder / "features.h5", workers=0)
-    )
+    make_features(ExtractConfig(data=str(picture_folder_once), weights=str(random_weights), out=folder / "features.h5"))
     return train(TrainConfig(features=folder / "features.h5", out=folder / "run", epochs=1))
 
 
