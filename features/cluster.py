@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,31 +25,48 @@ from features.pixels import Stopwatch
 CHECKED_AT_ONCE = 512
 
 
-def connect(address: str | None) -> Any:
+def connect(address: str | None, **how: Any) -> Any:
     """Ray, connected to the cluster at ``address``, or to one that is started on this machine.
 
     Raises:
         InputError: if Ray is not installed, or there is no cluster at ``address``.
     """
-    # Ray looks at every process's exit; what it would say here is said by the command itself.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # What Ray's own processes have to say goes to its log files; the command says what it comes to.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of a change in its next version
     try:
         import ray
         import ray.data
     except ImportError as error:
         raise InputError("--engine ray needs Ray, which is not installed; install it: pip install '.[ray]'") from error
     if not ray.is_initialized():
+        _refuse_unreachable(address)
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+            quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
+            ray.init(address=address, **quiet, **how)
         except ConnectionError as error:
-            raise InputError(
-                f"there is no Ray cluster at --address {address} ({error}); start one: ray start --head, or leave "
-                "--address out to start one on this machine"
-            ) from error
+            raise _no_cluster(address, error) from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     return ray
+
+
+def _refuse_unreachable(address: str | None) -> None:
+    """Ray itself would try for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str | None, error: Exception) -> InputError:
+    return InputError(
+        f"there is no Ray cluster at --address {address} ({error}); start one: ray start --head, or leave --address out "
+        "to start one on this machine"
+    )
 
 
 def check_on_cluster(image_set: ImageSet, known: set[str], address: str | None) -> Checked:
