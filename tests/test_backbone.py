@@ -114,6 +114,34 @@ def test_named_weights_that_can_not_be_had(web: Web, monkeypatch: pytest.MonkeyP
         load_backbone(DEFAULT, "IMAGENET1K_V1")
 
 
+# Other models --------------------------------------------------------------------------------------------------------
+
+
+def test_every_classification_model_of_torchvision() -> None:
+    table = {line.split()[0]: line.split() for line in list_backbones().splitlines()[1:]}
+    assert list(table) == backbone_names()
+    assert len(table) >= 80
+    assert table["resnet18"] == ["resnet18", "512", "224", "11.2", "M", "IMAGENET1K_V1"]
+    assert table["vit_h_14"][1:] == ["1280", "518", "632.2", "M", "IMAGENET1K_SWAG_E2E_V1,", "IMAGENET1K_SWAG_LINEAR_V1"]
+
+
+@pytest.mark.parametrize("name", backbone_names())
+def test_each_gives_features_of_its_width_at_the_size_of_its_weights(name: str) -> None:
+    width = int(next(line for line in list_backbones_once() if line.startswith(f"{name} ")).split()[1])
+    for weights in weight_names(name):
+        crop = models.get_weight(f"{type(models.get_model_weights(name)[weights]).__name__}.{weights}").transforms().crop_size
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model, layer = backbone_module._build(name, crop[0])
+            assert torch.initial_seed() == 0
+            assert torch.equal(torch.rand(1), torch.rand(1, generator=torch.Generator().manual_seed(0)))
+        head_at, found = backbone_module._remove(model, layer)
+        assert found == width
+        assert isinstance(model.get_submodule(head_at), nn.Identity)
+        pixels = torch.empty(2, 3, *crop * 2, device="meta")
+        assert model.to("meta").eval()(pixels).shape == (2, width)
+
+
 # Files that are refused ----------------------------------------------------------------------------------------------
 
 
