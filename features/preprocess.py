@@ -16,10 +16,9 @@ from torchvision.transforms import InterpolationMode
 
 from features.provenance import canonical_json
 
-# Pillow's filters, and how many source pixels they reach to each side where nothing is scaled down.
 FILTERS = {
-    InterpolationMode.BILINEAR: (Image.Resampling.BILINEAR, 1.0),
-    InterpolationMode.BICUBIC: (Image.Resampling.BICUBIC, 2.0),
+    InterpolationMode.BILINEAR: Image.Resampling.BILINEAR,
+    InterpolationMode.BICUBIC: Image.Resampling.BICUBIC,
 }
 
 
@@ -33,7 +32,7 @@ class Preprocess:
     def __init__(self, preset: Any) -> None:
         self.resize = int(preset.resize_size[0])
         self.crop = int(preset.crop_size[0])
-        self._filter, self._reach = FILTERS[preset.interpolation]
+        self._filter = FILTERS[preset.interpolation]
         self._mean = torch.tensor(preset.mean)[:, None, None]
         self._std = torch.tensor(preset.std)[:, None, None]
         self.description = canonical_json(
@@ -62,22 +61,13 @@ class Preprocess:
         return pixels.to(torch.float32).div(255).sub(mean).div(std)
 
     def pixels(self, image: Image.Image) -> np.ndarray:
-        """An RGB picture with its short side resized to ``resize``, its centre cropped: (3, H, W) uint8.
-
-        Pillow resizes along rows, then along columns, and rounds to 8 bits in between. Given the crop as its ``box`` it
-        would lay the same filter at slightly other places, since a box is rounded to float32. So each direction is done
-        on its own, over the whole length of its axis, but of the other axis only on what the crop keeps.
-        """
+        """An RGB picture with its short side resized to ``resize``, its centre cropped: (3, H, W) uint8."""
         width, height = self._resized(image.size)
         left, top = round((width - self.crop) / 2), round((height - self.crop) / 2)
-        scale = image.height / height
-        reach = self._reach * max(scale, 1.0) + 1  # 1 for the rounding to whole pixels
-        first = max(0, math.floor(top * scale - reach))
-        last = min(image.height, math.ceil((top + self.crop) * scale + reach))
-        rows = image.crop((0, first, image.width, last)).resize((width, last - first), self._filter)
-        # Back among rows of zeros, whose place is all that counts: the filter reaches none of them.
-        columns = rows.crop((left, -first, left + self.crop, image.height - first))
-        return _channels_first(columns.resize((self.crop, height), self._filter).crop(_below(top, self.crop)))
+        # The whole picture, though only its centre is kept: given the centre as a `box`, Pillow rounds that to float32
+        # and lays the filter at slightly other places.
+        resized = image.resize((width, height), self._filter)
+        return _channels_first(resized.crop((left, top, left + self.crop, top + self.crop)))
 
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
         width, height = size
@@ -117,9 +107,5 @@ def random_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, 
     return left, top, left + part_width, top + part_height
 
 
-def _below(top: int, side: int) -> tuple[int, int, int, int]:
-    return 0, top, side, top + side
-
-
 def _channels_first(image: Image.Image) -> np.ndarray:
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+    return np.asarray(image).transpose(2, 0, 1).copy()

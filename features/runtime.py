@@ -140,7 +140,7 @@ def _open_onnxruntime(backbone: Backbone) -> Runtime:
         raise _NotPossibleError("it is not installed (pip install 'quantum-transfer[fast]')") from error
     size = sum(tensor.nbytes for tensor in backbone.model.state_dict().values())
     if size > MAX_EXPORTED_BYTES:
-        raise _NotPossibleError(f"{backbone.name} has {size / 1e9:.1f} GB of weights, too many to hand over")
+        raise _NotPossibleError(f"{backbone.name} has {size / 1e6:.0f} MB of weights, too many to hand over")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     # Threads that wait for work actively would take the cores from those that decode images.

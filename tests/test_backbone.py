@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,19 @@ from PIL import Image
 from safetensors.torch import save_file
 from test_download import offer, weights_at
 from torch import nn
+from torchvision import models
 
 from features import backbone as backbone_module
-from features.backbone import DEFAULT, Backbone, is_named, load_backbone
+from features import download
+from features.backbone import (
+    DEFAULT,
+    Backbone,
+    backbone_names,
+    is_named,
+    list_backbones,
+    load_backbone,
+    weight_names,
+)
 from features.download import DownloadError, download_weights
 from features.errors import InputError
 
@@ -112,6 +123,152 @@ def test_named_weights_that_can_not_be_had(web: Web, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(backbone_module, "download_weights", lambda _: download_weights(weights))
     with pytest.raises(DownloadError, match=r"resnet18-00000000\.pth could not be downloaded \(HTTP Error 404"):
         load_backbone(DEFAULT, "IMAGENET1K_V1")
+
+
+# Other models --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def table() -> dict[str, list[str]]:
+    """The words of each line of the list of backbones, by the first."""
+    return {line.split()[0]: line.split()[1:] for line in list_backbones().splitlines()[1:]}
+
+
+def test_the_list_names_every_classification_model(table: dict[str, list[str]]) -> None:
+    assert list(table) == backbone_names()
+    assert len(table) >= 80
+    assert table["resnet18"] == ["512", "224", "11.2", "M", "IMAGENET1K_V1"]
+    assert table["vit_h_14"] == ["1280", "518", "632.2", "M", "IMAGENET1K_SWAG_E2E_V1,", "IMAGENET1K_SWAG_LINEAR_V1"]
+
+
+@pytest.mark.parametrize("name", backbone_names())
+def test_each_gives_features_of_its_width_at_the_size_of_its_weights(name: str, table: dict[str, list[str]]) -> None:
+    for crop in {models.get_model_weights(name)[known].transforms().crop_size[0] for known in weight_names(name)}:
+        model, layer = backbone_module._build(name, crop)
+        head_at, width = backbone_module._remove(model, layer)
+        assert str(width) == table[name][0]
+        assert isinstance(model.get_submodule(head_at), nn.Identity)
+        assert all(buffer in model.state_dict() for buffer, _ in model.named_buffers())  # else a file would not hold it
+        assert model.to("meta").eval()(torch.empty(2, 3, crop, crop, device="meta")).shape == (2, width)
+
+
+def random_model(name: str, **options: object) -> nn.Module:
+    """A model as torchvision makes it, with random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return models.get_model(name, weights=None, **options).eval()
+
+
+def features_of(model: nn.Module, layer: str, pixels: torch.Tensor) -> torch.Tensor:
+    """What arrives at a layer of the unchanged model."""
+    arriving: list[torch.Tensor] = []
+    watch = model.get_submodule(layer).register_forward_pre_hook(lambda _, inputs: arriving.append(inputs[0]))
+    with watch, torch.inference_mode():
+        model(pixels)
+    return arriving[0]
+
+
+# As torchvision builds these two where it loads its named weights.
+INCEPTION = {"transform_input": True, "aux_logits": True, "init_weights": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "options"),
+    [
+        ("mobilenet_v3_small", "classifier.3", {}),
+        ("shufflenet_v2_x0_5", "fc", {}),
+        ("mnasnet0_5", "classifier.1", {}),
+        ("regnet_y_400mf", "fc", {}),
+        ("densenet121", "classifier", {}),
+        ("googlenet", "fc", INCEPTION),
+        ("inception_v3", "fc", INCEPTION),
+    ],
+)
+def test_the_features_are_what_arrives_at_the_classification_layer(
+    name: str, layer: str, options: dict[str, object], tmp_path: Path
+) -> None:
+    reference = random_model(name, **options)
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    loaded = load_backbone(name, str(tmp_path / "weights.pth"))
+    pixels = torch.randn(2, 3, *loaded.preprocess.size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(loaded.model(pixels), features_of(reference, layer, pixels))
+    assert loaded.head_at == layer
+    # Without the classification layer, and without what a safetensors file can't hold beside tensors.
+    state = {key: value for key, value in reference.state_dict().items() if not key.startswith(f"{layer}.")}
+    save_file(state, tmp_path / "headless.safetensors")
+    assert load_backbone(name, str(tmp_path / "headless.safetensors")).weights_sha256 == loaded.weights_sha256
+
+
+def test_squeezenets_features_are_the_pooled_maps_under_its_last_convolution(tmp_path: Path) -> None:
+    reference = random_model("squeezenet1_1")
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    loaded = load_backbone("squeezenet1_1", str(tmp_path / "weights.pth"))
+    pixels = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    maps = features_of(reference, "classifier.1", pixels)
+    with torch.inference_mode():
+        assert torch.allclose(loaded.model(pixels), maps.mean(dim=(2, 3)), atol=1e-6)
+    assert (loaded.width, loaded.head_at) == (512, "classifier.3")
+
+
+def test_weights_for_larger_pictures_come_with_their_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = random_model("vit_b_16", image_size=384)
+    monkeypatch.setattr(backbone_module, "download_weights", lambda _: reference.state_dict())
+    loaded = load_backbone("vit_b_16", "IMAGENET1K_SWAG_E2E_V1")
+    assert loaded.preprocess.size == (384, 384)
+    assert '"crop":[384],"interpolation":"bicubic"' in loaded.transform
+    pixels = torch.randn(1, 3, 384, 384, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(loaded.model(pixels), features_of(reference, "heads.head", pixels))
+
+
+def test_densenet_files_from_before_pytorch_0_4_load(tmp_path: Path) -> None:
+    state = random_model("densenet121").state_dict()
+    torch.save(state, tmp_path / "new.pth")
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", key): value for key, value in state.items()}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    torch.save(old, tmp_path / "old.pth")
+    new = load_backbone("densenet121", str(tmp_path / "new.pth"))
+    assert load_backbone("densenet121", str(tmp_path / "old.pth")).weights_sha256 == new.weights_sha256
+
+
+def test_a_file_in_half_precision_runs_in_float32(random_weights: Path, tmp_path: Path) -> None:
+    torch.save({key: value.half() for key, value in state_of(random_weights).items()}, tmp_path / "half.pth")
+    loaded = load_backbone(DEFAULT, str(tmp_path / "half.pth"))
+    assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.float32}
+
+
+def test_the_alias_default_names_no_weights() -> None:
+    assert weight_names("resnet50") == ["IMAGENET1K_V1", "IMAGENET1K_V2"]
+    assert not is_named("resnet50", "DEFAULT")
+    # These are for style transfer: the layers whose output would be the features hold no values.
+    assert weight_names("vgg16") == ["IMAGENET1K_V1"]
+
+
+def test_the_file_of_every_named_weights_carries_its_checksum() -> None:
+    for name in backbone_names():
+        for known in weight_names(name):
+            file = Path(models.get_model_weights(name)[known].url).name
+            assert re.fullmatch(r"[0-9a-f]{8,}", download._hash_in(file)), file
+
+
+def test_an_unknown_backbone() -> None:
+    for call in (weight_names, lambda name: load_backbone(name, "IMAGENET1K_V1")):
+        with pytest.raises(InputError) as caught:
+            call("ResNet-50")
+        assert str(caught.value).startswith(
+            "ResNet-50 is no classification model of torchvision; --backbone (make: BACKBONE=) takes one of those that "
+            "`python -m features --list-backbones` lists. Did you mean resnet50"
+        )
+
+
+def test_weights_that_another_backbone_has() -> None:
+    with pytest.raises(InputError) as caught:
+        load_backbone("vit_h_14", "IMAGENET1K_V1")
+    assert str(caught.value).startswith(
+        "IMAGENET1K_V1 is neither a file nor one of torchvision's vit_h_14 weights (IMAGENET1K_SWAG_E2E_V1, "
+        "IMAGENET1K_SWAG_LINEAR_V1); --weights (make: WEIGHTS=) takes one of both."
+    )
 
 
 # Files that are refused ----------------------------------------------------------------------------------------------

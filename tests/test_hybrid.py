@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torchvision import models
 
 from features.backbone import DEFAULT, load_backbone
 from features.config import ExtractConfig
@@ -28,6 +29,25 @@ def test_the_head_becomes_the_last_layer_of_the_backbone(run, random_weights):
         model = reattach(run, backbone)
         assert model.fc.q_params.shape == (24,)
         assert torch.allclose(model(pixels), run.head("last")(features), atol=1e-6)
+
+
+def test_the_head_goes_where_another_backbone_had_its_last_layer(run, tmp_path):
+    torch.save(models.squeezenet1_1(weights=None).state_dict(), tmp_path / "squeezenet.pth")
+    backbone = load_backbone("squeezenet1_1", str(tmp_path / "squeezenet.pth"))
+    pixels = torch.randn(2, 3, 224, 224)
+    with torch.inference_mode():
+        features = backbone.model(pixels)
+        with pytest.raises(InputError, match=r"\(backbone resnet18\), but squeezenet\.pth has backbone squeezenet1_1"):
+            reattach(run, backbone)
+        model = reattach(run, backbone, other_weights=True)  # its features are as many
+        assert torch.allclose(model(pixels), run.head("last")(features), atol=1e-6)
+
+
+def test_a_backbone_of_another_width_is_refused(run, tmp_path):
+    torch.save(models.shufflenet_v2_x0_5(weights=None).state_dict(), tmp_path / "shufflenet.pth")
+    backbone = load_backbone("shufflenet_v2_x0_5", str(tmp_path / "shufflenet.pth"))
+    with pytest.raises(InputError, match="the head takes 512 features, shufflenet_v2_x0_5 gives 1024"):
+        reattach(run, backbone, other_weights=True)
 
 
 def test_its_state_dict_has_the_demos_names(run, random_weights):
