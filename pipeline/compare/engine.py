@@ -5,6 +5,8 @@ In: the blocks to do. Out: each block with its record, as they are done. A block
 
 from __future__ import annotations
 
+import logging
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,8 +50,8 @@ def _with_ray(config: CompareConfig, blocks: Sequence[Block], pool: Pool) -> Ite
     except ImportError as error:
         raise InputError(f"--engine ray needs Ray ({error}): pip install 'quantum-transfer[ray]'") from error
 
-    import logging
-
+    if config.address is not None:
+        _refuse_silent(config.address)
     packages = [str(Path(__file__).parents[2] / name) for name in ("features", "pipeline")]
     # Workers on other machines have the libraries, but not this checkout.
     environment = {"py_modules": packages, "env_vars": {"OMP_NUM_THREADS": "1"}}
@@ -59,7 +61,7 @@ def _with_ray(config: CompareConfig, blocks: Sequence[Block], pool: Pool) -> Ite
             **place, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment
         )
     except (ConnectionError, ValueError) as error:
-        raise InputError(f"no Ray cluster answers at --address {config.address}: {error}") from error
+        raise InputError(_unanswered(config.address, error)) from error
     try:
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(run_block)
         shared = ray.put(pool)
@@ -69,3 +71,18 @@ def _with_ray(config: CompareConfig, blocks: Sequence[Block], pool: Pool) -> Ite
             yield pending.pop(done), ray.get(done)
     finally:
         ray.shutdown()
+
+
+def _refuse_silent(address: str) -> None:
+    """Raise an InputError unless something listens at HOST:PORT: Ray itself would wait for it without end."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:
+        return  # "auto", which Ray looks up
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise InputError(_unanswered(address, error)) from error
+
+
+def _unanswered(address: str | None, error: Exception) -> str:
+    return f"no Ray cluster answers at --address {address} ({error}); give HOST:PORT as `ray start --head` prints it"
