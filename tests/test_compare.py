@@ -85,7 +85,7 @@ def test_too_few_images_for_the_folds_are_refused(pool):
     with pytest.raises(InputError, match="class blue has 18 images, --folds 10 needs 20; class red has 18 images"):
         refuse_few(pool, 10)
     few = Pool(features=pool.features, labels=pool.labels, n_published=6, classes=pool.classes)
-    with pytest.raises(InputError, match="class blue has 3 images in the training split, 4 are needed"):
+    with pytest.raises(InputError, match="class blue has 3 images in the training split, 5 are needed"):
         refuse_few(few, 2)
 
 
@@ -379,6 +379,17 @@ def test_no_difference_is_no_conclusion_either_way_and_says_what_would_be_missed
     assert "mlp (+" in text
     assert "differs detectably from classical, linear does not" in text
     assert "more images" in text
+
+
+def test_another_reference_turns_the_differences_round():
+    rng = np.random.default_rng(0)
+    base = 0.9 + rng.normal(0, 0.01, (10, 5))
+    heads = {"quantum": base - 0.03 + rng.normal(0, 0.01, (10, 5)), "classical": base}
+    to_classical, to_quantum = (
+        record_of(heads, reference)["figures"]["k-fold"] for reference in ("classical", "quantum")
+    )
+    assert to_quantum["classical"]["difference"]["mean"] == -to_classical["quantum"]["difference"]["mean"]
+    assert "the classical head is better than the quantum head" in conclude(record_of(heads, "quantum"))
 
 
 def test_heads_that_never_differ_are_told_as_such():

@@ -55,7 +55,7 @@ def _with_ray(config: CompareConfig, blocks: Sequence[Block], pool: Pool) -> Ite
     packages = [str(Path(__file__).parents[2] / name) for name in ("features", "pipeline")]
     # Workers on other machines have the libraries, but not this checkout.
     environment = {"py_modules": packages, "env_vars": {"OMP_NUM_THREADS": "1"}}
-    place = {"address": config.address} if config.address else {"num_cpus": config.workers or None}
+    place = {"address": config.address} if config.address else {"address": "local", "num_cpus": config.workers or None}
     try:
         ray.init(
             **place, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment
@@ -85,4 +85,7 @@ def _refuse_silent(address: str) -> None:
 
 
 def _unanswered(address: str | None, error: Exception) -> str:
-    return f"no Ray cluster answers at --address {address} ({error}); give HOST:PORT as `ray start --head` prints it"
+    return (
+        f"no Ray cluster answers at --address {address} ({error}); give HOST:PORT as `ray start --head` prints it, and "
+        "RAY_AUTH_MODE=token in the environment if the cluster asks for its token"
+    )
