@@ -7,6 +7,8 @@ ARGS    =
 IMAGES  =
 OFFLINE =
 INDEX   =
+SEEDS   = 20
+FOLDS   = 5
 
 # Without PYTHON=…, an environment of our own in .venv, made when it is needed.
 ifeq ($(origin PYTHON),undefined)
@@ -18,7 +20,7 @@ ifneq ($(words $(OUT)),1)
 $(error OUT is "$(OUT)"; make can't work in a folder whose name has spaces: choose another)
 endif
 
-STAGES = features train eval predict
+STAGES = features compare train eval predict
 GOAL   = $(or $(lastword $(filter $(STAGES),$(MAKECMDGOALS))),eval)
 
 # FORCE if a picture, a folder or the weights file has changed since stage 1 last looked, or its result is gone.
@@ -42,6 +44,7 @@ help: ## list the targets and variables
 	@echo '  ARGS="--FLAG …" further flags, each for the stage that has it: see python -m features --help,'
 	@echo '                  python -m pipeline train|eval|predict --help'
 	@echo '  IMAGES="A B/"   pictures or folders for make predict'
+	@echo '  SEEDS=N FOLDS=K repetitions and folds of make compare  (default: 20 and 5)'
 	@echo '  OFFLINE=1       download nothing: use the packaged features'
 	@echo '  PYTHON=PATH     an existing environment instead of .venv'
 	@echo '  INDEX=URL       where to install torch and torchvision from, for example'
@@ -62,6 +65,10 @@ predict: $(OUT)/run/run.json ## classify your pictures: IMAGES="a.jpg folder/"
 	@set -e; flags=$$($(call flags,predict)); \
 	eval "$(PYTHON) -m pipeline predict --run '$(OUT)/run' $$flags $(IMAGES)"
 
+compare: $(OUT)/features.h5 ## does the quantum part help? all heads, paired seeds and folds -> OUT/compare/
+	@set -e; flags=$$($(call flags,compare)); \
+	eval "$(PYTHON) -m pipeline compare --features '$(OUT)/features.h5' --out '$(OUT)/compare' --seeds '$(SEEDS)' --folds '$(FOLDS)' $$flags"
+
 test: lint ## lint, types and all tests
 	$(PYTHON) -m pytest -q $(ARGS)
 
@@ -81,7 +88,7 @@ format: $(READY) ## put the code into the project's style
 	$(PYTHON) -m ruff format .
 
 clean: ## remove what the stages made in OUT; .venv and downloads stay
-	rm -rf $(OUT)/features.h5 $(OUT)/run $(OUT)/bench $(OUT)/.features.done $(OUT)/.*.args
+	rm -rf $(OUT)/features.h5 $(OUT)/run $(OUT)/compare $(OUT)/bench $(OUT)/.features.done $(OUT)/.*.args
 	@rmdir $(OUT) 2>/dev/null || true
 
 .venv/.ready: pyproject.toml
