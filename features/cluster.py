@@ -42,7 +42,7 @@ def connect(address: str | None, **how: Any) -> Any:
     if not ray.is_initialized():
         _refuse_unreachable(address)
         try:
-            quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
+            quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
             ray.init(address=address, **quiet, **how)
         except ConnectionError as error:
             raise _no_cluster(address, error) from error
@@ -64,8 +64,8 @@ def _refuse_unreachable(address: str | None) -> None:
 
 def _no_cluster(address: str | None, error: Exception) -> InputError:
     return InputError(
-        f"there is no Ray cluster at --address {address} ({error}); start one: ray start --head, or leave --address out "
-        "to start one on this machine"
+        f"there is no Ray cluster at --address {address} ({error}); start one: ray start --head, or leave --address "
+        "out to start one on this machine"
     )
 
 

@@ -89,6 +89,9 @@ class TrainConfig(Hyperparameters):
     """PennyLane device of the `qnode` simulator."""
     c_dtype: str = "complex128"
     """Precision of the `lightning` simulator: `complex128` or `complex64`."""
+    views: int = 0
+    """Draw each training image in each epoch from its first so many augmented views, which stage 1 made with the same
+    flag; 0 takes the plain images."""
     heads: int = 1
     """Heads to train together in dense matrix products, with seeds from --seed on. The first is the run itself, each
     further one a run in seed-N below it; heads.json holds the spread of their accuracies."""
@@ -99,11 +102,13 @@ class TrainConfig(Hyperparameters):
         """What is wrong with the values, a sentence each."""
         problems = [
             *super().problems(),
-            *_below(self, heads=1),
+            *_below(self, heads=1, views=0),
             *_not_among(self, head=HEADS, simulator=SIMULATORS, c_dtype=C_DTYPES),
         ]
         if self.heads > 1 and self.resume:
             problems.append(f"--heads is {self.heads} and --resume is given; only a single head can be resumed")
+        if self.views and self.head == "logistic":
+            problems.append(f"--views is {self.views}; --head logistic is fitted once: it takes the plain images")
         if self.heads > 1 and self.head == "logistic":
             problems.append(f"--heads is {self.heads}; --head logistic is fitted, not trained: only one at a time")
         return problems

@@ -28,7 +28,15 @@ from pipeline.heads import DressedQuantumNet, DressedQuantumNets, Head
 from pipeline.nodes import NonFiniteError
 from pipeline.optimizer import FlatAdam
 from pipeline.run import CHECKPOINT, SPREAD, Run, make_folder, new_head, write_atomically
-from pipeline.training import epoch_order, finish, learning_rate, one_thread, tensors
+from pipeline.training import (
+    drawn_views,
+    epoch_order,
+    finish,
+    learning_rate,
+    one_thread,
+    tensors,
+    training_tensors,
+)
 
 HeadStack = DressedQuantumNets | ControlNets
 
@@ -98,7 +106,7 @@ def train_epochs(
         config: Hyperparameters.
         nets: The heads, in place.
         seeds: Of the order of the samples, one a head.
-        features: Shape (N, n_features), shared.
+        features: Shape (N, n_features), shared; or (N, views, n_features), of which each epoch draws one a sample.
         labels: Shape (N,).
         train_rows: Which samples each head is trained on, int64 of shape (heads, n).
 
@@ -106,13 +114,19 @@ def train_epochs(
         After each epoch its learning rate, and each head's training loss and accuracy, float64 of shape (heads,).
     """
     optimizer = FlatAdam(nets, lr=config.lr)
+    views = features.shape[1] if features.ndim == 3 else 1
+    rows = features.flatten(0, -2)
     for epoch in range(config.epochs):
         optimizer.lr = learning_rate(config, epoch)
         orders = torch.stack([epoch_order(seed, epoch, train_rows.shape[1]) for seed in seeds])
         chosen = train_rows.gather(1, orders)
+        places = chosen
+        if views > 1:
+            drawn = torch.stack([drawn_views(seed, epoch, len(labels), views) for seed in seeds])
+            places = chosen * views + drawn.gather(1, chosen)
         logits = []
-        for batch in chosen.split(config.batch, dim=1):
-            logits.append(nets.backward_cross_entropy(features, labels[batch], batch)[1])
+        for batch, place in zip(chosen.split(config.batch, dim=1), places.split(config.batch, dim=1), strict=True):
+            logits.append(nets.backward_cross_entropy(rows, labels[batch], place)[1])
             optimizer.step()
         yield optimizer.lr, *scores(torch.cat(logits, dim=1), labels[chosen])
 
@@ -160,7 +174,7 @@ def _train(
     """Run all epochs; the heads as they were in the best epoch of each, and a history each."""
     from tqdm import tqdm
 
-    rows, labels = tensors(features.train)
+    rows, labels = training_tensors(config, features)
     val_rows, val_labels = tensors(features.val)
     best = copy.deepcopy(nets)
     best_accuracy = torch.full((len(seeds),), -1.0, dtype=torch.float64)

@@ -12,6 +12,17 @@ from dataclasses import fields
 from features.config import ExtractConfig
 from pipeline.config import CompareConfig, EvalConfig, PredictConfig, TrainConfig
 
+# Whose a flag is, the last first: what a run is trained with is training's, the batch of an evaluation included.
+CHAINS = {
+    "features": ["features"],
+    "compare": ["features", "compare"],
+    "train": ["features", "train"],
+    "eval": ["features", "eval", "train"],
+    "predict": ["features", "train", "predict"],
+}
+# Views are made by stage 1 and drawn from in training: a flag for both.
+AGREED = ("views",)
+
 STAGES = {
     "features": ExtractConfig,
     "compare": CompareConfig,
@@ -22,18 +33,18 @@ STAGES = {
 
 
 def flags_for(stage: str, goal: str, given: list[str]) -> list[str]:
-    """The part of ``given`` that goes to ``stage``: of the stages up to ``goal`` that know a flag, the last one gets
-    it. A flag that none knows goes to ``goal``, which will refuse it with its own suggestions. ``compare`` trains its
-    own heads: it comes before ``train``."""
-    chain = [name for name in ("features", "train", goal) if list(STAGES).index(name) <= list(STAGES).index(goal)]
+    """The part of ``given`` that goes to ``stage``: of the stages that ``goal`` runs and that know a flag, the last in
+    ``CHAINS`` gets it. A flag that none knows goes to ``goal``, which will refuse it with its own suggestions."""
+    chain = CHAINS[goal]
     taken = []
-    owner = goal
+    agreed = [goal]
     for word in given:
         if word.startswith("--"):
             name = word.split("=")[0].removeprefix("--").replace("-", "_")
             knowing = [stage for stage in chain if name in {item.name for item in fields(STAGES[stage])}]
             owner = knowing[-1] if knowing else goal
-        if owner == stage:
+            agreed = knowing if name in AGREED else [owner]
+        if stage in agreed:
             taken.append(word)
     return taken
 

@@ -46,6 +46,8 @@ from pipeline.run import (
     write_atomically,
 )
 
+Rows = tuple[torch.Tensor, torch.Tensor]
+
 
 def train(config: TrainConfig) -> Run:
     """Train a head on cached features and leave it in ``config.out``.
@@ -59,6 +61,7 @@ def train(config: TrainConfig) -> Run:
     training = Training(config, head, features.content_sha256)
     if config.resume:
         training.resume()
+    train_rows = training_tensors(config, features)
     make_folder(config.out)
 
     print(
@@ -68,7 +71,7 @@ def train(config: TrainConfig) -> Run:
     try:
         # NumPy would warn of an overflow; that a run diverges is said below, in words.
         with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-            for row in training.epochs(features.train, features.val):
+            for row in training.epochs(train_rows, tensors(features.val)):
                 print(_line(row, config.passes), flush=True)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(training.how_to_go_on()) from None
@@ -124,9 +127,8 @@ class Training:
         self.saved_epochs = 0
         self.best_weights: State = {}
 
-    def epochs(self, train_split: Split, val_split: Split) -> Iterator[dict[str, Any]]:
+    def epochs(self, train_rows: Rows, val_rows: Rows) -> Iterator[dict[str, Any]]:
         """Run the epochs that are left, with a checkpoint after each; yield each one's history record."""
-        train_rows, val_rows = tensors(train_split), tensors(val_split)
         save_history(self.config.out, self.history)
         for epoch in range(len(self.history), self.config.passes):
             row = self._one_epoch(epoch, train_rows, val_rows)
@@ -135,13 +137,15 @@ class Training:
                 file.write(json.dumps(row) + "\n")
             yield row
 
-    def _one_epoch(
-        self, epoch: int, train_rows: tuple[torch.Tensor, ...], val_rows: tuple[torch.Tensor, ...]
-    ) -> dict[str, Any]:
+    def _one_epoch(self, epoch: int, train_rows: Rows, val_rows: Rows) -> dict[str, Any]:
         started = time.perf_counter()
         self.optimizer.lr = learning_rate(self.config, epoch)
         order = epoch_order(self.config.seed, epoch, len(train_rows[1]))
-        features, labels = (rows[order] for rows in train_rows)
+        features, labels = train_rows[0], train_rows[1][order]
+        if features.ndim == 3:
+            features = features[order, drawn_views(self.config.seed, epoch, *features.shape[:2])[order]]
+        else:
+            features = features[order]
         self.head.train()
         train_loss, train_accuracy = score(self._one_pass(features, labels), labels)
         self.head.eval()
@@ -254,6 +258,11 @@ def epoch_order(seed: int, epoch: int, n: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(n))
 
 
+def drawn_views(seed: int, epoch: int, n: int, views: int) -> torch.Tensor:
+    """Which of its ``views`` each of ``n`` samples is seen by in an epoch, int64 of shape (n,)."""
+    return torch.from_numpy(np.random.default_rng([seed, epoch, views]).integers(views, size=n))
+
+
 def score(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
     """Mean cross-entropy and accuracy."""
     loss = functional.cross_entropy(logits, labels).item()
@@ -271,9 +280,27 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def tensors(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+def tensors(split: Split) -> Rows:
     """Features (N, D) and labels (N,) of a split, without a copy."""
     return torch.from_numpy(split.features), torch.from_numpy(split.labels)
+
+
+def training_tensors(config: TrainConfig, features: FeatureSet) -> Rows:
+    """What a head is trained on: features (N, D), or with ``config.views`` (N, views, D), and labels (N,).
+
+    Raises:
+        InputError: if the cache has fewer views.
+    """
+    if not config.views:
+        return tensors(features.train)
+    views = features.train.views
+    there = 0 if views is None else views.shape[1]
+    if views is None or there < config.views:
+        raise InputError(
+            f"--views is {config.views}, but {features.path} holds {there} views of each training image; make them: "
+            f'python -m features --views {config.views} …  (or give ARGS="--views {config.views}" to make)'
+        )
+    return torch.from_numpy(views[:, : config.views]), torch.from_numpy(features.train.labels)
 
 
 def _line(row: dict[str, Any], epochs: int) -> str:

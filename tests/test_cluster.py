@@ -104,10 +104,9 @@ def piece_makers(mark: str) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if (entry / "cmdline").read_bytes().startswith(b"ray::") and mark.encode() in (entry / "environ").read_bytes():
-                title = (entry / "cmdline").read_bytes()
-                if b"PieceMaker" in title:
-                    found.append(int(entry.name))
+            title, environment = ((entry / name).read_bytes() for name in ("cmdline", "environ"))
+            if title.startswith(b"ray::") and b"PieceMaker" in title and mark.encode() in environment:
+                found.append(int(entry.name))
         except (OSError, ValueError):
             continue
     return found

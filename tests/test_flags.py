@@ -10,7 +10,9 @@ from pipeline.flags import flags_for
         ("eval", ["--force", "--epochs=3"], {"features": ["--force"], "train": ["--epochs=3"], "eval": []}),
         ("features", ["--batch", "8"], {"features": ["--batch", "8"]}),
         ("train", ["--batch", "8"], {"features": [], "train": ["--batch", "8"]}),
-        ("eval", ["--batch", "8"], {"features": [], "train": [], "eval": ["--batch", "8"]}),
+        ("eval", ["--batch", "8"], {"features": [], "train": ["--batch", "8"], "eval": []}),
+        ("eval", ["--views", "8", "--workers", "1"], {"features": ["--views", "8"], "train": ["--views", "8"]}),
+        ("eval", ["--workers", "1"], {"features": [], "train": [], "eval": ["--workers", "1"]}),
         ("eval", ["--note", "two words", "--lr-step", "2"], {"features": ["--note", "two words"], "eval": []}),
         ("predict", ["--epochs", "3", "--csv"], {"train": ["--epochs", "3"], "predict": ["--csv"]}),
         ("compare", ["--epochs", "3", "--note", "x"], {"features": ["--note", "x"], "compare": ["--epochs", "3"]}),
@@ -22,5 +24,5 @@ from pipeline.flags import flags_for
         ("eval", ["--epocs", "3"], {"train": [], "eval": ["--epocs", "3"]}),
     ],
 )
-def test_each_flag_goes_to_the_last_stage_that_knows_it(goal, given, expected):
+def test_each_flag_goes_where_it_belongs(goal, given, expected):
     assert {stage: flags_for(stage, goal, given) for stage in expected} == expected
