@@ -1,4 +1,5 @@
-"""The command line of the benchmark: ``python -m pipeline.bench``, and ``--peers`` for those in JAX."""
+"""The command line of the benchmark: ``python -m pipeline.bench``, ``--peers`` for those in JAX, ``--extraction`` for
+stage 1."""
 
 from __future__ import annotations
 
@@ -34,6 +35,12 @@ class BenchConfig:
     """The folder to write."""
     peers: bool = False
     """Race against TensorCircuit-NG and hand-written JAX instead; installs them into .venv-peers when needed."""
+    extraction: bool = False
+    """Time stage 1 instead: the backbone against torch alone, the way from files to rows, memory."""
+    data: str | None = None
+    """Images for --extraction; generated ones by default."""
+    weights: str | None = None
+    """A ResNet18 state_dict for --extraction; random ones by default."""
     quick: bool = False
     """Tiny work and few repetitions, to see that everything runs: --qubits, --batches, --repeats are ignored."""
     qubits: tuple[int, ...] = (4, 8, 12, 16)
@@ -77,6 +84,9 @@ def main() -> None:
         prog="python -m pipeline.bench",
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+    if config.extraction:
+        time_extraction(config)
+        return
     record = bench(config)
     wrong = [
         name for cell in record["cells"] for name, outcome in cell["rivals"].items() if outcome["status"] == "wrong"
@@ -84,6 +94,20 @@ def main() -> None:
     if wrong:
         print(f"wrong results: {', '.join(sorted(set(wrong)))}; see the end of the tables", file=sys.stderr)
         sys.exit(1)
+
+
+def time_extraction(config: BenchConfig) -> None:
+    """Time stage 1; leaves ``extraction.json`` and ``extraction.md`` in ``config.out``."""
+    from pipeline.bench.extraction import bench_extraction, render
+    from pipeline.run import write_atomically
+
+    record = bench_extraction(config.data, config.weights, 2 if config.quick else config.repeats, config.quick)
+    config.out.mkdir(parents=True, exist_ok=True)
+    files = [config.out / "extraction.json", config.out / "extraction.md"]
+    text = render(record)
+    write_atomically(files[0], lambda part: part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8"))
+    write_atomically(files[1], lambda part: part.write_text(text + "\n", encoding="utf-8"))
+    print(f"{text}\n\n{files[0]}: every sample; tables in {files[1].name}")
 
 
 def bench(config: BenchConfig) -> dict[str, Any]:

@@ -1,0 +1,310 @@
+"""Stage 1 against torch alone: the network, and the whole way from files to rows, on the same images in turns.
+
+In: images and weights, or generated ones. Out: a record, and its tables.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from features.backbone import Backbone, load_backbone
+from features.config import ExtractConfig
+from features.extract import make_features
+from features.featureset import Provenance
+from features.images import Checked, ImageSet, check_images, check_paths, decode, open_images
+from features.local import LocalEngine
+from features.pieces import PieceFolder, cut
+from features.pixels import Stopwatch
+from features.provenance import versions
+from features.runtime import Runtime, open_runtime
+from pipeline.bench.environment import machine
+from pipeline.bench.race import ROOT
+from pipeline.bench.ratios import Figure, paired_ratio, summary
+from pipeline.bench.table import markdown, number
+
+BATCH = 16
+# Images that a rival passes through the network in a round; those of the whole way are all images there are.
+IMAGES = 128
+MEMORY_COUNTS = (1_000, 10_000)
+LABELS = {
+    "eager": "torch, `model(x)`: the network alone",
+    "network": "ours: the network alone",
+    "torch": "ours without ONNX Runtime: the network alone",
+    "bfloat16": "ours in bfloat16, on request: the network alone",
+    "end_to_end": "ours from files to verified rows",
+    "check": "ours: fingerprinting and trying every image, before that",
+}
+
+
+def bench_extraction(data: str | None, weights: str | None, repeats: int, quick: bool) -> dict[str, Any]:
+    """Race the rivals in turns.
+
+    Args:
+        data: Images, as stage 1 takes them; None generates 256 photographs' worth of noise.
+        weights: Weights of ResNet18; None takes random ones.
+        repeats: Rounds.
+        quick: Few images, to see that everything runs.
+
+    Returns:
+        The record: seconds an image of each rival in each round, the largest differences of features, peak memory.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        image_set = open_images(data or str(_photographs(scratch / "images", 4 if quick else 64)))
+        backbone = load_backbone("resnet18", weights or str(_random_weights(scratch / "random.pth")))
+        rivals, differences = _rivals(scratch, image_set, backbone, 8 if quick else IMAGES)
+        seconds: dict[str, list[float]] = {name: [] for name in rivals}
+        for _ in range(repeats):
+            for name, rival in rivals.items():
+                seconds[name].append(rival())
+        memory = peak_memory(scratch, (40, 80) if quick else MEMORY_COUNTS)
+    record: dict[str, Any] = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(),
+        "images": len(image_set.all_paths),
+        "data": image_set.name if data else "generated",
+        "weights": backbone.weights if weights else "random",
+        "batch": BATCH,
+        "threads": torch.get_num_threads(),
+        "seconds_an_image": seconds,
+        "differences": differences,
+        "peak_memory_bytes": memory,
+    }
+    record["targets"] = list(_targets(record))
+    return record
+
+
+def render(record: Mapping[str, Any]) -> str:
+    """The tables of a record, as Markdown."""
+    seconds = record["seconds_an_image"]
+    rows = [["per image", "ms (quartiles)", "images a second", "times eager"]]
+    for name, samples in seconds.items():
+        figure, ratio = summary(samples), paired_ratio(seconds["eager"], samples)
+        assert figure is not None
+        assert ratio is not None
+        low, middle, high = (number(1000 * value) for value in (figure.lower, figure.median, figure.upper))
+        rows.append([LABELS[name], f"{middle} ({low}–{high})", number(1 / figure.median), number(ratio.median)])
+    effects = [["rival", "largest difference from eager", "largest feature"]]
+    effects += [
+        [LABELS[name], f"{effect['max_difference']:.2g}", f"{effect['feature_scale']:.3g}"]
+        for name, effect in record["differences"].items()
+    ]
+    targets = [["target", "bound", "reached (quartiles)", ""]]
+    targets += [
+        [row["what"], row["bound"], row["reached"], "met" if row["met"] else "**missed**"] for row in record["targets"]
+    ]
+    peaks = ", ".join(f"{n:,} images {size / 2**20:.0f} MiB" for n, size in _peaks(record).items())
+    processor = record["machine"]
+    return "\n\n".join(
+        [
+            f"Stage 1: {record['images']} images ({record['data']}), ResNet18 ({record['weights']}), batch "
+            f"{record['batch']}, {record['threads']} threads; {processor['processor']}, {processor['cores']} cores. "
+            f"Medians of {len(seconds['eager'])} rounds, in which the rivals took turns; ratios round by round.",
+            markdown(rows),
+            markdown(effects),
+            f"Peak memory of a whole extraction: {peaks}.",
+            markdown(targets),
+        ]
+    )
+
+
+def peak_memory(scratch: Path, counts: Sequence[int]) -> dict[str, int]:
+    """Peak resident bytes of an extraction of so many small images, each in a process of its own, by a small network so
+    that ten thousand of them do not take all day."""
+    weights = scratch / "small.pth"
+    torch.save(_untrained("shufflenet_v2_x0_5").state_dict(), weights)
+    peaks = {}
+    for count in counts:
+        images = _copies(scratch / f"copies{count}", count)
+        out = scratch / f"copies{count}.h5"
+        finished = subprocess.run(
+            [sys.executable, "-m", "pipeline.bench.extraction", str(images), str(weights), str(out)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        peaks[str(count)] = int(finished.stdout.splitlines()[-1])
+    return peaks
+
+
+def _rivals(
+    scratch: Path, image_set: ImageSet, backbone: Backbone, images: int
+) -> tuple[dict[str, Callable[[], float]], dict[str, dict[str, float]]]:
+    """What is timed, each a call that returns seconds an image, and how far each one's features are from torch's."""
+    checked = check_images(image_set)
+    paths = image_set.all_paths[:images]
+    pixels = np.stack([_pixels(image_set, backbone, path) for path in paths])
+    inputs = backbone.preprocess.normalise(torch.from_numpy(pixels)).split(BATCH)
+    batches = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
+    with torch.inference_mode():
+        exact = torch.cat([backbone.model(batch) for batch in inputs]).numpy()
+
+    def eager() -> None:
+        with torch.inference_mode():
+            for batch in inputs:
+                backbone.model(batch)
+
+    runtimes = {
+        "network": open_runtime(backbone, device="cpu"),
+        "torch": open_runtime(backbone, runtime="torch", device="cpu"),
+        "bfloat16": open_runtime(backbone, runtime="torch", device="cpu", precision="bfloat16"),
+    }
+    differences = {
+        name: {
+            "max_difference": float(np.abs(np.concatenate([runtime(batch) for batch in batches]) - exact).max()),
+            "feature_scale": float(np.abs(exact).max()),
+        }
+        for name, runtime in runtimes.items()
+    }
+    rivals = {"eager": _timed(eager, len(paths))}
+    rivals |= {name: _timed(_over(runtime, batches), len(paths)) for name, runtime in runtimes.items()}
+    rivals["end_to_end"] = _whole_way(scratch, image_set, backbone, checked)
+    rivals["check"] = _timed(lambda: check_paths(image_set, image_set.all_paths, ()), len(image_set.all_paths))
+    return rivals, differences
+
+
+def _whole_way(scratch: Path, image_set: ImageSet, backbone: Backbone, checked: Checked) -> Callable[[], float]:
+    config = ExtractConfig()
+    engine = LocalEngine(image_set, backbone, {"device": "cpu"}, BATCH, config.workers)
+    pieces = cut(image_set, checked.digests, config.shard_rows)
+
+    def extract() -> None:
+        out = scratch / "pieces" / "f.h5"
+        folder = PieceFolder(out=out, provenance=_provenance(image_set, backbone, engine.record))
+        with folder.lock():
+            engine.extract(folder, folder.missing(pieces), Stopwatch(), lambda _: None)
+            folder.join(pieces)
+
+    return _timed(extract, len(image_set.all_paths))
+
+
+def _over(runtime: Runtime, batches: Sequence[np.ndarray]) -> Callable[[], None]:
+    def run() -> None:
+        for batch in batches:
+            runtime(batch)
+
+    return run
+
+
+def _timed(work: Callable[[], object], images: int) -> Callable[[], float]:
+    def seconds_an_image() -> float:
+        started = time.perf_counter()
+        work()
+        return (time.perf_counter() - started) / images
+
+    return seconds_an_image
+
+
+def _targets(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    seconds = record["seconds_an_image"]
+    for what, above, below, bound in (
+        ("network: eager over ours", "eager", "network", 1.5),
+        ("images a second: end to end over the network alone", "network", "end_to_end", 0.9),
+    ):
+        figure = paired_ratio(seconds[above], seconds[below])
+        assert figure is not None
+        yield {"what": what, "bound": f"≥ {bound}", "reached": _shown(figure), "met": figure.median >= bound}
+    effect = record["differences"]["network"]
+    part = effect["max_difference"] / effect["feature_scale"]
+    yield {
+        "what": "network: largest difference over largest feature",
+        "bound": "≤ 1e-5",
+        "reached": f"{part:.1e}",
+        "met": part <= 1e-5,
+    }
+    few, many = _peaks(record).values()
+    yield {
+        "what": "peak memory: ten times the images over once",
+        "bound": "≤ 1.1",
+        "reached": f"{many / few:.3f}",
+        "met": many <= 1.1 * few,
+    }
+
+
+def _shown(figure: Figure) -> str:
+    return f"{figure.median:.2f} ({figure.lower:.2f}–{figure.upper:.2f})"
+
+
+def _peaks(record: Mapping[str, Any]) -> dict[int, int]:
+    return {int(count): size for count, size in record["peak_memory_bytes"].items()}
+
+
+def _pixels(image_set: ImageSet, backbone: Backbone, path: str) -> np.ndarray:
+    return backbone.preprocess.pixels(decode(image_set.read(path)))
+
+
+def _provenance(image_set: ImageSet, backbone: Backbone, runtime: dict[str, Any]) -> Provenance:
+    return Provenance(
+        classes=image_set.classes,
+        backbone=backbone.name,
+        weights=backbone.weights,
+        weights_sha256=backbone.weights_sha256,
+        transform=backbone.transform,
+        data=image_set.name,
+        images_sha256="",
+        data_location="",
+        weights_location="",
+        versions=versions(),
+        created="",
+        runtime=runtime,
+    )
+
+
+def _photographs(folder: Path, each: int) -> Path:
+    """JPEG pictures of the size and about the bytes of the demo's: smooth colours under noise."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in ("one", "other"):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(each):
+                coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((500, 375))
+                noisy = np.asarray(coarse) + rng.normal(0, 12, (375, 500, 3))
+                picture = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+                picture.save(folder / split / name / f"{index}.jpg", quality=85)
+    return folder
+
+
+def _copies(folder: Path, count: int) -> Path:
+    """So many names for four small pictures."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in ("one", "other"):
+            (folder / split / name).mkdir(parents=True)
+            first = folder / split / name / "0.png"
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(first)
+            for index in range(1, count // 4):
+                (folder / split / name / f"{index}.png").hardlink_to(first)
+    return folder
+
+
+def _random_weights(file: Path) -> Path:
+    torch.save(_untrained("resnet18").state_dict(), file)
+    return file
+
+
+def _untrained(name: str) -> torch.nn.Module:
+    from torchvision import models
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return models.get_model(name, weights=None)
+
+
+if __name__ == "__main__":
+    data, weights, out = sys.argv[1:]
+    make_features(ExtractConfig(data=data, backbone="shufflenet_v2_x0_5", weights=weights, out=Path(out)))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
