@@ -1,7 +1,8 @@
 # Quantum transfer learning on precomputed features. `make help` lists what there is.
 
-DATA    = hymenoptera
-WEIGHTS = IMAGENET1K_V1
+DATA     = hymenoptera
+BACKBONE = resnet18
+WEIGHTS  = IMAGENET1K_V1
 OUT     = out
 ARGS    =
 IMAGES  =
@@ -23,8 +24,10 @@ endif
 STAGES = features compare train eval predict
 GOAL   = $(or $(lastword $(filter $(STAGES),$(MAKECMDGOALS))),eval)
 
-# FORCE if a picture, a folder or the weights file has changed since stage 1 last looked, or its result is gone.
+# FORCE if a picture, a folder or the weights file has changed since stage 1 last looked, or its result is gone; and for
+# a list, whose pictures may lie anywhere.
 CHANGED = $(shell [ -e '$(OUT)/features.h5' ] \
+            && [ -z "$(filter %.csv %.parquet,$(DATA))" ] \
             && [ -z "$$(find -L '$(DATA)' '$(WEIGHTS)' -newer '$(OUT)/.features.done' 2>/dev/null | head -n 1)" ] \
             || echo FORCE)
 
@@ -38,8 +41,11 @@ help: ## list the targets and variables
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 	@echo
 	@echo 'Variables (give the same ones to every stage):'
-	@echo '  DATA=FOLDER     images in train/CLASS/ and val/CLASS/  (default: the ants and bees of the demo)'
-	@echo '  WEIGHTS=FILE    a ResNet18 state_dict  (default: IMAGENET1K_V1, torchvision'\''s download)'
+	@echo '  DATA=FOLDER     images in train/CLASS/ and val/CLASS/  (default: the ants and bees of the demo);'
+	@echo '                  or in CLASS/, with ARGS="--split 0.2"; or a .csv or .parquet list; or a torchvision'
+	@echo '                  data set by name: cifar10, oxford-iiit-pet, …'
+	@echo '  BACKBONE=NAME   the frozen network, any of torchvision'\''s: python -m features --list-backbones'
+	@echo '  WEIGHTS=FILE    its state_dict, or a name  (default: IMAGENET1K_V1, torchvision'\''s download)'
 	@echo '  OUT=FOLDER      where results go  (default: out)'
 	@echo '  ARGS="--FLAG …" further flags, each for the stage that has it: see python -m features --help,'
 	@echo '                  python -m pipeline train|eval|predict --help'
@@ -52,13 +58,13 @@ help: ## list the targets and variables
 
 install: $(READY) ## make .venv and install the project into it
 
-features: $(OUT)/features.h5 ## stage 1: images -> OUT/features.h5, by one pass of the frozen ResNet18
+features: $(OUT)/features.h5 ## stage 1: images -> OUT/features.h5, by one pass of the frozen backbone
 	$(if $(MADE),,@echo '$< is up to date')
 
 train: $(OUT)/run/run.json ## stage 2: features -> OUT/run/, a trained quantum head
 	$(if $(MADE),,@echo '$(OUT)/run/head.safetensors is up to date')
 
-eval: $(OUT)/run/report.html ## stage 3: head + ResNet18 -> OUT/run/report.html, report.json, pictures
+eval: $(OUT)/run/report.html ## stage 3: head + backbone -> OUT/run/report.html, report.json, pictures
 	$(if $(MADE),,@echo '$< is up to date')
 
 predict: $(OUT)/run/run.json ## classify your pictures: IMAGES="a.jpg folder/"
@@ -72,7 +78,8 @@ compare: $(OUT)/features.h5 ## does the quantum part help? all heads, paired see
 test: lint ## lint, types and all tests
 	$(PYTHON) -m pytest -q $(ARGS)
 
-bench: $(READY) ## time the quantum head against its rivals -> OUT/bench/; leave the machine alone meanwhile
+bench: $(READY) ## time stage 1 and the quantum head against rivals -> OUT/bench/; leave the machine alone meanwhile
+	$(PYTHON) -m pipeline.bench --extraction --out '$(OUT)/bench' $(BENCH_IMAGES) $(ARGS)
 	$(PYTHON) -m pipeline.bench --out '$(OUT)/bench' $(ARGS)
 
 bench-peers: $(READY) ## the same against TensorCircuit-NG and JAX, in an environment of their own
@@ -88,7 +95,7 @@ format: $(READY) ## put the code into the project's style
 	$(PYTHON) -m ruff format .
 
 clean: ## remove what the stages made in OUT; .venv and downloads stay
-	rm -rf $(OUT)/features.h5 $(OUT)/run $(OUT)/compare $(OUT)/bench $(OUT)/.features.done $(OUT)/.*.args
+	rm -rf $(OUT)/features.h5 $(OUT)/features-*-of-*.h5 $(OUT)/.features.h5.parts $(OUT)/run $(OUT)/compare $(OUT)/bench $(OUT)/.features.done $(OUT)/.*.args
 	@rmdir $(OUT) 2>/dev/null || true
 
 .venv/.ready: pyproject.toml
@@ -121,5 +128,6 @@ $(OUT)/.%.args: FORCE | $(READY)
 	@set -e; flags=$$($(call flags,$*)); echo "$(STAGE_FLAGS_$*) $$flags" > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-STAGE_FLAGS_features = --data '$(DATA)' --weights '$(WEIGHTS)' $(if $(OFFLINE),--offline)
+BENCH_IMAGES = $(if $(filter-out hymenoptera,$(DATA)),--data '$(DATA)') $(if $(filter-out IMAGENET1K_V1,$(WEIGHTS)),--weights '$(WEIGHTS)')
+STAGE_FLAGS_features = --data '$(DATA)' --backbone '$(BACKBONE)' --weights '$(WEIGHTS)' $(if $(OFFLINE),--offline)
 flags = $(if $(ARGS),$(PYTHON) -m pipeline.flags $(1) $(GOAL) $(filter-out --resume,$(ARGS)),:)

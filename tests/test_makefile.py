@@ -35,7 +35,7 @@ def test_each_stage_runs_when_something_it_depends_on_changed_and_only_then(pict
     weights = shutil.copy(random_weights, tmp_path / "a.pth")
     out = tmp_path / "out"
     usual = [f"DATA={picture_folder}", f"WEIGHTS={weights}", f"OUT={out}"]
-    short = 'ARGS=--epochs 1 --workers 0 --note "two words"'
+    short = 'ARGS=--epochs 1 --workers 1 --note "two words"'
 
     assert stages_run(run_make("eval", *usual, short)) == {"features", "train", "eval"}
     again = run_make("eval", *usual, short)

@@ -71,6 +71,8 @@ class BenchConfig:
             )
             if value < least
         ]
+        if self.peers and self.extraction:
+            problems.append("--peers and --extraction exclude each other; give one")
         if not self.limit > 0:
             problems.append(f"--limit is {self.limit}; it must be more than 0")
         if problems:
