@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from features import datasets, download
 from features.catalogue import SPLITS, Catalogue, Source, choose
@@ -340,12 +340,16 @@ def _refuse_bomb(image: Image.Image) -> None:
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
-    upright = ImageOps.exif_transpose(image)
+    # Pillow would copy a picture that is upright already, and one that is RGB already.
+    upright = image if image.getexif().get(ExifTags.Base.Orientation, 1) == 1 else ImageOps.exif_transpose(image)
     if upright.mode.startswith(("I", "F")):
         return Image.fromarray(_as_8_bit(upright)).convert("RGB")
     if upright.has_transparency_data:
         layer = upright.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    if upright.mode == "RGB":
+        upright.load()
+        return upright
     return upright.convert("RGB")
 
 

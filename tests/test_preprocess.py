@@ -19,7 +19,7 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop, functio
 from torchvision.transforms._presets import ImageClassification
 
 from features.backbone import backbone_names
-from features.images import open_image
+from features.images import decode
 from features.preprocess import Preprocess, random_box
 
 PRESETS = {
@@ -39,7 +39,7 @@ def test_every_real_image_is_prepared_as_by_the_preset(shared_data: Path) -> Non
     files = sorted(file for file in shared_data.rglob("*") if file.suffix != ".gif" and file.is_file())
     assert len(files) == 397
     for file in files:
-        image = open_image(file)
+        image = decode(file.read_bytes())
         assert torch.equal(preprocess(image), RESNET(image)), file
 
 

@@ -13,7 +13,7 @@ import torchvision
 from features import runtime as runtime_module
 from features.backbone import DEFAULT, Backbone, load_backbone
 from features.errors import InputError
-from features.images import open_image
+from features.images import decode
 from features.runtime import open_runtime
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -114,7 +114,7 @@ def test_the_real_weights_on_real_images(shared_weights: Path, shared_data: Path
     pytest.importorskip("onnxruntime")
     backbone = load_backbone(DEFAULT, str(shared_weights))
     files = sorted((shared_data / "val").rglob("*.jpg"))[::10]
-    pixels = np.stack([backbone.preprocess.pixels(open_image(file)) for file in files])
+    pixels = np.stack([backbone.preprocess.pixels(decode(file.read_bytes())) for file in files])
     assert_same_features(open_runtime(backbone, device="cpu")(pixels), eager(backbone, pixels))
 
 
