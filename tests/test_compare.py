@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import wait_for
 
 from features.errors import InputError
 from features.store import read_features
@@ -325,6 +326,31 @@ def test_ctrl_c_ends_with_130_and_how_to_go_on(config):
     assert "1 of 3 blocks are kept, the same command goes on from there" in errors
     assert "Traceback" not in errors
     assert {file.name for file in config.out.iterdir()} == {"blocks"}
+
+
+def test_a_killed_comparison_leaves_no_process_behind(config):
+    process = subprocess.Popen(
+        command(config, "--epochs", "100000"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_for(lambda: list(config.out.rglob("logistic-*.json")), seconds=120)
+    process.kill()
+    process.wait()
+    try:
+        wait_for(lambda: not is_group_alive(process.pid))
+    finally:
+        if is_group_alive(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def is_group_alive(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 # -- conclusions -------------------------------------------------------------------------------------------------------
