@@ -153,6 +153,7 @@ class LogisticNet(LinearNet):
         """
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import GridSearchCV, StratifiedKFold
+        from threadpoolctl import threadpool_limits
 
         check_features(features, self.linear.weight, dimensions=(2,))
         _refuse_non_finite(features, features)
@@ -165,7 +166,9 @@ class LogisticNet(LinearNet):
         folds = StratifiedKFold(int(min(INNER_FOLDS, counts.min())), shuffle=True, random_state=seed)
         model = LogisticRegression(max_iter=2000)
         search = GridSearchCV(model, {"C": STRENGTHS}, cv=folds, scoring="neg_log_loss")
-        best = search.fit(features.double().numpy(), labels.numpy()).best_estimator_
+        # For arrays this small a second thread costs more than it does.
+        with threadpool_limits(1):
+            best = search.fit(features.double().numpy(), labels.numpy()).best_estimator_
         weight, bias = torch.from_numpy(best.coef_), torch.from_numpy(best.intercept_)
         if len(weight) == 1:
             # Of two classes scikit-learn keeps the one logit that tells them apart.

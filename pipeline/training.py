@@ -140,14 +140,8 @@ class Training:
     def _one_epoch(self, epoch: int, train_rows: Rows, val_rows: Rows) -> dict[str, Any]:
         started = time.perf_counter()
         self.optimizer.lr = learning_rate(self.config, epoch)
-        order = epoch_order(self.config.seed, epoch, len(train_rows[1]))
-        features, labels = train_rows[0], train_rows[1][order]
-        if features.ndim == 3:
-            features = features[order, drawn_views(self.config.seed, epoch, *features.shape[:2])[order]]
-        else:
-            features = features[order]
         self.head.train()
-        train_loss, train_accuracy = score(self._one_pass(features, labels), labels)
+        train_loss, train_accuracy = score(*self._one_pass(epoch, *train_rows))
         self.head.eval()
         with torch.no_grad():
             val_loss, val_accuracy = score(self.head(val_rows[0]), val_rows[1])
@@ -167,14 +161,20 @@ class Training:
         self.history.append(row)
         return row
 
-    def _one_pass(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Learn from every sample once; the logits, (N, n_classes), from before each step, or from after a fit."""
+    def _one_pass(self, epoch: int, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Learn from every sample once; logits, (N, n_classes), from before each step or after a fit, and labels."""
         if isinstance(self.head, LogisticNet):
             self.head.fit(features, labels, self.config.seed)
             with torch.no_grad():
-                return self.head(features)
+                return self.head(features), labels
+        order = epoch_order(self.config.seed, epoch, len(labels))
+        if features.ndim == 3:
+            features = features[order, drawn_views(self.config.seed, epoch, *features.shape[:2])[order]]
+        else:
+            features = features[order]
+        labels = labels[order]
         batches = zip(features.split(self.config.batch), labels.split(self.config.batch), strict=True)
-        return torch.cat([train_step(self.head, self.optimizer, batch, wanted) for batch, wanted in batches])
+        return torch.cat([train_step(self.head, self.optimizer, batch, wanted) for batch, wanted in batches]), labels
 
     def save(self) -> None:
         """Write the checkpoint atomically."""

@@ -13,13 +13,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import wait_for
 
 from features.errors import InputError
 from features.store import read_features
 from pipeline.compare import blocks, comparison
 from pipeline.compare.blocks import Block, key, plan, run_block, settings
 from pipeline.compare.comparison import compare
-from pipeline.compare.conclusion import conclude
+from pipeline.compare.conclusion import conclude, points
 from pipeline.compare.folds import Pool, pooled, refuse_few, trials
 from pipeline.compare.results import figures
 from pipeline.compare.table import COLUMNS
@@ -327,6 +328,31 @@ def test_ctrl_c_ends_with_130_and_how_to_go_on(config):
     assert {file.name for file in config.out.iterdir()} == {"blocks"}
 
 
+def test_a_killed_comparison_leaves_no_process_behind(config):
+    process = subprocess.Popen(
+        command(config, "--epochs", "100000"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_for(lambda: list(config.out.rglob("logistic-*.json")), seconds=120)
+    process.kill()
+    process.wait()
+    try:
+        wait_for(lambda: not is_group_alive(process.pid))
+    finally:
+        if is_group_alive(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def is_group_alive(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 # -- conclusions -------------------------------------------------------------------------------------------------------
 
 
@@ -350,7 +376,8 @@ def record_of(accuracies, reference="classical", seeds=10, folds=5):
         for fold in range(folds if design == "k-fold" else 1)
     ]
     config = {"seeds": seeds, "folds": folds, "reference": reference, "epoch": "last"}
-    return {"config": config, "images": 100, "figures": figures(rows, list(accuracies), reference)}
+    found = figures(rows, list(accuracies), reference)
+    return {"config": config, "images": 100, "published": {"train": 80, "val": 20}, "figures": found}
 
 
 def planted(*differences, noise=0.01):
@@ -390,6 +417,22 @@ def test_another_reference_turns_the_differences_round():
     )
     assert to_quantum["classical"]["difference"]["mean"] == -to_classical["quantum"]["difference"]["mean"]
     assert "the classical head is better than the quantum head" in conclude(record_of(heads, "quantum"))
+
+
+def test_a_difference_on_which_only_seeds_agree_is_told_as_one_of_these_images():
+    rng = np.random.default_rng(0)
+    base = 0.9 + rng.normal(0, 0.01, (10, 5))
+    quantum = base + rng.normal(0, 0.03, (10, 5))
+    # The first column stands for the published split too.
+    quantum[:, 0] = base[:, 0] - 0.01 + rng.normal(0, 0.002, 10)
+    text = conclude(record_of({"classical": base, "quantum": quantum}))
+    assert "it can't be concluded" in text
+    assert "points on which the seeds agree in the published split (p < 0.001 corrected) tell of its 20 images" in text
+    assert "seeds agree" not in conclude(planted(0.0))
+
+
+def test_points_have_a_sign_unless_they_round_to_zero():
+    assert [points(value) for value in (0.012, -0.0004, 0.0004, -0.05)] == ["+1.2", "0.0", "0.0", "−5.0"]
 
 
 def test_heads_that_never_differ_are_told_as_such():

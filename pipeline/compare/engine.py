@@ -6,8 +6,12 @@ In: the blocks to do. Out: each block with its record, as they are done. A block
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +41,25 @@ def _locally(config: CompareConfig, blocks: Sequence[Block], pool: Pool) -> Iter
     with parallel_config(backend="loky", inner_max_num_threads=1):
         # No memory maps: a run that is killed would leave them on the disk.
         parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, max_nbytes=None)
-        yield from parallel(delayed(_named)(config, block, pool) for block in blocks)
+        yield from parallel(delayed(_in_worker)(os.getpid(), config, block, pool) for block in blocks)
 
 
-def _named(config: CompareConfig, block: Block, pool: Pool) -> Done:
+def _in_worker(parent: int, config: CompareConfig, block: Block, pool: Pool) -> Done:
+    if os.getpid() != parent:
+        _end_with(parent)
     return block, run_block(config, block, pool)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """Let this process end when its parent has: of a parent that was killed, joblib's workers would train on."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _with_ray(config: CompareConfig, blocks: Sequence[Block], pool: Pool) -> Iterator[Done]:
