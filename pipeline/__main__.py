@@ -1,4 +1,4 @@
-"""The command line of stages 2 and 3: ``python -m pipeline train | eval | predict``."""
+"""The command line of stages 2 and 3: ``python -m pipeline train | eval | predict | heads``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from features.errors import InputError, listing, run_command
-from pipeline.config import EvalConfig, PredictConfig, TrainConfig
+from pipeline.config import HEADS, EvalConfig, HeadsConfig, PredictConfig, TrainConfig
 
 if TYPE_CHECKING:
     from pipeline.hybrid import Prediction
@@ -20,6 +20,7 @@ Command = (
     Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[EvalConfig, tyro.conf.subcommand("eval")]
     | Annotated[PredictConfig, tyro.conf.subcommand("predict")]
+    | Annotated[HeadsConfig, tyro.conf.subcommand("heads")]
 )
 
 
@@ -43,8 +44,10 @@ def main() -> None:
             train(config)
     elif isinstance(config, EvalConfig):
         evaluate(config)
-    else:
+    elif isinstance(config, PredictConfig):
         predict(config)
+    else:
+        heads(config)
 
 
 def evaluate(config: EvalConfig) -> None:
@@ -80,6 +83,19 @@ def predict(config: PredictConfig) -> None:
     problems = [f"{p.path}: {p.problem}" for p in predictions if p.problem is not None]
     if problems:
         raise InputError(f"{len(problems)} of {len(paths)} files could not be read:\n{listing(problems)}")
+
+
+def heads(config: HeadsConfig) -> None:
+    """Print what every head is made of and how many parameters it trains."""
+    from pipeline.run import new_head
+
+    print(f"{'head':9}  {'trained':>7}  {'in the middle':>13}  made of")
+    ends = (config.width + 1) * config.qubits + (config.qubits + 1) * config.classes
+    for name in HEADS:
+        settings = TrainConfig(head=name, qubits=config.qubits, depth=config.depth, simulator="dense")
+        head = new_head(settings, config.width, config.classes)
+        middle = "" if name in ("linear", "logistic") else head.n_trainable - ends
+        print(f"{name:9}  {head.n_trainable:7}  {middle:13}  {head.description}")
 
 
 def _image_files(given: tuple[Path, ...]) -> list[Path]:

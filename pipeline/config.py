@@ -9,25 +9,22 @@ from typing import Annotated, Literal
 
 import tyro
 
+HEADS = ("quantum", "separable", "frozen", "classical", "mlp", "linear", "logistic")
 ENTANGLERS = ("chain", "ring", "none")
 SIMULATORS = ("lightning", "qnode", "dense")
 C_DTYPES = ("complex128", "complex64")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Train the dressed quantum network on cached features. The defaults are those of the paper (arXiv:1912.08278).
-
-    Leaves in the run folder: head.safetensors (the weights of the last and of the best epoch), run.json (everything
-    they came from), history.jsonl (a line an epoch) and checkpoint.pt (for --resume).
-    """
+class Hyperparameters:
+    """What heads are made of and how they are trained. The defaults are those of the paper (arXiv:1912.08278)."""
 
     features: Path = Path("out/features.h5")
     """The feature cache that stage 1 made."""
-    out: Path = Path("out/run")
-    """The run folder to write."""
+    out: Path = Path("out")
+    """The folder to write."""
     qubits: int = 4
-    """Wires of the circuit, each fed by one output of the first linear layer."""
+    """Wires of the circuit, each fed by one output of the first linear layer; that layer's width without a circuit."""
     depth: int = 6
     """Variational layers of the circuit."""
     entangler: str = "chain"
@@ -46,6 +43,44 @@ class TrainConfig:
     """That factor."""
     seed: int = 42
     """Seed of the initial weights and of the order of the samples. The same seed gives the same weights."""
+
+    def __post_init__(self) -> None:
+        problems = self.problems()
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, a sentence each."""
+        return [
+            *_below(self, qubits=1, depth=0, epochs=1, batch=1, lr_step=1, seed=0),
+            *(
+                f"{_flag(name)} is {getattr(self, name)}; it must be {bound}"
+                for name, holds, bound in (
+                    ("q_delta", 0 <= self.q_delta < float("inf"), "0 or more"),
+                    ("lr", 0 < self.lr < float("inf"), "more than 0"),
+                    ("lr_gamma", 0 < self.lr_gamma <= 1, "more than 0 and at most 1"),
+                )
+                if not holds
+            ),
+            *_not_among(self, entangler=ENTANGLERS),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Hyperparameters):
+    """Train a head on cached features. The defaults are those of the paper (arXiv:1912.08278).
+
+    Leaves in the run folder: head.safetensors (the weights of the last and of the best epoch), run.json (everything
+    they came from), history.jsonl (a line an epoch) and checkpoint.pt (for --resume).
+    """
+
+    out: Path = Path("out/run")
+    """The run folder to write."""
+    head: str = "quantum"
+    """`quantum`, the paper's, or a control: `separable` (no entangling gates), `frozen` (quantum weights stay as they
+    start), `classical` (circuit removed), `mlp` (in its place a classical layer of as many parameters), `linear` (just
+    features to classes), `logistic` (that of scikit-learn, its regularisation chosen by cross-validation; one pass,
+    whatever --epochs). Flags of the circuit say nothing to heads without one."""
     simulator: str = "lightning"
     """`lightning`: lightning.qubit with adjoint differentiation, a batch as one circuit. `dense`: matrix products, for
     few qubits. `qnode`: an ordinary QNode on --device, the slow reference."""
@@ -59,37 +94,40 @@ class TrainConfig:
     resume: bool = False
     """Go on from the checkpoint in the run folder, with the same configuration."""
 
-    def __post_init__(self) -> None:
+    def problems(self) -> list[str]:
+        """What is wrong with the values, a sentence each."""
         problems = [
-            f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be {least} or more"
-            for name, least in (
-                ("qubits", 1),
-                ("depth", 0),
-                ("epochs", 1),
-                ("batch", 1),
-                ("lr_step", 1),
-                ("seed", 0),
-                ("heads", 1),
-            )
-            if getattr(self, name) < least
+            *super().problems(),
+            *_below(self, heads=1),
+            *_not_among(self, head=HEADS, simulator=SIMULATORS, c_dtype=C_DTYPES),
         ]
-        problems += [
-            f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be {bound}"
-            for name, holds, bound in (
-                ("q_delta", 0 <= self.q_delta < float("inf"), "0 or more"),
-                ("lr", 0 < self.lr < float("inf"), "more than 0"),
-                ("lr_gamma", 0 < self.lr_gamma <= 1, "more than 0 and at most 1"),
-            )
-            if not holds
-        ]
-        for name, choices in (("entangler", ENTANGLERS), ("simulator", SIMULATORS), ("c_dtype", C_DTYPES)):
-            given = getattr(self, name)
-            if given not in choices:
-                near = get_close_matches(given, choices, n=1)
-                hint = f" (did you mean {near[0]}?)" if near else ""
-                problems.append(f"--{name.replace('_', '-')} is {given!r}; choose one of {', '.join(choices)}{hint}")
         if self.heads > 1 and self.resume:
             problems.append(f"--heads is {self.heads} and --resume is given; only a single head can be resumed")
+        if self.heads > 1 and self.head == "logistic":
+            problems.append(f"--heads is {self.heads}; --head logistic is fitted, not trained: only one at a time")
+        return problems
+
+    @property
+    def passes(self) -> int:
+        """Epochs of this head: 1 where it is fitted instead of trained."""
+        return 1 if self.head == "logistic" else self.epochs
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadsConfig:
+    """Print all heads side by side: what they are made of, and how many parameters they train."""
+
+    width: int = 512
+    """Features an image."""
+    classes: int = 2
+    """Classes."""
+    qubits: int = 4
+    """Wires of the circuit, and the width in its place."""
+    depth: int = 6
+    """Variational layers of the circuit."""
+
+    def __post_init__(self) -> None:
+        problems = _below(self, width=1, classes=2, qubits=1, depth=0)
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -149,3 +187,28 @@ class PredictConfig:
             raise ValueError("--json and --csv exclude each other; give one")
         if self.batch < 1:
             raise ValueError(f"--batch is {self.batch}; it must be 1 or more")
+
+
+def _below(config: object, **least: int) -> list[str]:
+    """A sentence for each field that is less than its least value."""
+    return [
+        f"{_flag(name)} is {getattr(config, name)}; it must be {bound} or more"
+        for name, bound in least.items()
+        if getattr(config, name) < bound
+    ]
+
+
+def _not_among(config: object, **choices: tuple[str, ...]) -> list[str]:
+    """A sentence for each field that is none of its choices, with the nearest of them."""
+    problems = []
+    for name, allowed in choices.items():
+        given = getattr(config, name)
+        if given not in allowed:
+            near = get_close_matches(given, allowed, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            problems.append(f"{_flag(name)} is {given!r}; choose one of {', '.join(allowed)}{hint}")
+    return problems
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,4 +1,4 @@
-"""Stage 2 for many heads at once: the same head from many seeds, all trained in the same matrix products.
+"""Stage 2 for many heads at once: one kind of head from many seeds, all trained in the same matrix products.
 
 In: a :class:`pipeline.config.TrainConfig` with ``heads`` above 1. Out: the run of the first seed in ``config.out``, an
 ordinary run of every further seed in ``config.out/seed-N``, and ``heads.json`` with the spread of their accuracies.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,11 +22,14 @@ from torch.nn import functional
 from features.errors import InputError
 from features.store import FeatureSet, read_features
 from pipeline.config import TrainConfig
-from pipeline.heads import DressedQuantumNets
+from pipeline.controls import ControlNets
+from pipeline.heads import DressedQuantumNet, DressedQuantumNets, Head
 from pipeline.nodes import NonFiniteError
 from pipeline.optimizer import FlatAdam
 from pipeline.run import CHECKPOINT, SPREAD, Run, make_folder, new_head, write_atomically
 from pipeline.training import epoch_order, finish, learning_rate, one_thread, tensors
+
+HeadStack = DressedQuantumNets | ControlNets
 
 
 def train_many(config: TrainConfig) -> list[Run]:
@@ -37,11 +41,15 @@ def train_many(config: TrainConfig) -> list[Run]:
     features = read_features(config.features)
     configs = _config_of_each(config)
     try:
-        nets = DressedQuantumNets([new_head(one, features.width, len(features.provenance.classes)) for one in configs])
+        nets = side_by_side([new_head(one, features.width, len(features.provenance.classes)) for one in configs])
     except ValueError as error:
         raise InputError(f"{config.heads} heads can't be trained together: {error}") from error
     make_folder(config.out)
-    print(f"training {config.heads} heads together on {len(features.train.labels)} cached vectors of {config.features}")
+    parameters = sum(p.numel() for p in nets.parameters() if p.requires_grad) // len(nets)
+    print(
+        f"training {config.heads} {config.head} heads of {parameters} parameters together on "
+        f"{len(features.train.labels)} cached vectors of {config.features}"
+    )
     started = time.perf_counter()
     try:
         with one_thread(), np.errstate(over="ignore", invalid="ignore"):
@@ -54,7 +62,7 @@ def train_many(config: TrainConfig) -> list[Run]:
     for index, (one, history) in enumerate(zip(configs, histories, strict=True)):
         make_folder(one.out)
         weights = {"last": nets.head_state(index), "best": best.head_state(index)}
-        runs.append(finish(one, features, weights, history))
+        runs.append(finish(one, features, weights, history, parameters))
     # The checkpoint of an earlier single head is not one of these.
     (config.out / CHECKPOINT).unlink(missing_ok=True)
     record = spread(runs) | {"seconds": round(seconds, 3)}
@@ -63,6 +71,55 @@ def train_many(config: TrainConfig) -> list[Run]:
     print(_table(record))
     print(f"{config.out / SPREAD}: {config.heads} heads of {config.epochs} epochs, {seconds:.1f} s")
     return runs
+
+
+def side_by_side(heads: Sequence[Head]) -> HeadStack:
+    """Heads of one kind as one module that trains them together.
+
+    Raises:
+        ValueError: If they differ in kind or shape, or their circuit is too large for dense matrices.
+    """
+    dressed = [head for head in heads if isinstance(head, DressedQuantumNet)]
+    return DressedQuantumNets(dressed) if len(dressed) == len(heads) else ControlNets(heads)
+
+
+def train_epochs(
+    config: TrainConfig,
+    nets: HeadStack,
+    seeds: Sequence[int],
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    train_rows: torch.Tensor,
+) -> Iterator[tuple[float, torch.Tensor, torch.Tensor]]:
+    """Train all heads for ``config.epochs``, each on rows of its own, in the order that its seed gives them.
+
+    Args:
+        config: Hyperparameters.
+        nets: The heads, in place.
+        seeds: Of the order of the samples, one a head.
+        features: Shape (N, n_features), shared.
+        labels: Shape (N,).
+        train_rows: Which samples each head is trained on, int64 of shape (heads, n).
+
+    Yields:
+        After each epoch its learning rate, and each head's training loss and accuracy, float64 of shape (heads,).
+    """
+    optimizer = FlatAdam(nets, lr=config.lr)
+    for epoch in range(config.epochs):
+        optimizer.lr = learning_rate(config, epoch)
+        orders = torch.stack([epoch_order(seed, epoch, train_rows.shape[1]) for seed in seeds])
+        chosen = train_rows.gather(1, orders)
+        logits = []
+        for batch in chosen.split(config.batch, dim=1):
+            logits.append(nets.backward_cross_entropy(features, labels[batch], batch)[1])
+            optimizer.step()
+        yield optimizer.lr, *scores(torch.cat(logits, dim=1), labels[chosen])
+
+
+def scores(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each head's mean cross-entropy and accuracy, float64 of shape (heads,)."""
+    losses = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+    return losses.mean(dim=1).double(), (logits.argmax(dim=-1) == labels).double().mean(dim=1)
 
 
 def spread(runs: list[Run]) -> dict[str, Any]:
@@ -97,45 +154,36 @@ def _config_of_each(config: TrainConfig) -> list[TrainConfig]:
 
 
 def _train(
-    config: TrainConfig, nets: DressedQuantumNets, seeds: list[int], features: FeatureSet
-) -> tuple[DressedQuantumNets, list[list[dict[str, Any]]]]:
+    config: TrainConfig, nets: HeadStack, seeds: list[int], features: FeatureSet
+) -> tuple[HeadStack, list[list[dict[str, Any]]]]:
     """Run all epochs; the heads as they were in the best epoch of each, and a history each."""
     from tqdm import tqdm
 
     rows, labels = tensors(features.train)
     val_rows, val_labels = tensors(features.val)
-    optimizer = FlatAdam(nets, lr=config.lr)
     best = copy.deepcopy(nets)
     best_accuracy = torch.full((len(seeds),), -1.0, dtype=torch.float64)
     histories: list[list[dict[str, Any]]] = [[] for _ in seeds]
-    for epoch in tqdm(range(config.epochs), unit="epoch", desc=f"{len(seeds)} heads", disable=None):
-        started = time.perf_counter()
-        optimizer.lr = learning_rate(config, epoch)
-        orders = torch.stack([epoch_order(seed, epoch, len(labels)) for seed in seeds])
-        logits = []
-        for batch in orders.split(config.batch, dim=1):
-            logits.append(nets.backward_cross_entropy(rows, labels[batch], batch)[1])
-            optimizer.step()
-        train_loss, train_accuracy = _scores(torch.cat(logits, dim=1), labels[orders])
+    all_rows = torch.arange(len(labels)).expand(len(seeds), -1)
+    passes = train_epochs(config, nets, seeds, rows, labels, all_rows)
+    started = time.perf_counter()
+    for lr, train_loss, train_accuracy in tqdm(
+        passes, total=config.epochs, unit="epoch", desc=f"{len(seeds)} heads", disable=None
+    ):
         with torch.no_grad():
-            val_loss, val_accuracy = _scores(nets(val_rows), val_labels.expand(len(seeds), -1))
+            val_loss, val_accuracy = scores(nets(val_rows), val_labels.expand(len(seeds), -1))
         better = val_accuracy > best_accuracy
         best_accuracy[better] = val_accuracy[better]
         for kept, current in zip(best.parameters(), nets.parameters(), strict=True):
             kept.data[better] = current.data[better]
-        share = round((time.perf_counter() - started) / len(seeds), 6)
+        now = time.perf_counter()
+        share, started = round((now - started) / len(seeds), 6), now
         columns = (train_loss, train_accuracy, val_loss, val_accuracy)
         for history, values in zip(histories, torch.stack(columns, dim=1).tolist(), strict=True):
             names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-            scores = dict(zip(names, values, strict=True))
-            history.append({"epoch": epoch + 1, "lr": optimizer.lr, **scores, "seconds": share})
+            named = dict(zip(names, values, strict=True))
+            history.append({"epoch": len(history) + 1, "lr": lr, **named, "seconds": share})
     return best, histories
-
-
-def _scores(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each head's mean cross-entropy and accuracy, float64 of shape (heads,)."""
-    losses = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
-    return losses.mean(dim=1).double(), (logits.argmax(dim=-1) == labels).double().mean(dim=1)
 
 
 def _table(record: dict[str, Any]) -> str:

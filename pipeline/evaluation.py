@@ -89,6 +89,7 @@ def evaluate(config: EvalConfig) -> Report:
             "images_end_to_end": seconds,
             "evaluation": round(time.perf_counter() - started, 2),
         },
+        "head": run.config.head,
         "parameters": run.parameters,
         "features": run.features,
         "versions": versions(),

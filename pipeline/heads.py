@@ -22,7 +22,42 @@ from pipeline.lightning import bindings_problem
 from pipeline.nodes import NonFiniteError, cross_entropy_gradients, dressed_logits, expectation_values, non_finite
 
 
-class DressedQuantumNet(nn.Module):
+class Head(nn.Module):
+    """What training, the run folder and the reunion with the backbone ask of a head."""
+
+    @property
+    def description(self) -> str:
+        """The head's make-up, in a few words."""
+        raise NotImplementedError
+
+    @property
+    def n_trainable(self) -> int:
+        """The number of parameters that training changes."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+    def backward_cross_entropy(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What ``cross_entropy(head(features), labels).backward()`` does to the parameters.
+
+        Gradients replace those of the step before, so that no ``zero_grad`` is needed.
+
+        Args:
+            features: Shape (B, n_features).
+            labels: Class indices, int64 of shape (B,).
+
+        Returns:
+            The mean loss, of shape (), and the logits (B, n_classes), both detached.
+
+        Raises:
+            ValueError: If the features are of another width or dtype, empty, or not finite, or labels no classes.
+        """
+        self.zero_grad()
+        logits = self(features)
+        loss = nn.functional.cross_entropy(logits, labels)
+        loss.backward()
+        return loss.detach(), logits.detach()
+
+
+class DressedQuantumNet(Head):
     """A quantum circuit between two linear layers: Linear → tanh → · π/2 → circuit → Linear.
 
     Source: Mari et al., arXiv:1912.08278, equation 11; the PennyLane demo "Quantum transfer learning". Names, shapes
@@ -80,6 +115,15 @@ class DressedQuantumNet(nn.Module):
         self.post_net = nn.Linear(n_qubits, n_classes)
         self._qnodes: dict[bool, Any] = {}
 
+    @property
+    def description(self) -> str:
+        """Qubits, depth, simulator, and how the circuit differs from the paper's."""
+        entangler = {"chain": "", "none": "no entangler, "}.get(self.circuit.entangler, f"{self.circuit.entangler}, ")
+        frozen = "" if self.q_params.requires_grad else "frozen, "
+        return (
+            f"{self.circuit.n_qubits} qubits, depth {self.circuit.depth}, {entangler}{frozen}simulator {self.simulator}"
+        )
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Logits of shape (B, n_classes) from features of shape (B, n_features).
 
@@ -96,29 +140,12 @@ class DressedQuantumNet(nn.Module):
         return self.post_net(self.expectation_values(angles))
 
     def backward_cross_entropy(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What ``cross_entropy(head(features), labels).backward()`` does to the parameters, with less bookkeeping.
-
-        Gradients replace those of the step before, so that no ``zero_grad`` is needed.
-
-        Args:
-            features: Shape (B, n_features).
-            labels: Class indices, int64 of shape (B,).
-
-        Returns:
-            The mean loss, of shape (), and the logits (B, n_classes), both detached.
-
-        Raises:
-            ValueError: If the features are of another width or dtype, empty, or not finite, or labels no classes.
-        """
+        """As in :class:`Head`, with less bookkeeping where the head runs as one node."""
         parameters = self._parameters_of(features)
         if parameters is not None:
             simulator = adjoint.batched_adjoint(self.circuit, self.c_dtype)
             return cross_entropy_gradients(simulator, features, labels, parameters)
-        self.zero_grad()
-        logits = self(features)
-        loss = nn.functional.cross_entropy(logits, labels)
-        loss.backward()
-        return loss.detach(), logits.detach()
+        return super().backward_cross_entropy(features, labels)
 
     def expectation_values(self, angles: torch.Tensor) -> torch.Tensor:
         """⟨Z⟩ of every wire, shape (B, n_qubits), from embedding angles of that shape, in radians."""
@@ -138,10 +165,7 @@ class DressedQuantumNet(nn.Module):
         """The parameters, if the head may run as one node on such features; None if its layers must be called."""
         pre_net, post_net = self.pre_net, self.post_net
         weight = pre_net.weight
-        if features.ndim != 2 or features.shape[1] != weight.shape[1] or not len(features):
-            raise _wrong_shape(features, weight.shape[1])
-        if features.dtype != weight.dtype:
-            raise _wrong_dtype(features, weight)
+        check_features(features, weight, dimensions=(2,))
         if self.simulator == "lightning" and features.is_cpu and _is_plain(pre_net) and _is_plain(post_net):
             return [weight, pre_net.bias, self.q_params, post_net.weight, post_net.bias]
         return None
@@ -166,17 +190,21 @@ class DressedQuantumNets(nn.Module):
 
     def __init__(self, heads: Sequence[DressedQuantumNet]) -> None:
         super().__init__()
-        shapes = {(head.circuit, head.pre_net.weight.shape, head.post_net.weight.shape) for head in heads}
+        shapes = {
+            (head.circuit, head.pre_net.weight.shape, head.post_net.weight.shape, head.q_params.requires_grad)
+            for head in heads
+        }
         if len(shapes) != 1:
             raise ValueError(
                 f"{len(heads)} heads of {len(shapes)} shapes; heads trained together must be at least one, "
-                "and alike in features, classes, qubits, depth and entangler"
+                "and alike in features, classes, qubits, depth, entangler, and whether quantum weights are frozen"
             )
         _check_memory(heads[0].circuit.n_qubits, "dense", "complex128")
         self.circuit = heads[0].circuit
         names = ["pre_net.weight", "pre_net.bias", "q_params", "post_net.weight", "post_net.bias"]
         stacked = (torch.stack([head.get_parameter(name).detach() for head in heads]) for name in names)
         self.pre_weight, self.pre_bias, self.q_params, self.post_weight, self.post_bias = map(nn.Parameter, stacked)
+        self.q_params.requires_grad_(heads[0].q_params.requires_grad)
 
     def __len__(self) -> int:
         return len(self.q_params)
@@ -239,10 +267,7 @@ class DressedQuantumNets(nn.Module):
     def _prepared(self, features: torch.Tensor, rows: torch.Tensor | None) -> tuple[torch.Tensor, dense.DenseCircuit]:
         """Each head's features, of shape (heads, B, n_features), and the circuit in their dtype."""
         n_heads, _, n_features = self.pre_weight.shape
-        if features.shape[-1] != n_features or not features.numel() or features.ndim not in (2, 3):
-            raise _wrong_shape(features, n_features)
-        if features.dtype != self.pre_weight.dtype:
-            raise _wrong_dtype(features, self.pre_weight)
+        check_features(features, self.pre_weight, dimensions=(2, 3))
         if rows is not None:
             features = features.index_select(0, rows.reshape(-1)).view(n_heads, -1, n_features)
         elif features.ndim == 2:
@@ -292,15 +317,16 @@ def _is_plain(layer: nn.Module) -> bool:
     )
 
 
-def _wrong_shape(features: torch.Tensor, n_features: int) -> ValueError:
-    return ValueError(
-        f"features have shape {tuple(features.shape)}; this head takes (B, {n_features}) with B at least 1: "
-        "give it features of the backbone it was built for"
-    )
-
-
-def _wrong_dtype(features: torch.Tensor, weight: torch.Tensor) -> ValueError:
-    return ValueError(
-        f"features are {features.dtype} and the head is {weight.dtype}; convert one: "
-        f"features.to({weight.dtype}) or head.to({features.dtype})"
-    )
+def check_features(features: torch.Tensor, weight: torch.Tensor, dimensions: tuple[int, ...]) -> None:
+    """Raise a ValueError unless features are such as a first layer of ``weight``, (…, out, in), takes."""
+    n_features = weight.shape[-1]
+    if features.ndim not in dimensions or features.shape[-1] != n_features or not features.numel():
+        raise ValueError(
+            f"features have shape {tuple(features.shape)}; this head takes (B, {n_features}) with B at least 1: "
+            "give it features of the backbone it was built for"
+        )
+    if features.dtype != weight.dtype:
+        raise ValueError(
+            f"features are {features.dtype} and the head is {weight.dtype}; convert one: "
+            f"features.to({weight.dtype}) or head.to({features.dtype})"
+        )

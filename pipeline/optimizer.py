@@ -22,16 +22,17 @@ class FlatAdam:
     Source: D. P. Kingma, J. Ba, "Adam: A Method for Stochastic Optimization", arXiv:1412.6980, algorithm 1.
 
     Args:
-        module: Its parameters, all of one dtype and on the CPU, are optimised in place.
+        module: Its parameters, all of one dtype and on the CPU, are optimised in place; those that require no gradient
+            are left alone.
         lr: Learning rate; may be changed between steps.
 
     Attributes:
-        values: All parameters, flat.
+        values: All parameters that are optimised, flat.
     """
 
     def __init__(self, module: nn.Module, lr: float) -> None:
         self.lr = lr
-        self._parameters = list(module.parameters())
+        self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self.values = torch.cat([parameter.detach().reshape(-1) for parameter in self._parameters])
         sizes = [parameter.numel() for parameter in self._parameters]
         for parameter, piece in zip(self._parameters, self.values.split(sizes), strict=True):
@@ -42,7 +43,7 @@ class FlatAdam:
         self._steps = torch.zeros(())
 
     def step(self) -> None:
-        """Move the parameters against their gradients, all of which must be set."""
+        """Move the parameters against their gradients, which must be set."""
         self._steps += 1
         torch.cat([parameter.grad.reshape(-1) for parameter in self._parameters], out=self._gradient)  # type: ignore[union-attr]
         torch._fused_adam_(

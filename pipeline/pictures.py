@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from features.images import open_image
 from pipeline.evaluation import Report
+from pipeline.heads import DressedQuantumNet
 from pipeline.run import write_atomically
 
 # Two hues that stay apart for colour-blind readers (Okabe and Ito, 2008).
@@ -33,6 +34,8 @@ def draw_pictures(report: Report, folder: Path) -> dict[str, str]:
     drawn = {}
     for name, draw in _PICTURES.items():
         if name == "predictions.png" and report.image_root is None:
+            continue
+        if name == "circuit.png" and not isinstance(report.run.head(), DressedQuantumNet):
             continue
         figure, words = draw(report)
         write_atomically(folder / name, lambda part, figure=figure: figure.savefig(part, format="png", dpi=110))  # type: ignore[misc]
@@ -109,12 +112,15 @@ def circuit(report: Report) -> tuple[Figure, str]:
     import pennylane as qml
 
     head = report.run.head("last")
+    assert isinstance(head, DressedQuantumNet)
     embedding = np.zeros(head.circuit.n_qubits)
     figure, _ = qml.draw_mpl(head.circuit, decimals=2, style="black_white")(embedding, head.q_params.detach().numpy())
+    entangler = "no CNOTs" if head.circuit.entangler == "none" else f"{head.circuit.entangler} CNOTs"
+    weights = "trained" if head.q_params.requires_grad else "frozen"
     return figure, (
         f"The circuit: {head.circuit.n_qubits} wires, each with H and a rotation that embeds the sample (drawn for the "
-        f"angle 0), then {head.circuit.depth} layers of {head.circuit.entangler} CNOTs and trained RY rotations, then "
-        "a measurement of Z on each wire."
+        f"angle 0), then {head.circuit.depth} layers of {entangler} and {weights} RY rotations, then a measurement of "
+        "Z on each wire."
     )
 
 

@@ -20,7 +20,8 @@ from safetensors.torch import save
 from features.errors import InputError
 from features.store import FeatureSet
 from pipeline.config import TrainConfig
-from pipeline.heads import DressedQuantumNet
+from pipeline.controls import ClassicalNet, LinearNet, LogisticNet, MlpNet
+from pipeline.heads import DressedQuantumNet, Head
 
 FORMAT_VERSION = 1
 HEAD, RECORD, HISTORY, CHECKPOINT = "head.safetensors", "run.json", "history.jsonl", "checkpoint.pt"
@@ -63,18 +64,27 @@ class Run:
         """Class names, in the order of the logits."""
         return list(self.features["classes"])
 
-    def head(self, which: Which = "last") -> DressedQuantumNet:
+    def head(self, which: Which = "last") -> Head:
         """The trained head of one epoch, in eval mode."""
         head = new_head(self.config, self.features["width"], len(self.classes))
         head.load_state_dict(self.weights[which])
         return head.eval()
 
 
-def new_head(config: TrainConfig, n_features: int, n_classes: int) -> DressedQuantumNet:
+def new_head(config: TrainConfig, n_features: int, n_classes: int) -> Head:
     """An untrained head as ``config`` wants it; its initial weights follow from ``config.seed`` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return DressedQuantumNet(
+        match config.head:
+            case "classical":
+                return ClassicalNet(n_features, n_classes, config.qubits)
+            case "mlp":
+                return MlpNet(n_features, n_classes, config.qubits, config.depth)
+            case "linear":
+                return LinearNet(n_features, n_classes)
+            case "logistic":
+                return LogisticNet(n_features, n_classes)
+        head = DressedQuantumNet(
             n_features,
             n_classes,
             n_qubits=config.qubits,
@@ -82,9 +92,11 @@ def new_head(config: TrainConfig, n_features: int, n_classes: int) -> DressedQua
             q_delta=config.q_delta,
             simulator=config.simulator,
             device=config.device,
-            entangler=config.entangler,
+            entangler="none" if config.head == "separable" else config.entangler,
             c_dtype=config.c_dtype,
         )
+        head.q_params.requires_grad_(config.head != "frozen")
+        return head
 
 
 def make_folder(folder: Path) -> None:
@@ -101,7 +113,7 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"--out {folder} can't be made ({error.strerror}); name another folder") from error
 
 
-def head_state(head: DressedQuantumNet) -> State:
+def head_state(head: Head) -> State:
     """A copy of a head's weights."""
     return {name: tensor.detach().clone() for name, tensor in head.state_dict().items()}
 

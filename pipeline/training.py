@@ -25,7 +25,8 @@ from features.errors import InputError
 from features.provenance import versions
 from features.store import FeatureSet, Split, read_features
 from pipeline.config import TrainConfig
-from pipeline.heads import DressedQuantumNet
+from pipeline.controls import LogisticNet
+from pipeline.heads import Head
 from pipeline.nodes import NonFiniteError
 from pipeline.optimizer import FlatAdam
 from pipeline.run import (
@@ -33,6 +34,7 @@ from pipeline.run import (
     HISTORY,
     Run,
     State,
+    config_from,
     config_record,
     features_record,
     head_state,
@@ -58,27 +60,33 @@ def train(config: TrainConfig) -> Run:
         training.resume()
     make_folder(config.out)
 
-    parameters = sum(parameter.numel() for parameter in head.parameters())
     print(
-        f"training {parameters} parameters on {len(features.train.labels)} cached vectors of {config.features}: "
-        f"{config.qubits} qubits, depth {config.depth}, simulator {head.simulator}"
+        f"training {head.n_trainable} parameters on {len(features.train.labels)} cached vectors of {config.features}: "
+        f"{head.description}"
     )
     try:
         # NumPy would warn of an overflow; that a run diverges is said below, in words.
         with one_thread(), np.errstate(over="ignore", invalid="ignore"):
             for row in training.epochs(features.train, features.val):
-                print(_line(row, config.epochs), flush=True)
+                print(_line(row, config.passes), flush=True)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(training.how_to_go_on()) from None
     except NonFiniteError as error:
         raise InputError(f"training stopped after {training.saved_epochs} epochs: {error}") from error
 
-    run = finish(config, features, {"last": head_state(head), "best": training.best_weights}, training.history)
-    print(f"{config.out}: trained head of {config.epochs} epochs, {run.seconds:.1f} s")
+    weights = {"last": head_state(head), "best": training.best_weights}
+    run = finish(config, features, weights, training.history, head.n_trainable)
+    print(f"{config.out}: trained head of {config.passes} epoch{'s'[: config.passes > 1]}, {run.seconds:.1f} s")
     return run
 
 
-def finish(config: TrainConfig, features: FeatureSet, weights: dict[str, State], history: list[dict[str, Any]]) -> Run:
+def finish(
+    config: TrainConfig,
+    features: FeatureSet,
+    weights: dict[str, State],
+    history: list[dict[str, Any]],
+    parameters: int,
+) -> Run:
     """Write down a run whose last epoch is done."""
     accuracies = [row["val_accuracy"] for row in history]
     run = Run(
@@ -86,7 +94,7 @@ def finish(config: TrainConfig, features: FeatureSet, weights: dict[str, State],
         config=config,
         features=features_record(features),
         epochs={"last": len(history), "best": accuracies.index(max(accuracies)) + 1},
-        parameters=sum(tensor.numel() for tensor in weights["last"].values()),
+        parameters=parameters,
         seconds=round(sum(row["seconds"] for row in history), 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
@@ -106,7 +114,7 @@ class Training:
         features_sha256: Fingerprint of the features, so that a checkpoint is continued on no others.
     """
 
-    def __init__(self, config: TrainConfig, head: DressedQuantumNet, features_sha256: str) -> None:
+    def __init__(self, config: TrainConfig, head: Head, features_sha256: str) -> None:
         self.config = config
         self.head = head
         self.features_sha256 = features_sha256
@@ -119,7 +127,7 @@ class Training:
         """Run the epochs that are left, with a checkpoint after each; yield each one's history record."""
         train_rows, val_rows = tensors(train_split), tensors(val_split)
         save_history(self.config.out, self.history)
-        for epoch in range(len(self.history), self.config.epochs):
+        for epoch in range(len(self.history), self.config.passes):
             row = self._one_epoch(epoch, train_rows, val_rows)
             self.save()
             with (self.config.out / HISTORY).open("a", encoding="utf-8") as file:
@@ -133,11 +141,8 @@ class Training:
         self.optimizer.lr = learning_rate(self.config, epoch)
         order = epoch_order(self.config.seed, epoch, len(train_rows[1]))
         features, labels = (rows[order] for rows in train_rows)
-        logits = []
         self.head.train()
-        for batch, wanted in zip(features.split(self.config.batch), labels.split(self.config.batch), strict=True):
-            logits.append(train_step(self.head, self.optimizer, batch, wanted))
-        train_loss, train_accuracy = score(torch.cat(logits), labels)
+        train_loss, train_accuracy = score(self._one_pass(features, labels), labels)
         self.head.eval()
         with torch.no_grad():
             val_loss, val_accuracy = score(self.head(val_rows[0]), val_rows[1])
@@ -156,6 +161,15 @@ class Training:
             self.best_weights = head_state(self.head)
         self.history.append(row)
         return row
+
+    def _one_pass(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Learn from every sample once; the logits, (N, n_classes), from before each step, or from after a fit."""
+        if isinstance(self.head, LogisticNet):
+            self.head.fit(features, labels, self.config.seed)
+            with torch.no_grad():
+                return self.head(features)
+        batches = zip(features.split(self.config.batch), labels.split(self.config.batch), strict=True)
+        return torch.cat([train_step(self.head, self.optimizer, batch, wanted) for batch, wanted in batches])
 
     def save(self) -> None:
         """Write the checkpoint atomically."""
@@ -194,7 +208,7 @@ class Training:
         self.history = state["history"]
         self.saved_epochs = len(self.history)
         self.best_weights = state["best_weights"]
-        print(f"resuming after epoch {len(self.history)} of {self.config.epochs}")
+        print(f"resuming after epoch {len(self.history)} of {self.config.passes}")
 
     def how_to_go_on(self) -> str:
         """What to tell who stopped the run."""
@@ -205,7 +219,7 @@ class Training:
     def _refuse_other(self, file: Path, state: dict[str, Any]) -> None:
         if not isinstance(state, dict) or state.get("format_version") != 1:
             raise InputError(f"{file} is of an unknown version; start again without --resume")
-        here, there = config_record(self.config), state["config"]
+        here, there = config_record(self.config), config_record(config_from(state["config"]))
         differing = [
             f"--{name.replace('_', '-')} {there.get(name)} then, {value} now"
             for name, value in here.items()
@@ -213,8 +227,8 @@ class Training:
         ]
         if state["features_sha256"] != self.features_sha256:
             differing.append("other features")
-        if len(state["history"]) > self.config.epochs:
-            differing.append(f"{len(state['history'])} epochs are done, --epochs is {self.config.epochs}")
+        if len(state["history"]) > self.config.passes:
+            differing.append(f"{len(state['history'])} epochs are done, --epochs is {self.config.passes}")
         if differing:
             raise InputError(
                 f"{file} is of another run: {'; '.join(differing)}. "
@@ -222,9 +236,7 @@ class Training:
             )
 
 
-def train_step(
-    head: DressedQuantumNet, optimizer: FlatAdam, features: torch.Tensor, labels: torch.Tensor
-) -> torch.Tensor:
+def train_step(head: Head, optimizer: FlatAdam, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """One step of gradient descent on the mean cross-entropy; the logits, (B, n_classes), from before the step."""
     _, logits = head.backward_cross_entropy(features, labels)
     optimizer.step()
