@@ -95,7 +95,9 @@ class DenseCircuit:
         """The output states, shape (R, B · heads)."""
         n_heads, n_samples, n_qubits = angles.shape
         constants = {id(m): torch.from_numpy(m).to(angles.device) for m in self.matrices}
-        input_signs, weight_signs = (torch.from_numpy(m).to(angles.device) for m in (self.input_signs, self.weight_signs))
+        input_signs, weight_signs = (
+            torch.from_numpy(m).to(angles.device) for m in (self.input_signs, self.weight_signs)
+        )
         # Heads last: their phases meet their samples' amplitudes along the fast axis.
         columns = angles.to(input_signs.dtype).permute(2, 1, 0).reshape(n_qubits, -1)
         phases = input_signs @ columns

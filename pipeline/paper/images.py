@@ -25,13 +25,16 @@ from pipeline.training import one_thread
 
 LIMIT = 5000
 """Images of each class for training: all that CIFAR-10 has. Another 1000 are for testing."""
+CLASSICAL = "classical head, 512 → 4 → tanh → 2"
+
+Heads = list[tuple[TrainConfig, str, float | None]]
 
 
 def prepare_cc(context: Context) -> Job:
     """The linear and the classical head on ants and bees."""
     features = read_features(context.features)
-    heads = [(TrainConfig(head="linear"), "linear head, 512 → 2", 0.9542)]
-    heads += [(TrainConfig(head="classical"), "classical head, 512 → 4 → tanh → 2", None)]
+    linear, classical = TrainConfig(head="linear"), TrainConfig(head="classical")
+    heads: Heads = [(linear, "linear head, 512 → 2", 0.9542), (classical, CLASSICAL, None)]
     return _job(context, "ants / bees", features, heads)
 
 
@@ -53,9 +56,7 @@ def prepare_planes_cars(context: Context) -> Job:
     return _cifar_job(context, "planes / cars", ("airplane", "automobile"), config, 0.9605)
 
 
-def train_heads(
-    config: TrainConfig, caches: Sequence[FeatureSet], seeds: Sequence[int], **described: Any
-) -> Entry:
+def train_heads(config: TrainConfig, caches: Sequence[FeatureSet], seeds: Sequence[int], **described: Any) -> Entry:
     """Train one kind of head from every seed, all together.
 
     Args:
@@ -87,9 +88,7 @@ def train_heads(
     )
 
 
-def _job(
-    context: Context, task: str, features: FeatureSet, heads: list[tuple[TrainConfig, str, float | None]]
-) -> Job:
+def _job(context: Context, task: str, features: FeatureSet, heads: Heads) -> Job:
     settings = {
         "features": features.content_sha256,
         "heads": [[model, _hyperparameters(config)] for config, model, _ in heads],
@@ -97,9 +96,7 @@ def _job(
     return Job(settings=settings, run=partial(_run, context, task, features, heads))
 
 
-def _run(
-    context: Context, task: str, features: FeatureSet, heads: list[tuple[TrainConfig, str, float | None]]
-) -> Outcome:
+def _run(context: Context, task: str, features: FeatureSet, heads: Heads) -> Outcome:
     entries = [
         train_heads(config, [features], context.seeds, task=task, model=model, published=published)
         for config, model, published in heads
@@ -109,12 +106,9 @@ def _run(
     return Outcome(entries=entries, notes=[f"{task}: {rows}, features by {source.backbone} with {source.weights}"])
 
 
-def _cifar_job(
-    context: Context, task: str, classes: tuple[str, str], config: TrainConfig, published: float
-) -> Job:
+def _cifar_job(context: Context, task: str, classes: tuple[str, str], config: TrainConfig, published: float) -> Job:
     features = _cifar_features(context, classes)
-    heads = [(config, "dressed quantum head", published)]
-    heads += [(replace(config, head="classical"), "classical head, 512 → 4 → tanh → 2", None)]
+    heads: Heads = [(config, "dressed quantum head", published), (replace(config, head="classical"), CLASSICAL, None)]
     return _job(context, task, features, heads)
 
 

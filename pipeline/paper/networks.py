@@ -80,6 +80,7 @@ class StateClassifiers(Networks):
     """
 
     frozen: torch.Tensor | None
+    z_signs: torch.Tensor
 
     def __init__(
         self,
@@ -133,7 +134,6 @@ def initial(seed: int, shapes: Sequence[tuple[int, ...]], spread: float | None) 
 def _basis_angles(n_qubits: int) -> torch.Tensor:
     """Embedding angles that prepare each basis state: RY(π/2) H |0⟩ = |1⟩ and RY(-π/2) H |0⟩ = |0⟩."""
     return torch.from_numpy(-z_signs(n_qubits).T * np.pi / 2).float()
-
 
 
 def _affine(matrix: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:

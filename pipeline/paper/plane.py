@@ -22,7 +22,7 @@ from pipeline.paper.row import Context, Entry, Job, Outcome
 
 N_QUBITS, DEPTH = 5, 5
 BATCH, STEPS, SPREAD = 10, 1000, 0.001
-REACH, SIDE = 2.2, 120
+SIDE = 120
 TASKS = {
     "spirals-1.52": ("two spirals, 1.52 turns", 0.07, {"quantum": 0.970, "classical": 0.855}),
     "spirals-2": ("two spirals, 2 turns", 0.07, {"quantum": 0.625, "classical": 0.540}),
@@ -70,7 +70,7 @@ prepare_shapes = partial(prepare, ("square", "moons"), "shapes.png")
 
 
 def _run(names: Sequence[str], picture: str, context: Context) -> Outcome:
-    from pipeline.paper.pictures import draw_regions
+    from pipeline.paper.pictures import REACH, draw_regions
 
     entries: list[Entry] = []
     regions: list[Regions] = []
@@ -92,7 +92,7 @@ def _run(names: Sequence[str], picture: str, context: Context) -> Outcome:
                     seconds=round(time.perf_counter() - started, 2),
                 )
             )
-            grids[model] = class_one_over_the_plane(networks)
+            grids[model] = class_one_over_the_plane(networks, REACH)
         shown = median_seed(of_task[0].last)
         regions.append(
             Regions(
@@ -114,9 +114,9 @@ def _run(names: Sequence[str], picture: str, context: Context) -> Outcome:
     )
 
 
-def class_one_over_the_plane(networks: Networks | DressedQuantumNets) -> np.ndarray:
-    """Each network's probability of class 1 over a square grid of the plane: (networks, SIDE, SIDE), rows from below."""
-    axis = torch.linspace(-REACH, REACH, SIDE)
+def class_one_over_the_plane(networks: Networks | DressedQuantumNets, reach: float) -> np.ndarray:
+    """Each network's probability of class 1 over a square of the plane: (networks, SIDE, SIDE), rows from below."""
+    axis = torch.linspace(-reach, reach, SIDE)
     grid = torch.cartesian_prod(axis, axis).flip(1)
     with torch.no_grad():
         logits = networks(grid.expand(len(networks), -1, -1))

@@ -60,7 +60,7 @@ class Outcome:
         entries: The lines of the table.
         notes: What a reader must know of them.
         pictures: File names in the row's folder, each with what it shows in words.
-        curves: Test accuracy while training: for each model the ``steps`` and, for each, the ``accuracies`` of all seeds.
+        curves: Test accuracy while training: for each model the ``steps``, and the ``accuracies`` of all seeds at each.
     """
 
     entries: list[Entry]
@@ -102,6 +102,7 @@ class Row:
         name: What ``--rows`` calls it.
         system: CC, CQ, dressed circuit, QC or QQ.
         words: What it is, in a few words.
+        published: The number it is known by.
         published_time: The time that was printed for it.
         prepare: Gets the data; raises an InputError with the reason if they are not to be had.
     """
@@ -109,12 +110,13 @@ class Row:
     name: str
     system: str
     words: str
+    published: float
     published_time: str
     prepare: Callable[[Context], Job]
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, and its 95 % confidence interval by Student's t: None for a single value."""
+    """The mean, and its 95 % confidence interval by Student's t: None for a single value."""
     from scipy.stats import t
 
     mean = float(np.mean(values))
@@ -125,7 +127,11 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _spread(accuracies: list[float]) -> dict[str, Any]:
-    return summary(accuracies) | {"accuracies": accuracies}
+    spread = summary(accuracies)
+    if spread["interval95"] is not None:
+        # Student's t does not know that an accuracy ends at 1.
+        spread["interval95"] = np.clip(spread["interval95"], 0, 1).tolist()
+    return spread | {"accuracies": accuracies}
 
 
 def _difference(first: Entry, entry: Entry) -> dict[str, Any] | None:

@@ -9,17 +9,18 @@ import csv
 import io
 from typing import Any
 
-HEAD = ("system", "task", "model", "last epoch", "best epoch", "published", "first − this", "time here", "printed")
+HEAD = ("system", "task", "model", "at the end", "best epoch", "published", "first − this", "time here", "time printed")
 
 
 def markdown(record: dict[str, Any]) -> str:
     """The table, and beneath it what a reader must know; columns line up, so that a terminal shows it as well."""
-    lines = [HEAD]
+    lines: list[tuple[str, ...]] = [HEAD]
     notes: dict[str, None] = {}
     for row in record["rows"]:
         if row["status"] == "skipped":
-            lines.append((row["system"], row["words"], "skipped", "", "", _published(row), "", "", row["published_time"]))
-            notes[f"{row['name']} skipped: {row['reason']}"] = None
+            published = f"{row['published']:.4f}"
+            lines.append((row["system"], row["words"], "skipped", "", "", published, "", "", row["published_time"]))
+            notes[f"{row['name']} skipped: {' '.join(row['reason'].split())}"] = None
             continue
         for index, entry in enumerate(row["entries"]):
             lines.append(
@@ -37,10 +38,10 @@ def markdown(record: dict[str, Any]) -> str:
             )
         notes |= dict.fromkeys(row["notes"])
     legend = [
-        f"Accuracy on held-out samples: mean over {len(record['seeds'])} seeds and the 95 % confidence interval of that "
-        "mean (Student's t). Last epoch: the end of training. Best epoch: chosen by the very samples it is scored on, "
-        "as the paper does for images, so flattered. First − this: the task's first model less this one, seed by seed, "
-        "at the end of training. Time here: training of all seeds together; printed: of one run.",
+        f"Accuracy on held-out samples: mean over {len(record['seeds'])} seeds, and the 95 % confidence interval of the "
+        "mean (Student's t), at the end of training. Best epoch: chosen by the very samples it is scored on, as the "
+        "paper does for images, so flattered. First − this: the task's first model less this one, seed by seed, at "
+        "the end of training. Time here: training of all seeds together; time printed: one run.",
         *notes,
     ]
     return _grid(lines) + "\n\n" + "\n".join(f"- {line}" for line in legend) + "\n"
@@ -51,7 +52,9 @@ def as_csv(record: dict[str, Any]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     numbers = [f"{which}_{what}" for which in ("last", "best", "first_minus_this") for what in ("mean", "low", "high")]
-    table.writerow(["row", "system", "status", "reason", "task", "model", "parameters", "published", *numbers, "seconds"])
+    table.writerow(
+        ["row", "system", "status", "reason", "task", "model", "parameters", "published", *numbers, "seconds"]
+    )
     for row in record["rows"]:
         start = [row["name"], row["system"], row["status"], row.get("reason", "")]
         for entry in row.get("entries", []):
@@ -72,10 +75,6 @@ def spread(values: dict[str, Any] | None, signed: bool = False) -> str:
         return f"{values['mean']:{sign}.3f}"
     low, high = values["interval95"]
     return f"{values['mean']:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
-
-
-def _published(row: dict[str, Any]) -> str:
-    return "" if row["published"] is None else f"{row['published']:.4f}"
 
 
 def _numbers(values: dict[str, Any] | None) -> list[float | str]:

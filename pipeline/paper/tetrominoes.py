@@ -1,8 +1,8 @@
 """Seven tetromino states on four qubits, and the same under noise: the data of the rows QC and QQ.
 
-A tetromino is a picture of 4 × 4 pixels, four of them lit. Two qubits hold the row, two the column, and the state is the
-superposition of the lit pixels, each with amplitude 1/2. Noise turns every qubit by RY of a random angle. All states
-are real: an array of shape (…, 16), float32.
+A tetromino is a picture of 4 × 4 pixels, four of them lit. Two qubits hold the row, two the column, and the state is
+the superposition of the lit pixels, each with amplitude 1/2. Noise turns every qubit by RY of a random angle. All
+states are real: an array of shape (…, 16), float32.
 
 The paper (Mari et al., arXiv:1912.08278, sections 5.4 and 5.5) works with continuous variables instead: the two modes
 of light hold row and column as photon numbers from 0 to 3, a network pretrained by Killoran et al. (arXiv:1806.06871)

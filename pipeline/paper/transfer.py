@@ -64,7 +64,10 @@ def _run_qc(context: Context) -> Outcome:
     picture = draw_tetrominoes(states[1], pretrained.unitaries, context.out / "tetrominoes.png")
     return Outcome(
         entries=entries,
-        notes=[DIFFERS, f"before the cut, A recognises the states under noise {a.WEAK_NOISE} with accuracy {caught:.3f}"],
+        notes=[
+            DIFFERS,
+            f"before the cut, A recognises the states under noise {a.WEAK_NOISE} with accuracy {caught:.3f}",
+        ],
         pictures={"tetrominoes.png": picture},
     )
 
@@ -83,9 +86,7 @@ def _run_qq(context: Context) -> Outcome:
         ("all 8 layers, the first 6 started from A", _classifier(context, a.WHOLE, start=pretrained), None),
     ):
         started = time.perf_counter()
-        curve = fit(
-            network, train, test, seeds=context.seeds, lr=a.LR, batch=a.BATCH, steps=a.STEPS, every=EVERY
-        )
+        curve = fit(network, train, test, seeds=context.seeds, lr=a.LR, batch=a.BATCH, steps=a.STEPS, every=EVERY)
         curves[model] = asdict(curve)
         entries.append(
             Entry(
@@ -121,9 +122,7 @@ def _classifier(
     return network
 
 
-def _caches(
-    context: Context, network: a.Extractor, words: str, states: tuple[Samples, Samples]
-) -> list[FeatureSet]:
+def _caches(context: Context, network: a.Extractor, words: str, states: tuple[Samples, Samples]) -> list[FeatureSet]:
     """The measured features of every seed's states, in a file each."""
     folder = context.out / "states"
     return [
