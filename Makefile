@@ -5,6 +5,8 @@ WEIGHTS = IMAGENET1K_V1
 OUT     = out
 ARGS    =
 IMAGES  =
+SEEDS   =
+TRIALS  =
 OFFLINE =
 INDEX   =
 
@@ -27,7 +29,7 @@ CHANGED = $(shell [ -e '$(OUT)/features.h5' ] \
             || echo FORCE)
 
 .DEFAULT_GOAL = help
-.PHONY: help install $(STAGES) test bench bench-peers lint format clean FORCE
+.PHONY: help install $(STAGES) paper sweep test bench bench-peers lint format clean FORCE
 .PRECIOUS: $(OUT)/features.h5 $(OUT)/run/run.json $(OUT)/run/report.html
 
 help: ## list the targets and variables
@@ -42,6 +44,8 @@ help: ## list the targets and variables
 	@echo '  ARGS="--FLAG …" further flags, each for the stage that has it: see python -m features --help,'
 	@echo '                  python -m pipeline train|eval|predict --help'
 	@echo '  IMAGES="A B/"   pictures or folders for make predict'
+	@echo '  SEEDS=N         repetitions of everything in make paper  (default: 5)'
+	@echo '  TRIALS=N        settings that make sweep tries  (default: 50)'
 	@echo '  OFFLINE=1       download nothing: use the packaged features'
 	@echo '  PYTHON=PATH     an existing environment instead of .venv'
 	@echo '  INDEX=URL       where to install torch and torchvision from, for example'
@@ -62,6 +66,12 @@ predict: $(OUT)/run/run.json ## classify your pictures: IMAGES="a.jpg folder/"
 	@set -e; flags=$$($(call flags,predict)); \
 	eval "$(PYTHON) -m pipeline predict --run '$(OUT)/run' $$flags $(IMAGES)"
 
+paper: $(OUT)/features.h5 ## the paper's systems, each with the published number beside ours -> OUT/paper/
+	$(PYTHON) -m pipeline.paper --features '$(OUT)/features.h5' --out '$(OUT)/paper' $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+
+sweep: $(OUT)/features.h5 ## search for good hyperparameters of the quantum head -> OUT/sweep/
+	$(PYTHON) -m pipeline sweep --features '$(OUT)/features.h5' --out '$(OUT)/sweep' $(if $(TRIALS),--trials $(TRIALS)) $(ARGS)
+
 test: lint ## lint, types and all tests
 	$(PYTHON) -m pytest -q $(ARGS)
 
@@ -81,7 +91,7 @@ format: $(READY) ## put the code into the project's style
 	$(PYTHON) -m ruff format .
 
 clean: ## remove what the stages made in OUT; .venv and downloads stay
-	rm -rf $(OUT)/features.h5 $(OUT)/run $(OUT)/bench $(OUT)/.features.done $(OUT)/.*.args
+	rm -rf $(OUT)/features.h5 $(OUT)/run $(OUT)/bench $(OUT)/paper $(OUT)/sweep $(OUT)/.features.done $(OUT)/.*.args
 	@rmdir $(OUT) 2>/dev/null || true
 
 .venv/.ready: pyproject.toml

@@ -38,10 +38,10 @@ def markdown(record: dict[str, Any]) -> str:
             )
         notes |= dict.fromkeys(row["notes"])
     legend = [
-        f"Accuracy on held-out samples: mean over {len(record['seeds'])} seeds, and the 95 % confidence interval of the "
-        "mean (Student's t), at the end of training. Best epoch: chosen by the very samples it is scored on, as the "
-        "paper does for images, so flattered. First − this: the task's first model less this one, seed by seed, at "
-        "the end of training. Time here: training of all seeds together; time printed: one run.",
+        f"Accuracy on held-out samples at the end of training: mean over {len(record['seeds'])} seeds, and the 95 % "
+        "confidence interval of the mean (Student's t). Best epoch: chosen by the very samples it is scored on, as the "
+        "paper does for images, so flattered. First − this: the task's first model less this one, seed by seed, at the "
+        "end. Time here: training of all seeds together; time printed: one run.",
         *notes,
     ]
     return _grid(lines) + "\n\n" + "\n".join(f"- {line}" for line in legend) + "\n"
