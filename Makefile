@@ -5,10 +5,11 @@ WEIGHTS = IMAGENET1K_V1
 OUT     = out
 ARGS    =
 IMAGES  =
-SEEDS   =
-TRIALS  =
 OFFLINE =
 INDEX   =
+SEEDS   = 20
+FOLDS   = 5
+TRIALS  = 50
 
 # Without PYTHON=…, an environment of our own in .venv, made when it is needed.
 ifeq ($(origin PYTHON),undefined)
@@ -20,7 +21,7 @@ ifneq ($(words $(OUT)),1)
 $(error OUT is "$(OUT)"; make can't work in a folder whose name has spaces: choose another)
 endif
 
-STAGES = features train eval predict
+STAGES = features compare train eval predict
 GOAL   = $(or $(lastword $(filter $(STAGES),$(MAKECMDGOALS))),eval)
 
 # FORCE if a picture, a folder or the weights file has changed since stage 1 last looked, or its result is gone.
@@ -44,7 +45,7 @@ help: ## list the targets and variables
 	@echo '  ARGS="--FLAG …" further flags, each for the stage that has it: see python -m features --help,'
 	@echo '                  python -m pipeline train|eval|predict --help'
 	@echo '  IMAGES="A B/"   pictures or folders for make predict'
-	@echo '  SEEDS=N         repetitions of everything in make paper  (default: 5)'
+	@echo '  SEEDS=N FOLDS=K repetitions of make compare and make paper, folds of compare  (default: 20 and 5)'
 	@echo '  TRIALS=N        settings that make sweep tries  (default: 50)'
 	@echo '  OFFLINE=1       download nothing: use the packaged features'
 	@echo '  PYTHON=PATH     an existing environment instead of .venv'
@@ -66,11 +67,15 @@ predict: $(OUT)/run/run.json ## classify your pictures: IMAGES="a.jpg folder/"
 	@set -e; flags=$$($(call flags,predict)); \
 	eval "$(PYTHON) -m pipeline predict --run '$(OUT)/run' $$flags $(IMAGES)"
 
+compare: $(OUT)/features.h5 ## does the quantum part help? all heads, paired seeds and folds -> OUT/compare/
+	@set -e; flags=$$($(call flags,compare)); \
+	eval "$(PYTHON) -m pipeline compare --features '$(OUT)/features.h5' --out '$(OUT)/compare' --seeds '$(SEEDS)' --folds '$(FOLDS)' $$flags"
+
 paper: $(OUT)/features.h5 ## the paper's systems, each with the published number beside ours -> OUT/paper/
-	$(PYTHON) -m pipeline.paper --features '$(OUT)/features.h5' --out '$(OUT)/paper' $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+	$(PYTHON) -m pipeline.paper --features '$(OUT)/features.h5' --out '$(OUT)/paper' --seeds '$(SEEDS)' $(ARGS)
 
 sweep: $(OUT)/features.h5 ## search for good hyperparameters of the quantum head -> OUT/sweep/
-	$(PYTHON) -m pipeline sweep --features '$(OUT)/features.h5' --out '$(OUT)/sweep' $(if $(TRIALS),--trials $(TRIALS)) $(ARGS)
+	$(PYTHON) -m pipeline sweep --features '$(OUT)/features.h5' --out '$(OUT)/sweep' --trials '$(TRIALS)' $(ARGS)
 
 test: lint ## lint, types and all tests
 	$(PYTHON) -m pytest -q $(ARGS)
@@ -91,7 +96,7 @@ format: $(READY) ## put the code into the project's style
 	$(PYTHON) -m ruff format .
 
 clean: ## remove what the stages made in OUT; .venv and downloads stay
-	rm -rf $(OUT)/features.h5 $(OUT)/run $(OUT)/bench $(OUT)/paper $(OUT)/sweep $(OUT)/.features.done $(OUT)/.*.args
+	rm -rf $(OUT)/features.h5 $(OUT)/run $(OUT)/compare $(OUT)/bench $(OUT)/paper $(OUT)/sweep $(OUT)/.features.done $(OUT)/.*.args
 	@rmdir $(OUT) 2>/dev/null || true
 
 .venv/.ready: pyproject.toml

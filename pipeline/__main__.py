@@ -1,4 +1,4 @@
-"""The command line of stages 2 and 3: ``python -m pipeline train | sweep | eval | predict | heads``."""
+"""The command line of stages 2 and 3: ``python -m pipeline train | sweep | eval | predict | compare | heads``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from features.errors import InputError, listing, run_command
-from pipeline.config import HEADS, EvalConfig, HeadsConfig, PredictConfig, SweepConfig, TrainConfig
+from pipeline.config import HEADS, CompareConfig, EvalConfig, HeadsConfig, PredictConfig, SweepConfig, TrainConfig
 
 if TYPE_CHECKING:
     from pipeline.hybrid import Prediction
@@ -21,6 +21,7 @@ Command = (
     | Annotated[SweepConfig, tyro.conf.subcommand("sweep")]
     | Annotated[EvalConfig, tyro.conf.subcommand("eval")]
     | Annotated[PredictConfig, tyro.conf.subcommand("predict")]
+    | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
     | Annotated[HeadsConfig, tyro.conf.subcommand("heads")]
 )
 
@@ -51,6 +52,10 @@ def main() -> None:
         evaluate(config)
     elif isinstance(config, PredictConfig):
         predict(config)
+    elif isinstance(config, CompareConfig):
+        from pipeline.compare.comparison import compare
+
+        compare(config)
     else:
         heads(config)
 

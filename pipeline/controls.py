@@ -182,7 +182,8 @@ class Affine(nn.Linear):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Shape (…, B, in_features) to (…, B, out_features)."""
         check_features(features, self.weight, dimensions=(self.weight.ndim,))
-        product = features @ self.weight.mT
+        # In this order the gradient of the weights comes out laid as they are, and need not be copied.
+        product = (self.weight @ features.mT).mT
         return product if self.bias is None else product + self.bias[..., None, :]
 
 

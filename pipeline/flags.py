@@ -10,14 +10,21 @@ import sys
 from dataclasses import fields
 
 from features.config import ExtractConfig
-from pipeline.config import EvalConfig, PredictConfig, TrainConfig
+from pipeline.config import CompareConfig, EvalConfig, PredictConfig, TrainConfig
 
-STAGES = {"features": ExtractConfig, "train": TrainConfig, "eval": EvalConfig, "predict": PredictConfig}
+STAGES = {
+    "features": ExtractConfig,
+    "compare": CompareConfig,
+    "train": TrainConfig,
+    "eval": EvalConfig,
+    "predict": PredictConfig,
+}
 
 
 def flags_for(stage: str, goal: str, given: list[str]) -> list[str]:
     """The part of ``given`` that goes to ``stage``: of the stages up to ``goal`` that know a flag, the last one gets
-    it. A flag that none knows goes to ``goal``, which will refuse it with its own suggestions."""
+    it. A flag that none knows goes to ``goal``, which will refuse it with its own suggestions. ``compare`` trains its
+    own heads: it comes before ``train``."""
     chain = [name for name in ("features", "train", goal) if list(STAGES).index(name) <= list(STAGES).index(goal)]
     taken = []
     owner = goal

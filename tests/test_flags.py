@@ -13,6 +13,12 @@ from pipeline.flags import flags_for
         ("eval", ["--batch", "8"], {"features": [], "train": [], "eval": ["--batch", "8"]}),
         ("eval", ["--note", "two words", "--lr-step", "2"], {"features": ["--note", "two words"], "eval": []}),
         ("predict", ["--epochs", "3", "--csv"], {"train": ["--epochs", "3"], "predict": ["--csv"]}),
+        ("compare", ["--epochs", "3", "--note", "x"], {"features": ["--note", "x"], "compare": ["--epochs", "3"]}),
+        (
+            "compare",
+            ["--heads", "quantum", "classical"],
+            {"features": [], "compare": ["--heads", "quantum", "classical"]},
+        ),
         ("eval", ["--epocs", "3"], {"train": [], "eval": ["--epocs", "3"]}),
     ],
 )

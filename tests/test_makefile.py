@@ -79,7 +79,19 @@ def test_clean_removes_what_the_stages_made_and_nothing_else(tmp_path):
 
 def test_help_lists_every_target():
     text = run_make().stdout
-    for target in ["help", "install", "features", "train", "eval", "predict", "test", "bench", "bench-peers", "lint"]:
+    for target in [
+        "help",
+        "install",
+        "features",
+        "train",
+        "eval",
+        "predict",
+        "compare",
+        "test",
+        "bench",
+        "bench-peers",
+        "lint",
+    ]:
         assert f"make {target} " in text
 
 

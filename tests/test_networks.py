@@ -99,7 +99,9 @@ def test_networks_train_side_by_side_as_they_do_alone(kind):
         of_one = fit(alone, one, one, seeds=[seed], **settings)
         for ours, theirs in zip(networks.parameters(), alone.parameters(), strict=True):
             assert torch.allclose(ours[index], theirs[0], atol=1e-4)
-        assert [row[index] for row in curve.accuracies] == pytest.approx([row[0] for row in of_one.accuracies], abs=0.04)
+        assert [row[index] for row in curve.accuracies] == pytest.approx(
+            [row[0] for row in of_one.accuracies], abs=0.04
+        )
     assert curve.last == accuracy(networks, samples)
 
 

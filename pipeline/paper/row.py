@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.compare.statistics import estimate
+
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
@@ -116,14 +118,9 @@ class Row:
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
-    """The mean, and its 95 % confidence interval by Student's t: None for a single value."""
-    from scipy.stats import t
-
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return {"mean": mean, "interval95": None}
-    half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return {"mean": mean, "interval95": [mean - half, mean + half]}
+    """The mean over seeds, which are independent, and its 95 % confidence interval: None where there is no spread."""
+    found = estimate(values, overlap=0)
+    return {"mean": found.mean, "interval95": None if found.low is None else [found.low, found.high]}
 
 
 def _spread(accuracies: list[float]) -> dict[str, Any]:
