@@ -96,6 +96,8 @@ def test_help_lists_every_target():
         "eval",
         "predict",
         "compare",
+        "paper",
+        "sweep",
         "test",
         "bench",
         "bench-peers",

@@ -140,7 +140,7 @@ def test_stage_1_makes_the_cifar_cache_and_its_reason_is_kept_if_it_cannot(conte
     def stage_1(command, **_):
         asked.append(command)
         if "airplane,automobile" in command:
-            return subprocess.CompletedProcess(command, 2, stderr="error: there is no way to the network\n")
+            return subprocess.CompletedProcess(command, 2, stderr="a warning\nerror: there is no way to the network\n")
         write_pair(Path(command[command.index("--out") + 1]), ("cat", "dog"))
         return subprocess.CompletedProcess(command, 0, stderr="")
 

@@ -122,10 +122,11 @@ def _cifar_features(context: Context, classes: tuple[str, str]) -> FeatureSet:
     if not path.is_file():
         flags = ["--data", context.cifar, "--classes", ",".join(classes), "--limit", str(LIMIT)]
         command = [sys.executable, "-m", "features", *flags, "--weights", context.weights, "--out", str(path)]
-        print(f"making {path}: python {' '.join(command[1:])}", flush=True)
+        print(f"making {path}, which takes minutes: python {' '.join(command[1:])}", flush=True)
         stage = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if stage.returncode:
-            raise InputError(stage.stderr.strip().removeprefix("error: ") or f"stage 1 ended with {stage.returncode}")
+            reason = stage.stderr.rpartition("error: ")[2].strip()
+            raise InputError(reason or f"stage 1 ended with exit code {stage.returncode}")
     features = read_features(path)
     if sorted(features.provenance.classes) != sorted(classes):
         raise InputError(f"{path} holds {', '.join(features.provenance.classes)}, not {', '.join(classes)}; remove it")

@@ -24,7 +24,7 @@ from pipeline.run import write_atomically
 if TYPE_CHECKING:
     from pipeline.paper.plane import Regions
 
-REACH = 2.2
+REACH = 2.5
 """Half a side of the square of the plane that is shown, in standard deviations of the points."""
 # The other hues of the same palette (Okabe and Ito, 2008).
 GREEN, SKY, BLACK = "#009E73", "#56B4E9", "#000000"
