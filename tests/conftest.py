@@ -73,12 +73,12 @@ def feature_file(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def make_feature_file() -> Callable[..., Path]:
-    """The maker of such files: ``make_feature_file(path, seed=0)``."""
+    """The maker of such files: ``make_feature_file(path, seed=0, separation=0.5)``."""
     return write_feature_file
 
 
-def write_feature_file(file: Path, seed: int = 0) -> Path:
-    """Write what `feature_file` is, with other values for each seed."""
+def write_feature_file(file: Path, seed: int = 0, separation: float = 0.5) -> Path:
+    """Write what `feature_file` is, with other values for each seed; less separation makes the classes overlap."""
     rng = np.random.default_rng(seed)
     centre = rng.normal(0, 1, 512)
     labels = {split: tuple(row % 2 for row in range(rows)) for split, rows in {"train": 24, "val": 12}.items()}
@@ -90,7 +90,9 @@ def write_feature_file(file: Path, seed: int = 0) -> Path:
     with FeatureWriter(file, paths, labels, 512) as writer:
         for split, of_split in labels.items():
             sign = 2 * np.array(of_split)[:, None] - 1
-            writer.write(split, 0, (0.5 * sign * centre + rng.normal(0, 0.5, (len(of_split), 512))).astype(np.float32))
+            writer.write(
+                split, 0, (separation * sign * centre + rng.normal(0, 0.5, (len(of_split), 512))).astype(np.float32)
+            )
         writer.finish(synthetic_provenance())
     return file
 

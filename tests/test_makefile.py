@@ -62,6 +62,15 @@ def test_offline_uses_the_packaged_features(tmp_path):
     assert finished.stdout.splitlines()[-1].endswith("packaged features")
 
 
+def test_compare_makes_its_features_and_takes_its_variables(tmp_path):
+    finished = run_make(
+        "compare", "OFFLINE=1", f"OUT={tmp_path}", "SEEDS=1", "FOLDS=2", "ARGS=--epochs 1 --heads quantum classical"
+    )
+    assert "comparing 2 heads, each from 1 seed on 2 folds" in finished.stdout
+    assert finished.stdout.splitlines()[-1].startswith(f"{tmp_path}/compare/compare.md: ")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_mistake_ends_with_the_stages_own_message(tmp_path):
     finished = run_make("train", "OFFLINE=1", f"OUT={tmp_path}", "ARGS=--epocs 3", check=False)
     assert finished.returncode == 2

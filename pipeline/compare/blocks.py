@@ -27,7 +27,7 @@ from pipeline.run import new_head, write_atomically
 from pipeline.training import one_thread, score
 
 FORMAT_VERSION = 1
-SEEDS_IN_BLOCK = 20
+SEEDS_IN_BLOCK = 10
 
 
 @dataclass(frozen=True)

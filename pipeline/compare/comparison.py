@@ -83,9 +83,9 @@ def _blocks(config: CompareConfig, pool: Pool, content_sha256: str) -> tuple[lis
     each = config.folds + 1
     total = each * config.seeds * len(config.heads)
     print(
-        f"comparing {len(config.heads)} heads over {config.seeds} seeds, {config.folds} folds and the published split: "
-        f"{total:,} trainings on {len(pool.labels)} cached vectors of {config.features}"
-        + (f"; {there} of {of_all} blocks are done already" if there else "")
+        f"comparing {len(config.heads)} heads, each from {config.seeds} seed{'s'[: config.seeds > 1]} on "
+        f"{config.folds} folds and on the published split: {total:,} trainings on {len(pool.labels)} "
+        f"cached vectors of {config.features}" + (f"; {there} of {of_all} blocks are done already" if there else "")
     )
     started = time.perf_counter()
     try:

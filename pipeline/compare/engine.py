@@ -5,7 +5,13 @@ In: the blocks to do. Out: each block with its record, as they are done. A block
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +41,25 @@ def _locally(config: CompareConfig, blocks: Sequence[Block], pool: Pool) -> Iter
     with parallel_config(backend="loky", inner_max_num_threads=1):
         # No memory maps: a run that is killed would leave them on the disk.
         parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, max_nbytes=None)
-        yield from parallel(delayed(_named)(config, block, pool) for block in blocks)
+        yield from parallel(delayed(_in_worker)(os.getpid(), config, block, pool) for block in blocks)
 
 
-def _named(config: CompareConfig, block: Block, pool: Pool) -> Done:
+def _in_worker(parent: int, config: CompareConfig, block: Block, pool: Pool) -> Done:
+    if os.getpid() != parent:
+        _end_with(parent)
     return block, run_block(config, block, pool)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """Let this process end when its parent has: of a parent that was killed, joblib's workers would train on."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _with_ray(config: CompareConfig, blocks: Sequence[Block], pool: Pool) -> Iterator[Done]:
@@ -48,18 +68,18 @@ def _with_ray(config: CompareConfig, blocks: Sequence[Block], pool: Pool) -> Ite
     except ImportError as error:
         raise InputError(f"--engine ray needs Ray ({error}): pip install 'quantum-transfer[ray]'") from error
 
-    import logging
-
+    if config.address is not None:
+        _refuse_silent(config.address)
     packages = [str(Path(__file__).parents[2] / name) for name in ("features", "pipeline")]
     # Workers on other machines have the libraries, but not this checkout.
     environment = {"py_modules": packages, "env_vars": {"OMP_NUM_THREADS": "1"}}
-    place = {"address": config.address} if config.address else {"num_cpus": config.workers or None}
+    place = {"address": config.address} if config.address else {"address": "local", "num_cpus": config.workers or None}
     try:
         ray.init(
             **place, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment
         )
     except (ConnectionError, ValueError) as error:
-        raise InputError(f"no Ray cluster answers at --address {config.address}: {error}") from error
+        raise InputError(_unanswered(config.address, error)) from error
     try:
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(run_block)
         shared = ray.put(pool)
@@ -69,3 +89,21 @@ def _with_ray(config: CompareConfig, blocks: Sequence[Block], pool: Pool) -> Ite
             yield pending.pop(done), ray.get(done)
     finally:
         ray.shutdown()
+
+
+def _refuse_silent(address: str) -> None:
+    """Raise an InputError unless something listens at HOST:PORT: Ray itself would wait for it without end."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:
+        return  # "auto", which Ray looks up
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise InputError(_unanswered(address, error)) from error
+
+
+def _unanswered(address: str | None, error: Exception) -> str:
+    return (
+        f"no Ray cluster answers at --address {address} ({error}); give HOST:PORT as `ray start --head` prints it, and "
+        "RAY_AUTH_MODE=token in the environment if the cluster asks for its token"
+    )

@@ -71,13 +71,15 @@ def pooled(features: FeatureSet) -> Pool:
 def refuse_few(pool: Pool, folds: int) -> None:
     """Raise an InputError where a class has too few images for so many folds, or for the published split."""
     problems = []
+    # So that a class has 2 images in every fold, 5 to learn from, and of these 1 for the inner split.
+    needed = max(2 * folds, 10)
     for label, name in enumerate(pool.classes):
         count = int((pool.labels == label).sum())
-        if count < 2 * folds:
-            problems.append(f"class {name} has {count} images, --folds {folds} needs {2 * folds}")
+        if count < needed:
+            problems.append(f"class {name} has {count} images, --folds {folds} needs {needed}")
         published = int((pool.labels[: pool.n_published] == label).sum())
-        if published < 4:
-            problems.append(f"class {name} has {published} images in the training split, 4 are needed")
+        if published < 5:
+            problems.append(f"class {name} has {published} images in the training split, 5 are needed")
     if problems:
         raise InputError(f"these features can't be compared on: {'; '.join(problems)}; take fewer folds or more images")
 
