@@ -188,6 +188,15 @@ def test_the_table_is_written_and_a_row_done_with_the_same_settings_is_kept(conf
     assert again["rows"] == table["rows"]
 
 
+def test_a_row_whose_picture_is_gone_is_run_again(config, capsys):
+    config = replace(config, rows=("qc",))
+    paper(config)
+    (config.out / "tetrominoes.png").unlink()
+    assert "kept" not in run_and_read(config, capsys)
+    assert (config.out / "tetrominoes.png").is_file()
+    assert "qc: kept" in run_and_read(config, capsys)
+
+
 def test_other_features_or_seeds_are_another_row(config, make_feature_file, capsys):
     paper(config)
     make_feature_file(config.features, seed=5)

@@ -41,7 +41,7 @@ class PaperConfig:
     """The folder to write."""
     rows: tuple[str, ...] = ()
     """Only these rows; all of them if none is given."""
-    seeds: int = 5
+    seeds: int = 20
     """Repetitions of everything, each with data, initial weights and order of its own."""
     seed: int = 42
     """The first seed."""
