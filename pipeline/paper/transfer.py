@@ -36,7 +36,7 @@ def prepare_qc(context: Context) -> Job:
 
 
 def prepare_qq(context: Context) -> Job:
-    """Trained layers behind the pretrained circuit, and four ways to do without it."""
+    """Trained layers behind the pretrained circuit, and the same without it, untrained, or measured between."""
     return Job(settings=_settings() | {"new layers": NEW.depth}, run=partial(_run_qq, context))
 
 
