@@ -10,6 +10,7 @@ OFFLINE =
 INDEX   =
 SEEDS   = 20
 FOLDS   = 5
+TRIALS  = 50
 
 # Without PYTHON=…, an environment of our own in .venv, made when it is needed.
 ifeq ($(origin PYTHON),undefined)
@@ -32,7 +33,7 @@ CHANGED = $(shell [ -e '$(OUT)/features.h5' ] \
             || echo FORCE)
 
 .DEFAULT_GOAL = help
-.PHONY: help install $(STAGES) test bench bench-peers lint format clean FORCE
+.PHONY: help install $(STAGES) paper sweep test bench bench-peers lint format clean FORCE
 .PRECIOUS: $(OUT)/features.h5 $(OUT)/run/run.json $(OUT)/run/report.html
 
 help: ## list the targets and variables
@@ -50,7 +51,8 @@ help: ## list the targets and variables
 	@echo '  ARGS="--FLAG …" further flags, each for the stage that has it: see python -m features --help,'
 	@echo '                  python -m pipeline train|eval|predict --help'
 	@echo '  IMAGES="A B/"   pictures or folders for make predict'
-	@echo '  SEEDS=N FOLDS=K repetitions and folds of make compare  (default: 20 and 5)'
+	@echo '  SEEDS=N FOLDS=K repetitions of make compare and make paper, folds of compare  (default: 20 and 5)'
+	@echo '  TRIALS=N        settings that make sweep tries  (default: 50)'
 	@echo '  OFFLINE=1       download nothing: use the packaged features'
 	@echo '  PYTHON=PATH     an existing environment instead of .venv'
 	@echo '  INDEX=URL       where to install torch and torchvision from, for example'
@@ -75,6 +77,12 @@ compare: $(OUT)/features.h5 ## does the quantum part help? all heads, paired see
 	@set -e; flags=$$($(call flags,compare)); \
 	eval "$(PYTHON) -m pipeline compare --features '$(OUT)/features.h5' --out '$(OUT)/compare' --seeds '$(SEEDS)' --folds '$(FOLDS)' $$flags"
 
+paper: $(OUT)/features.h5 ## the paper's systems, each with the published number beside ours -> OUT/paper/
+	$(PYTHON) -m pipeline.paper --features '$(OUT)/features.h5' --out '$(OUT)/paper' --weights '$(WEIGHTS)' --seeds '$(SEEDS)' $(ARGS)
+
+sweep: $(OUT)/features.h5 ## search for good hyperparameters of the quantum head -> OUT/sweep/
+	$(PYTHON) -m pipeline sweep --features '$(OUT)/features.h5' --out '$(OUT)/sweep' --trials '$(TRIALS)' $(ARGS)
+
 test: lint ## lint, types and all tests
 	$(PYTHON) -m pytest -q $(ARGS)
 
@@ -95,7 +103,8 @@ format: $(READY) ## put the code into the project's style
 	$(PYTHON) -m ruff format .
 
 clean: ## remove what the stages made in OUT; .venv and downloads stay
-	rm -rf $(OUT)/features.h5 $(OUT)/features-*-of-*.h5 $(OUT)/.features.h5.parts $(OUT)/run $(OUT)/compare $(OUT)/bench $(OUT)/.features.done $(OUT)/.*.args
+	rm -rf $(OUT)/features.h5 $(OUT)/features-*-of-*.h5 $(OUT)/.features.h5.parts $(OUT)/.features.done $(OUT)/.*.args \
+	  $(OUT)/run $(OUT)/compare $(OUT)/bench $(OUT)/paper $(OUT)/sweep
 	@rmdir $(OUT) 2>/dev/null || true
 
 .venv/.ready: pyproject.toml

@@ -1,4 +1,4 @@
-"""The command line of stages 2 and 3: ``python -m pipeline train | eval | predict | compare | heads``."""
+"""The command line of stages 2 and 3: ``python -m pipeline train | sweep | eval | predict | compare | heads``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from features.errors import InputError, listing, run_command
-from pipeline.config import HEADS, CompareConfig, EvalConfig, HeadsConfig, PredictConfig, TrainConfig
+from pipeline.config import HEADS, CompareConfig, EvalConfig, HeadsConfig, PredictConfig, SweepConfig, TrainConfig
 
 if TYPE_CHECKING:
     from pipeline.hybrid import Prediction
 
 Command = (
     Annotated[TrainConfig, tyro.conf.subcommand("train")]
+    | Annotated[SweepConfig, tyro.conf.subcommand("sweep")]
     | Annotated[EvalConfig, tyro.conf.subcommand("eval")]
     | Annotated[PredictConfig, tyro.conf.subcommand("predict")]
     | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
@@ -43,6 +44,10 @@ def main() -> None:
             from pipeline.training import train
 
             train(config)
+    elif isinstance(config, SweepConfig):
+        from pipeline.sweep import sweep
+
+        sweep(config)
     elif isinstance(config, EvalConfig):
         evaluate(config)
     elif isinstance(config, PredictConfig):

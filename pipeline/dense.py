@@ -77,8 +77,27 @@ class DenseCircuit:
             Shape (heads, B, n_qubits), of the matrices' dtype.
         """
         n_heads, n_samples, n_qubits = angles.shape
-        constants = {id(m): torch.from_numpy(m).to(angles.device) for m in (*self.matrices, *self._signs)}
-        input_signs, weight_signs, z_signs = (constants[id(signs)] for signs in self._signs)
+        outputs = self._outputs(angles, weights)
+        z_signs = torch.from_numpy(self.z_signs).to(angles.device)
+        return (z_signs @ (outputs * outputs)).reshape(n_qubits, n_samples, n_heads).permute(2, 1, 0)
+
+    def amplitudes(self, angles: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """The output states in the basis of Z by torch's own operations, from what ``expectation_values`` takes.
+
+        Returns:
+            Shape (heads, B, R): of a circuit of real gates the 2ⁿ amplitudes, of others first all real parts, then all
+            imaginary parts.
+        """
+        n_heads, n_samples, _ = angles.shape
+        return self._outputs(angles, weights).reshape(-1, n_samples, n_heads).permute(2, 1, 0)
+
+    def _outputs(self, angles: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """The output states, shape (R, B · heads)."""
+        n_heads, n_samples, n_qubits = angles.shape
+        constants = {id(m): torch.from_numpy(m).to(angles.device) for m in self.matrices}
+        input_signs, weight_signs = (
+            torch.from_numpy(m).to(angles.device) for m in (self.input_signs, self.weight_signs)
+        )
         # Heads last: their phases meet their samples' amplitudes along the fast axis.
         columns = angles.to(input_signs.dtype).permute(2, 1, 0).reshape(n_qubits, -1)
         phases = input_signs @ columns
@@ -87,8 +106,7 @@ class DenseCircuit:
         for matrix, cos, sin in zip(self.matrices[:-1], layers.cos(), layers.sin(), strict=True):
             real, imag = (constants[id(matrix)] @ state).reshape(2, -1, n_samples, n_heads)
             state = torch.cat([cos * real - sin * imag, sin * real + cos * imag]).reshape(state.shape)
-        outputs = constants[id(self.matrices[-1])] @ state
-        return (z_signs @ (outputs * outputs)).reshape(n_qubits, n_samples, n_heads).permute(2, 1, 0)
+        return constants[id(self.matrices[-1])] @ state
 
     def forward(self, angles: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Forward | None]:
         """The same on arrays of the matrices' dtype, with the memory for ``backward`` if ``keep``."""
@@ -150,10 +168,6 @@ class DenseCircuit:
             signs = self.weight_signs.reshape(len(by_layer), self.weight_signs.shape[-1])
             weight_gradient = (signs.T @ by_layer).T
         return angle_gradient, weight_gradient
-
-    @property
-    def _signs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self.input_signs, self.weight_signs, self.z_signs
 
 
 @lru_cache(maxsize=16)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pennylane as qml
 import pytest
 import torch
 from hypothesis import given, settings
 
-from pipeline.circuit import Circuit
+from pipeline.circuit import Circuit, z_signs
 from pipeline.dense import dense_circuit
 from tests.circuits import MixedCircuit, RotCircuit, batches, by_qnode, circuits, problem, seeds
 
@@ -72,3 +73,31 @@ def test_equal_layers_share_their_matrix():
     matrices = dense_circuit(Circuit(n_qubits=3, depth=5)).matrices
     assert len(matrices) == 6
     assert len({id(matrix) for matrix in matrices}) == 3
+
+
+@settings(max_examples=20, deadline=None)
+@given(circuit=circuits.filter(lambda c: c.n_qubits <= 5), n_samples=batches, seed=seeds)
+def test_amplitudes_are_the_qnodes_state(circuit, n_samples, seed):
+    angles, weights, _ = problem(circuit, n_samples, seed)
+    ours = dense_circuit(circuit, "float64").amplitudes(angles[None], weights[None])[0]
+
+    @qml.qnode(qml.device("default.qubit", wires=circuit.n_qubits), interface="torch")
+    def state(inputs, weights):
+        circuit.embedding(inputs)
+        circuit.variational_block(weights)
+        return qml.state()
+
+    theirs = torch.stack([state(row, weights) for row in angles])
+    assert ours.shape == (n_samples, 2**circuit.n_qubits)
+    assert torch.allclose(ours, theirs.real, atol=1e-10)
+
+
+def test_amplitudes_of_complex_gates_come_as_real_and_imaginary_parts():
+    circuit = MixedCircuit(n_qubits=3, depth=2)
+    angles, weights, _ = problem(circuit, 4, 0)
+    dense = dense_circuit(circuit, "float64")
+    amplitudes = dense.amplitudes(angles[None], weights[None])[0]
+    assert amplitudes.shape == (4, 16)
+    squares = amplitudes[:, :8] ** 2 + amplitudes[:, 8:] ** 2
+    values = dense.expectation_values(angles[None], weights[None])[0]
+    assert torch.allclose(squares @ torch.from_numpy(z_signs(3)).T, values)

@@ -78,6 +78,15 @@ def test_a_mistake_ends_with_the_stages_own_message(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_paper_and_sweep_make_what_they_need_first(tmp_path):
+    usual = ["OFFLINE=1", f"OUT={tmp_path}"]
+    finished = run_make("paper", *usual, "SEEDS=2", "ARGS=--rows cc")
+    assert finished.stdout.splitlines()[-1].startswith(f"{tmp_path}/paper/paper.md: the table")
+    finished = run_make("sweep", *usual, "TRIALS=1", "ARGS=--epochs 1 --folds 2 --repeats 1")
+    assert finished.stdout.splitlines()[-1].startswith('  make train ARGS="--qubits 4 ')
+    assert (tmp_path / "sweep/sweep.json").is_file()
+
+
 def test_clean_removes_what_the_stages_made_and_nothing_else(tmp_path):
     out = tmp_path / "out"
     run_make("features", "OFFLINE=1", f"OUT={out}")
@@ -96,6 +105,8 @@ def test_help_lists_every_target():
         "eval",
         "predict",
         "compare",
+        "paper",
+        "sweep",
         "test",
         "bench",
         "bench-peers",

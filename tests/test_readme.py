@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Run elsewhere: the tests by themselves, the benchmarks in small by test_bench.py; there is no .venv to activate.
-ELSEWHERE = ("make test", "make bench", "make bench-peers", "source .venv/bin/activate")
+ELSEWHERE = ("make test", "make bench", "make bench-peers", "source .venv/bin/activate", "make paper", "make sweep")
 
 
 def blocks(language):
