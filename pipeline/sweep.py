@@ -26,8 +26,9 @@ import numpy as np
 import torch
 
 from features.errors import InputError
+from features.featureset import FeatureSet, Split
 from features.provenance import versions
-from features.store import FeatureSet, Split, read_features
+from features.store import read_features
 from pipeline.config import ENTANGLERS, SweepConfig, TrainConfig
 from pipeline.ensemble import HeadStack, scores, side_by_side, train_epochs
 from pipeline.nodes import NonFiniteError

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torchvision
+from conftest import names_in, synthetic_provenance
 from scipy import stats
 
 from features.errors import InputError, run_command
-from features.store import FeatureWriter, read_features
+from features.store import read_features
+from features.writer import FeatureWriter
 from pipeline.config import TrainConfig
 from pipeline.ensemble import train_many
 from pipeline.paper import images, plane, transfer
@@ -23,7 +27,6 @@ from pipeline.paper.images import train_heads
 from pipeline.paper.row import Context, Entry, Outcome, summary
 from pipeline.paper.rows import ROWS
 from pipeline.paper.table import as_csv, markdown
-from tests.conftest import names_in, synthetic_provenance
 
 ROOT = Path(__file__).parents[1]
 
@@ -134,22 +137,17 @@ def test_a_cache_of_other_classes_is_refused(context):
         images.prepare_cats_dogs(context)
 
 
-def test_stage_1_makes_the_cifar_cache_and_its_reason_is_kept_if_it_cannot(context, monkeypatch):
-    asked = []
-
-    def stage_1(command, **_):
-        asked.append(command)
-        if "airplane,automobile" in command:
-            return subprocess.CompletedProcess(command, 2, stderr="a warning\nerror: there is no way to the network\n")
-        write_pair(Path(command[command.index("--out") + 1]), ("cat", "dog"))
-        return subprocess.CompletedProcess(command, 0, stderr="")
-
-    monkeypatch.setattr(images.subprocess, "run", stage_1)
-    assert images.prepare_cats_dogs(replace(context, cifar="folder", weights="w.pth")).run().entries
-    flags = ["--data", "folder", "--classes", "cat,dog", "--limit", "5000", "--weights", "w.pth"]
-    assert asked[0][1:] == ["-m", "features", *flags, "--out", str(context.out / "cat-dog.h5")]
-    with pytest.raises(InputError, match=r"^there is no way to the network$"):
-        images.prepare_planes_cars(context)
+def test_stage_1_makes_the_cifar_cache(context, picture_folder, random_weights):
+    """From a folder in the place of the download: stage 1 itself, with few pictures."""
+    for split in ("train", "val"):
+        (picture_folder / split / "blue").rename(picture_folder / split / "cat")
+        (picture_folder / split / "red").rename(picture_folder / split / "dog")
+        shutil.copytree(picture_folder / split / "dog", picture_folder / split / "frog")
+    given = replace(context, cifar=str(picture_folder), weights=str(random_weights))
+    assert images.prepare_cats_dogs(given).run().entries
+    made = read_features(context.out / "cat-dog.h5")
+    assert (made.train.features.shape, made.val.features.shape) == ((8, 512), (5, 512))
+    assert made.provenance.selection == {"classes": ["cat", "dog"], "limit": 5000, "seed": 0}
 
 
 def test_the_dressed_circuit_learns_the_spirals_and_pretraining_helps(context):
@@ -230,15 +228,12 @@ def test_ctrl_c_keeps_the_rows_that_are_done(config, monkeypatch, capsys):
 
 
 def test_rows_without_data_are_skipped_with_the_reason_in_the_table(config, monkeypatch, capsys):
-    def no_network(command, **_):
-        return subprocess.CompletedProcess(command, 2, stderr="error: cifar10 could not be downloaded\n")
-
-    monkeypatch.setattr(images.subprocess, "run", no_network)
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar.tar.gz")
     table = paper(replace(config, features=config.out / "none.h5", rows=("cc", "cats-dogs")))
     assert [row["status"] for row in table["rows"]] == ["skipped", "skipped"]
     text = (config.out / "paper.md").read_text()
     assert "cc skipped: there is no feature file" in text
-    assert "cats-dogs skipped: cifar10 could not be downloaded" in text
+    assert "cats-dogs skipped: the data set cifar10 could not be downloaded" in text
     assert "skipped, for the reasons above: cc, cats-dogs" in capsys.readouterr().out
     rows = list(csv.DictReader(io.StringIO((config.out / "paper.csv").read_text())))
     assert [row["reason"] != "" for row in rows] == [True, True]

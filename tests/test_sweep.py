@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import names_in, wait_for
 
 from features.errors import InputError
-from features.store import Split, read_features, write_features
+from features.featureset import Split
+from features.store import read_features
+from features.writer import write_features
 from pipeline import sweep as module
 from pipeline.config import SweepConfig, TrainConfig
 from pipeline.sweep import inner_accuracies, sweep
-from tests.conftest import names_in, wait_for
 
 ROOT = Path(__file__).parents[1]
 optuna = pytest.importorskip("optuna", reason="needs the extra `sweep`: pip install '.[sweep]'")

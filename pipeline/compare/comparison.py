@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from features.errors import InputError
+from features.featureset import FeatureSet
 from features.provenance import versions
-from features.store import FeatureSet, read_features
+from features.store import read_features
 from pipeline.compare.blocks import key, plan, read_block, settings, write_block
 from pipeline.compare.conclusion import conclude
 from pipeline.compare.engine import run_blocks

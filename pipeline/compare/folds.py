@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from features.errors import InputError
-from features.store import FeatureSet
+from features.featureset import FeatureSet
 
 INNER_SHARE = 0.2
 

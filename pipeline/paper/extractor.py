@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from features.featureset import FeatureFile, Provenance, Split
 from features.provenance import canonical_json, tensors_sha256, versions
-from features.store import FeatureSet, Provenance, Split, write_features
+from features.writer import write_features
 from pipeline.circuit import Circuit
 from pipeline.paper.fit import Samples, fit
 from pipeline.paper.networks import StateClassifiers, unitaries
@@ -84,7 +85,7 @@ def measured(unitary: torch.Tensor, states: torch.Tensor) -> np.ndarray:
     return (states @ unitary.mT).abs().numpy()
 
 
-def write_cache(path: Path, seed: int, of: Extractor, index: int, train: Samples, test: Samples) -> FeatureSet:
+def write_cache(path: Path, seed: int, of: Extractor, index: int, train: Samples, test: Samples) -> FeatureFile:
     """Cache the measured features of one seed's strongly noisy states.
 
     Args:

@@ -5,8 +5,6 @@ In: feature caches of stage 1. Out: accuracies of heads trained with the setting
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -15,8 +13,11 @@ from typing import Any
 
 import torch
 
+from features.config import ExtractConfig
 from features.errors import InputError
-from features.store import FeatureSet, read_features
+from features.extract import make_features
+from features.featureset import FeatureSet
+from features.store import read_features
 from pipeline.config import TrainConfig
 from pipeline.ensemble import scores, side_by_side, train_epochs
 from pipeline.paper.row import Context, Entry, Job, Outcome
@@ -120,13 +121,10 @@ def _cifar_features(context: Context, classes: tuple[str, str]) -> FeatureSet:
     """
     path = context.out / f"{'-'.join(classes)}.h5"
     if not path.is_file():
-        flags = ["--data", context.cifar, "--classes", ",".join(classes), "--limit", str(LIMIT)]
-        command = [sys.executable, "-m", "features", *flags, "--weights", context.weights, "--out", str(path)]
-        print(f"making {path}, which takes minutes: python {' '.join(command[1:])}", flush=True)
-        stage = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-        if stage.returncode:
-            reason = stage.stderr.rpartition("error: ")[2].strip()
-            raise InputError(reason or f"stage 1 ended with exit code {stage.returncode}")
+        print(f"making {path}, which takes minutes", flush=True)
+        make_features(
+            ExtractConfig(data=context.cifar, classes=",".join(classes), limit=LIMIT, weights=context.weights, out=path)
+        )
     features = read_features(path)
     if sorted(features.provenance.classes) != sorted(classes):
         raise InputError(f"{path} holds {', '.join(features.provenance.classes)}, not {', '.join(classes)}; remove it")

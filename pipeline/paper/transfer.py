@@ -11,7 +11,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from features.store import FeatureSet
+from features.featureset import FeatureSet
+from features.store import read_features
 from pipeline.circuit import Circuit
 from pipeline.config import TrainConfig
 from pipeline.paper import extractor as a
@@ -126,6 +127,6 @@ def _caches(context: Context, network: a.Extractor, words: str, states: tuple[Sa
     """The measured features of every seed's states, in a file each."""
     folder = context.out / "states"
     return [
-        a.write_cache(folder / f"{words}-{seed}.h5", seed, network, index, *states)
+        read_features(a.write_cache(folder / f"{words}-{seed}.h5", seed, network, index, *states).path)
         for index, seed in enumerate(context.seeds)
     ]
