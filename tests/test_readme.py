@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-# Run elsewhere: the tests by themselves, what takes minutes in small by tests of its own; there is no .venv to activate.
+# Run elsewhere: the tests by themselves, what takes minutes in small by its own tests; there is no .venv to activate.
 ELSEWHERE = ("make test", "make bench", "make bench-peers", "source .venv/bin/activate", "make compare")
 ELSEWHERE += ("make compare SEEDS=100", "make paper", "make sweep")
 
