@@ -126,6 +126,7 @@ def features_record(features: FeatureSet) -> dict[str, Any]:
         "width": features.width,
         **asdict(features.provenance),
         "classes": list(features.provenance.classes),
+        "skipped": [list(pair) for pair in features.provenance.skipped],
     }
 
 

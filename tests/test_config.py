@@ -29,7 +29,7 @@ def test_a_learning_rate_must_be_a_positive_number(value):
 
 
 def test_eval_and_predict_check_their_values():
-    with pytest.raises(ValueError, match=r"--batch is 0 \(1 or more\)"):
+    with pytest.raises(ValueError, match=r"--batch is 0, --workers is .*; both must be 1 or more"):
         EvalConfig(batch=0)
     with pytest.raises(ValueError, match="no images given"):
         PredictConfig()

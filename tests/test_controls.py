@@ -244,16 +244,14 @@ def test_several_logistic_heads_are_refused():
 @pytest.fixture(scope="module")
 def made(picture_folder_once, random_weights, tmp_path_factory):
     folder = tmp_path_factory.mktemp("controls")
-    make_features(
-        ExtractConfig(data=str(picture_folder_once), weights=str(random_weights), out=folder / "features.h5", workers=0)
-    )
+    make_features(ExtractConfig(data=str(picture_folder_once), weights=str(random_weights), out=folder / "features.h5"))
     return folder
 
 
 @pytest.mark.parametrize("name", HEADS)
 def test_stage_3_takes_every_head(made, random_weights, picture_folder_once, name):
     run = train(TrainConfig(features=made / "features.h5", out=made / name, epochs=1, head=name))
-    report = evaluate(EvalConfig(run=made / name, workers=0, batch=4))
+    report = evaluate(EvalConfig(run=made / name, batch=4))
     assert report.record["head"] == name
     assert report.record["parity"]["holds"]
     write_report(report)

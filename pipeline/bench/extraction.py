@@ -296,6 +296,14 @@ def _random_weights(file: Path) -> Path:
     return file
 
 
+def _peak_of_this_process() -> int:
+    """Peak resident bytes. Linux starts ``ru_maxrss`` at what the parent had; ``VmHWM`` is the process's own."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def _untrained(name: str) -> torch.nn.Module:
     from torchvision import models
 
@@ -307,4 +315,4 @@ def _untrained(name: str) -> torch.nn.Module:
 if __name__ == "__main__":
     data, weights, out = sys.argv[1:]
     make_features(ExtractConfig(data=data, backbone="shufflenet_v2_x0_5", weights=weights, out=Path(out)))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    print(_peak_of_this_process())
