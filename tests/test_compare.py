@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -320,6 +321,7 @@ def test_ctrl_c_ends_with_130_and_how_to_go_on(config):
     # The logistic head has no epochs: its block is done first, then the others would go on for hours.
     while not list(config.out.rglob("logistic-*.json")):
         assert process.poll() is None, process.stderr.read()
+    time.sleep(1)  # the file is there a moment before the block is counted
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -256,7 +256,7 @@ def test_stage_3_takes_every_head(made, random_weights, picture_folder_once, nam
     assert report.record["parity"]["holds"]
     write_report(report)
     assert (made / name / "circuit.png").exists() == (name in ("quantum", "separable", "frozen"))
-    backbone = load_backbone(str(random_weights))
+    backbone = load_backbone("resnet18", str(random_weights))
     model = reattach(run, backbone)
     assert type(model.fc) is type(run.head())
     pictures = sorted((picture_folder_once / "val").rglob("*.png"))

@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -37,6 +38,8 @@ def run_blocks(config: CompareConfig, blocks: Sequence[Block], pool: Pool) -> It
 def _locally(config: CompareConfig, blocks: Sequence[Block], pool: Pool) -> Iterator[Done]:
     from joblib import Parallel, cpu_count, delayed, parallel_config
 
+    # At Ctrl-C joblib advises how to waste less computation time.
+    warnings.filterwarnings("ignore", message=".*tasks which were still being processed")
     workers = min(config.workers or cpu_count(), max(1, len(blocks)))
     with parallel_config(backend="loky", inner_max_num_threads=1):
         # No memory maps: a run that is killed would leave them on the disk.
