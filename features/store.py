@@ -11,8 +11,10 @@ Layout (format 2)::
         views    (N, V, D)       features of V augmented views (train only, where asked for)
     /skipped     paths, reasons: images left out as unreadable (where there are any)
 
-Each chunk has a Fletcher-32 checksum. ``rows_sha256`` covers every value of every data set, ``content_sha256`` that and
-the attributes, so that one flipped byte is one clear error. Format 1 had no digests and no views, and one fingerprint.
+Behind HDF5's own end stands a seal, the SHA-256 of every byte before it: it is checked first, because HDF5 itself may
+loop for ever in a damaged file. Each chunk has a Fletcher-32 checksum; ``rows_sha256`` covers every value of every data
+set, ``content_sha256`` that and the attributes. So one flipped byte is one clear error. Format 1 had no seal, no digests
+and no views, and one fingerprint.
 """
 
 from __future__ import annotations
@@ -117,6 +119,12 @@ def open_cache(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
+def seal_of(path: Path) -> bytes:
+    """What stands behind a finished file: a mark, and the SHA-256 of all bytes before it."""
+    with path.open("rb") as file:
+        return _SEAL + hashlib.file_digest(file, "sha256").digest()
+
+
 def row_blocks(dataset: h5py.Dataset) -> Iterator[tuple[slice, np.ndarray]]:
     """A data set's rows in order, in whole chunks of at most ``BLOCK_BYTES`` where a chunk is smaller than that."""
     row_bytes = max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])))
@@ -160,6 +168,8 @@ def content_sha256(attributes: dict[str, Any]) -> str:
     return hashlib.sha256(canonical_json({name: _plain(value) for name, value in covered.items()}).encode()).hexdigest()
 
 
+_SEAL = b"sealed\r\n"
+_SEAL_BYTES = len(_SEAL) + hashlib.sha256().digest_size
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NAME_ANOTHER = "name a file that `make features` made"
 _REMAKE = "make it again: python -m features --force  (or: make clean features)"
@@ -173,6 +183,7 @@ def _read_file(path: Path, *, keep: bool) -> tuple[FeatureFile, dict[str, Arrays
     with path.open("rb") as start:
         if start.read(len(_HDF5_SIGNATURE)) != _HDF5_SIGNATURE:
             raise NotACache(f"{path} ({path.stat().st_size} bytes) is no feature cache; {_NAME_ANOTHER}")
+    sealed = _is_sealed(path)
     arrays: dict[str, Arrays] = {}
     try:
         with open_cache(path) as file:
@@ -185,7 +196,7 @@ def _read_file(path: Path, *, keep: bool) -> tuple[FeatureFile, dict[str, Arrays
             whole, recorded = _content_sha256_of_1(provenance, arrays), attributes["content_sha256"]
         else:
             whole = content_sha256(attributes)
-            recorded = attributes["content_sha256"] if rows == attributes["rows_sha256"] else None
+            recorded = attributes["content_sha256"] if sealed and rows == attributes["rows_sha256"] else None
     except InputError:
         raise
     except Exception as error:  # where HDF5's structures or checksums do not hold, h5py raises a dozen kinds
@@ -195,6 +206,29 @@ def _read_file(path: Path, *, keep: bool) -> tuple[FeatureFile, dict[str, Arrays
         raise DamagedCache(f"{path} is damaged: its contents do not match their checksum; {_REMAKE}")
     found = FeatureFile(path=path, provenance=provenance, content_sha256=whole, rows_sha256=rows, shapes=shapes)
     return found, arrays
+
+
+def _is_sealed(path: Path) -> bool:
+    """Whether a file has its seal; files of format 1, and those that HDF5 has written to since, have none.
+
+    Raises:
+        DamagedCache: if it has, but for other bytes.
+    """
+    size = path.stat().st_size - _SEAL_BYTES
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(max(size, 0))
+        seal = file.read()
+        if not seal.startswith(_SEAL):
+            return False
+        file.seek(0)
+        while size > 0:
+            block = file.read(min(BLOCK_BYTES, size))
+            digest.update(block)
+            size -= len(block)
+    if seal != _SEAL + digest.digest():
+        raise DamagedCache(f"{path} is damaged: its contents do not match their checksum; {_REMAKE}")
+    return True
 
 
 def _as_one(path: Path, files: list[FeatureFile]) -> FeatureFile:

@@ -24,6 +24,7 @@ from features.store import (
     open_cache,
     row_blocks,
     rows_sha256,
+    seal_of,
     verify_file,
 )
 
@@ -128,6 +129,10 @@ class FeatureWriter:
         attributes["content_sha256"] = content_sha256(dict(attributes))
         attributes["complete"] = True
         self._file.close()
+        self._part.raise_failure()
+        seal = seal_of(self._part.path)
+        self._part.seek(0, os.SEEK_END)
+        self._part.write(seal)
         self._part.raise_failure()
         return publish(self._part.path, self.path)
 
