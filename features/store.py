@@ -13,8 +13,8 @@ Layout (format 2)::
 
 Behind HDF5's own end stands a seal, the SHA-256 of every byte before it: it is checked first, because HDF5 itself may
 loop for ever in a damaged file. Each chunk has a Fletcher-32 checksum; ``rows_sha256`` covers every value of every data
-set, ``content_sha256`` that and the attributes. So one flipped byte is one clear error. Format 1 had no seal, no digests
-and no views, and one fingerprint.
+set, ``content_sha256`` that and the attributes. So one flipped byte is one clear error. Format 1 had no seal, digests
+or views, and one fingerprint.
 """
 
 from __future__ import annotations
