@@ -133,11 +133,20 @@ class DressedQuantumNet(Head):
         parameters = self._parameters_of(features)
         if parameters is not None:
             return dressed_logits(adjoint.batched_adjoint(self.circuit, self.c_dtype), features, parameters)
+        return self.post_net(self.expectation_values(self.angles(features)))
+
+    def angles(self, features: torch.Tensor) -> torch.Tensor:
+        """The embedding angles tanh(pre_net(x)) · π/2 of every wire, shape (B, n_qubits), in radians.
+
+        Raises:
+            ValueError: If the features are of another width or dtype, or not finite.
+        """
+        check_features(features, self.pre_net.weight, dimensions=(2,))
         angles = torch.tanh(self.pre_net(features)) * (math.pi / 2)
         # NaN shows in the angles, but tanh hides an infinity.
         if not angles.isfinite().all() or not features.isfinite().all():
             raise non_finite(features)
-        return self.post_net(self.expectation_values(angles))
+        return angles
 
     def backward_cross_entropy(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """As in :class:`Head`, with less bookkeeping where the head runs as one node."""
