@@ -207,6 +207,15 @@ def cifar(web: Web, monkeypatch: pytest.MonkeyPatch) -> Any:
     return Cifar(web, monkeypatch)
 
 
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium, where one is installed."""
+    from browser import open_browser
+
+    with open_browser() as browser:
+        yield browser
+
+
 def names_in(folder: Path) -> list[str]:
     """Every name in a folder, hidden ones too: shows that no half-written file was left."""
     return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
