@@ -41,6 +41,7 @@ class Report:
         record: All figures, as ``report.json`` holds them.
         labels: True labels of the validation images, shape (N,).
         probabilities: Class probabilities by the last epoch's head, shape (N, n_classes).
+        features: What arrived at the head, shape (N, width), float32: from the images where they are at hand.
         paths: Relative paths of the validation images.
         images: What reads them, if they are at hand.
     """
@@ -49,6 +50,7 @@ class Report:
     record: dict[str, Any]
     labels: np.ndarray = field(repr=False)
     probabilities: np.ndarray = field(repr=False)
+    features: np.ndarray = field(repr=False)
     paths: tuple[str, ...] = field(repr=False)
     images: ImageSet | None = field(repr=False)
 
@@ -64,8 +66,9 @@ def evaluate(config: EvalConfig) -> Report:
     run = load_run(config.run)
     features = _read_same_features(run, config.features)
     labels = torch.from_numpy(features.val.labels)
+    arriving = torch.from_numpy(features.val.features)
     with torch.inference_mode():
-        cached = {which: run.head(which)(torch.from_numpy(features.val.features)) for which in ("last", "best")}
+        cached = {which: run.head(which)(arriving) for which in ("last", "best")}
 
     missing: list[str] = []
     image_set, digests = _images_at_hand(run, features, config, missing)
@@ -73,7 +76,7 @@ def evaluate(config: EvalConfig) -> Report:
     parity = seconds = None
     logits = cached
     if image_set is not None and backbone is not None:
-        logits, seconds = _classify(run, image_set, digests, backbone, config)
+        logits, arriving, seconds = _classify(run, image_set, digests, backbone, config)
         if backbone.weights_sha256 == run.features["weights_sha256"]:
             parity = _parity(cached["last"], logits["last"], features.provenance)
 
@@ -101,6 +104,7 @@ def evaluate(config: EvalConfig) -> Report:
         record=record,
         labels=labels.numpy(),
         probabilities=logits["last"].softmax(dim=1).numpy(),
+        features=arriving.numpy(),
         paths=features.val.paths,
         images=image_set,
     )
@@ -188,15 +192,16 @@ def _backbone_at_hand(run: Run, config: EvalConfig, missing: list[str]) -> Backb
 
 def _classify(
     run: Run, image_set: ImageSet, digests: dict[str, str], backbone: Backbone, config: EvalConfig
-) -> tuple[dict[str, torch.Tensor], float]:
-    """Logits of the validation images by the whole network, and the seconds it took. The last epoch's head sits on the
-    backbone; the best epoch's reads what arrives there, which spares a second pass."""
+) -> tuple[dict[str, torch.Tensor], torch.Tensor, float]:
+    """Logits of the validation images by the whole network, the features that arrived at its head, and the seconds it
+    took. The last epoch's head sits on the backbone; the best epoch's reads those features, which spares a second
+    pass."""
     from tqdm import tqdm
 
     started = time.perf_counter()
     model = reattach(run, backbone, "last", other_weights=config.other_weights)
-    arriving: list[torch.Tensor] = []
-    hook = model.get_submodule(backbone.head_at).register_forward_pre_hook(lambda _, inputs: arriving.append(inputs[0]))
+    parts: list[torch.Tensor] = []
+    hook = model.get_submodule(backbone.head_at).register_forward_pre_hook(lambda _, inputs: parts.append(inputs[0]))
     paths = image_set.paths["val"]
     loaded = pixel_batches(
         image_set,
@@ -212,8 +217,9 @@ def _classify(
             rows.append(model(backbone.preprocess.normalise(torch.from_numpy(pixels))))
             bar.update(len(pixels))
         hook.remove()
-        best = run.head("best")(torch.cat(arriving))
-    return {"last": torch.cat(rows), "best": best}, round(time.perf_counter() - started, 2)
+        arriving = torch.cat(parts)
+        best = run.head("best")(arriving)
+    return {"last": torch.cat(rows), "best": best}, arriving, round(time.perf_counter() - started, 2)
 
 
 def _parity(cached: torch.Tensor, from_images: torch.Tensor, provenance: Provenance) -> dict[str, Any]:
