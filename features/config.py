@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 DTYPES = ("float32", "float16")
-RUNTIMES = ("auto", "torch", "onnxruntime")
+RUNTIMES = ("auto", "onnxruntime", "torch")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "bfloat16", "float16")
 ENGINES = ("local", "ray")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Iterable
 
@@ -14,12 +15,17 @@ class InputError(Exception):
 
 
 def run_command(command: Callable[[], None]) -> int:
-    """Run a command line's body and turn how it ends into an exit code: 0 done, 2 user's mistake, 130 Ctrl-C."""
+    """Run a command line's body and turn how it ends into an exit code: 0 done, 2 user's mistake, 130 Ctrl-C,
+    141 output closed."""
     try:
         command()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever read our output, `head` perhaps, has had enough; nothing more can be told there, not even at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         if error.errno not in _STORAGE_PROBLEMS:
             raise

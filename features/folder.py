@@ -33,7 +33,7 @@ def read_folder(root: Path, split: float | None) -> Catalogue:
     for part, top in tops.items():
         for name in names[part]:
             inside = f"{top}/{name}" if top else name
-            files = [f"{inside}/{file}" for file in sorted(_files_below(root / inside))]
+            files = [f"{inside}/{file}" for file in sorted(files_below(root / inside))]
             images = [file for file in files if file.lower().endswith(EXTENSIONS)]
             ignored += [file for file in files if not file.lower().endswith(EXTENSIONS)]
             rows[part] += [(file, name) for file in images]
@@ -95,21 +95,26 @@ def _class_problems(root: Path, tops: dict[str, str], names: dict[str, list[str]
     return problems
 
 
-def _files_below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
-    """Paths relative to ``folder``. A link to a folder that it lies in is not followed: it would lead round for ever,
-    to files that are listed already."""
+def files_below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
+    """Paths relative to ``folder``, sorted within each folder; the names of one folder are in memory at a time. A link
+    to a folder that it lies in is not followed: it would lead round for ever, to files that are listed already.
+
+    Raises:
+        OSError: if a folder can't be read.
+    """
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
     if here in above:
         return
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                for file in _files_below(folder / entry.name, (*above, here)):
-                    yield f"{entry.name}/{file}"
-            # A link to nothing is listed too: it is then reported as unreadable, not left out in silence.
-            elif entry.is_file() or not Path(entry.path).exists():
-                yield entry.name
+        # A link to nothing is listed too: it is then reported as unreadable, not left out in silence.
+        inside = sorted((e.name, e.is_dir(), e.is_file() or not Path(e.path).exists()) for e in entries)
+    for name, is_folder, is_file in inside:
+        if is_folder:
+            for file in files_below(folder / name, (*above, here)):
+                yield f"{name}/{file}"
+        elif is_file:
+            yield name
 
 
 def _is_utf8(name: str) -> bool:

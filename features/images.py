@@ -26,6 +26,7 @@ from features.errors import InputError, listing
 from features.folder import read_folder
 from features.table import TABLES, read_table
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Pillow only warns of a picture between one and two times its limit; here that is refused, which says more.
@@ -296,7 +297,7 @@ def _inspect(image_set: ImageSet, paths: Sequence[str], known: Collection[str] |
 
     checked = Checked(digests={}, problems={})
     with tqdm(total=len(paths), unit="image", desc=title, disable=None if title else True) as bar:
-        for path, (digest, problem) in zip(paths, _in_threads(inspect, paths), strict=True):
+        for path, (digest, problem) in zip(paths, in_threads(inspect, paths), strict=True):
             if problem:
                 checked.problems[path] = problem
             else:
@@ -305,14 +306,16 @@ def _inspect(image_set: ImageSet, paths: Sequence[str], known: Collection[str] |
     return checked
 
 
-def _in_threads(function: Callable[[str], Result], paths: Iterable[str]) -> Iterator[Result]:
-    """Results in order, only a few ahead of what was taken: neither a long list nor a Ctrl-C has to wait for all."""
-    waiting = iter(paths)
-    with ThreadPoolExecutor() as pool:
-        ahead: deque[Future[Result]] = deque(pool.submit(function, path) for path in islice(waiting, 64))
-        while ahead:
-            yield ahead.popleft().result()
-            ahead.extend(pool.submit(function, path) for path in islice(waiting, 1))
+def in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None, ahead: int = 64
+) -> Iterator[Result]:
+    """Results in order, only so many ahead of what was taken: neither a long list nor a Ctrl-C has to wait for all."""
+    waiting = iter(items)
+    with ThreadPoolExecutor(workers) as pool:
+        submitted: deque[Future[Result]] = deque(pool.submit(function, item) for item in islice(waiting, ahead))
+        while submitted:
+            yield submitted.popleft().result()
+            submitted.extend(pool.submit(function, item) for item in islice(waiting, 1))
 
 
 def _decode(content: bytes, reduced: bool = False) -> Image.Image:
@@ -328,7 +331,7 @@ def _decode(content: bytes, reduced: bool = False) -> Image.Image:
         if reduced:
             # A JPEG decoded at an eighth of its size still reads every byte: a truncated one fails here too.
             image.draft(None, (1, 1))
-        return _upright_rgb(image)
+        return upright_rgb(image)
 
 
 def _refuse_bomb(image: Image.Image) -> None:
@@ -339,7 +342,8 @@ def _refuse_bomb(image: Image.Image) -> None:
         )
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A picture of any mode as upright 8-bit RGB; see :func:`decode`."""
     # Pillow would copy a picture that is upright already, and one that is RGB already.
     upright = image if image.getexif().get(ExifTags.Base.Orientation, 1) == 1 else ImageOps.exif_transpose(image)
     if upright.mode.startswith(("I", "F")):

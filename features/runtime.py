@@ -8,10 +8,8 @@ with torch on trial pictures, else torch; on CUDA it is torch.
 from __future__ import annotations
 
 import copy
-import io
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +18,9 @@ import torch
 from torch import nn
 
 from features.backbone import Backbone
+from features.config import DEVICES, PRECISIONS, RUNTIMES
 from features.errors import InputError
-
-RUNTIMES = ("auto", "onnxruntime", "torch")
-DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from features.onnxmodel import to_onnx
 
 # Largest difference from torch, as a part of the largest feature, that still counts as mere rounding.
 TOLERANCE = 1e-5
@@ -86,6 +82,11 @@ def open_runtime(
     return _open_torch(backbone, device, precision)
 
 
+def exact_convolutions() -> AbstractContextManager[None]:
+    """While it lasts, a GPU's convolutions are those of float32: by itself torch lets them round to TF32."""
+    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+
+
 def _refuse_impossible(runtime: str, device: str, precision: str) -> None:
     problems = [
         f"{flag} is {given}; it takes {', '.join(allowed)}"
@@ -110,16 +111,14 @@ def _refuse_impossible(runtime: str, device: str, precision: str) -> None:
 
 
 def _open_torch(backbone: Backbone, device: str, precision: str) -> Runtime:
-    dtype = PRECISIONS[precision]
+    dtype = getattr(torch, precision)
     network = copy.deepcopy(backbone.model).to(device, dtype).to(memory_format=torch.channels_last)
 
     def run(pixels: np.ndarray) -> np.ndarray:
         batch = torch.from_numpy(pixels)
         if device == "cuda":
             batch = batch.pin_memory()  # only from pinned memory does a copy run beside the computation
-        # By itself torch lets a GPU's convolutions round float32 to TF32.
-        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
+        with torch.inference_mode(), exact_convolutions():
             inputs = backbone.preprocess.normalise(batch.to(device, non_blocking=True))
             return network(inputs.to(dtype=dtype, memory_format=torch.channels_last)).float().cpu().numpy()
 
@@ -147,7 +146,9 @@ def _open_onnxruntime(backbone: Backbone) -> Runtime:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(_export(backbone), options, providers=["CPUExecutionProvider"])
+        example = torch.from_numpy(trial_pixels(backbone, 2))
+        model = to_onnx(_FromPixels(backbone).eval(), example, ["features"])
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
         def run(pixels: np.ndarray) -> np.ndarray:
             return session.run(None, {"pixels": pixels})[0]
@@ -177,45 +178,15 @@ class _FromPixels(nn.Module):
         return self.model(self.normalise(pixels))
 
 
-def _export(backbone: Backbone) -> bytes:
-    """The network as an ONNX model for any number of images, in memory."""
-    network = _FromPixels(backbone).eval()
-    file: Any = io.BytesIO()  # the exporter's annotation knows names of files alone
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), _without_fused_attention(), torch.inference_mode():
-        # The exporter by tracing is called deprecated, but takes a third of the time of the newer one, needs no further
-        # library, and gives the same model. What it warns of, a traced size, the trial with another one would show.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            (torch.from_numpy(_trial_pixels(backbone, 2)),),
-            file,
-            dynamo=False,
-            input_names=["pixels"],
-            output_names=["features"],
-            dynamic_axes={"pixels": {0: "images"}, "features": {0: "images"}},
-        )
-    return file.getvalue()
-
-
-@contextmanager
-def _without_fused_attention() -> Iterator[None]:
-    # torch's one operator for a whole attention layer has no counterpart in ONNX; the steps that it is made of do.
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
-
-
 def _effect(backbone: Backbone, run: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
     """How far the features of trial pictures are from those of ``backbone.model`` itself."""
-    trial = _trial_pixels(backbone, 3)
+    trial = trial_pixels(backbone, 3)
     with torch.inference_mode():
         exact = _FromPixels(backbone).eval()(torch.from_numpy(trial)).numpy()
     difference = np.abs(run(trial) - exact).max()
     return {"max_difference": float(f"{difference:.3g}"), "feature_scale": float(f"{np.abs(exact).max():.3g}")}
 
 
-def _trial_pixels(backbone: Backbone, images: int) -> np.ndarray:
+def trial_pixels(backbone: Backbone, images: int) -> np.ndarray:
+    """Pictures of noise, (images, 3, H, W) uint8, on which two forms of a network are compared."""
     return np.random.default_rng(0).integers(0, 256, (images, 3, *backbone.preprocess.size), dtype=np.uint8)

@@ -29,7 +29,6 @@ from features.store import (
 )
 
 CHUNK_ROWS = 64
-DTYPES = ("float32", "float16")
 
 
 class FeatureWriter:

@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.heads import DressedQuantumNet
+    from pipeline.hybrid import HybridClassifier
 
-__all__ = ["DressedQuantumNet"]
+__all__ = ["DressedQuantumNet", "HybridClassifier"]
 
 
 def __getattr__(name: str) -> Any:
     # On first use only: torch and PennyLane take seconds to import, and a mistyped flag should not wait for them.
-    if name in __all__:
-        from pipeline import heads
+    if name == "DressedQuantumNet":
+        from pipeline.heads import DressedQuantumNet
 
-        return getattr(heads, name)
+        return DressedQuantumNet
+    if name == "HybridClassifier":
+        from pipeline.hybrid import HybridClassifier
+
+        return HybridClassifier
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -268,20 +268,49 @@ class PredictConfig:
     """The backbone's weights, if they are no longer where the features were made with them."""
     other_weights: bool = False
     """Accept a backbone other than the one that made the features."""
+    top: int | None = None
+    """Give so many classes of each image, the most probable first. By default the table has the most probable one, JSON
+    and CSV have them all in the order of the classes."""
     json: bool = False
     """Print JSON, one object an image."""
     csv: bool = False
     """Print CSV."""
     batch: int = 16
     """Images in one pass through the network."""
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    """Threads that decode and resize images beside the network; by default as many as there are cores."""
 
     def __post_init__(self) -> None:
+        problems = _below(self, batch=1, workers=1)
         if not self.images:
-            raise ValueError('no images given; name files or folders (make: IMAGES="a.jpg dir/")')
+            problems.append('no images given; name files or folders (make: IMAGES="a.jpg dir/")')
         if self.json and self.csv:
-            raise ValueError("--json and --csv exclude each other; give one")
-        if self.batch < 1:
-            raise ValueError(f"--batch is {self.batch}; it must be 1 or more")
+            problems.append("--json and --csv exclude each other; give one")
+        if self.top is not None and self.top < 1:
+            problems.append(f"--top is {self.top}; it must be 1 or more")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Turn a trained head and its backbone into files for other programs.
+
+    model.onnx is the whole network in one file, which ONNX Runtime runs without PennyLane and without this project;
+    its circuit is a few matrix products, so it takes at most 10 qubits. model.pth is a `state_dict` with the names that
+    PennyLane's demo gives: torchvision's model with the head in the place of its last layer (fc.pre_net, …).
+    """
+
+    run: Annotated[Path, tyro.conf.Positional] = Path("out/run")
+    """The run folder that `train` made."""
+    out: Path | None = None
+    """The folder to write; by default the run folder."""
+    epoch: Literal["last", "best"] = "last"
+    """Which epoch's head to take."""
+    weights: str | None = None
+    """The backbone's weights, if they are no longer where the features were made with them."""
+    other_weights: bool = False
+    """Accept a backbone other than the one that made the features."""
 
 
 def _below(config: object, **least: int) -> list[str]:

@@ -91,20 +91,33 @@ class DenseCircuit:
         n_heads, n_samples, _ = angles.shape
         return self._outputs(angles, weights).reshape(-1, n_samples, n_heads).permute(2, 1, 0)
 
+    def output_matrix(self, weights: torch.Tensor) -> torch.Tensor:
+        """The whole circuit behind the embedding as one matrix, for weights that no longer change.
+
+        Args:
+            weights: Shape (n_weights,), in radians.
+
+        Returns:
+            The matrix from the embedded state, (cos, sin) of ``input_signs @ x``, to the output state in the basis of
+            Z, of shape (R', R): R' is 2ⁿ for a circuit of real gates, and R for others.
+        """
+        return self._evolved(torch.eye(self.matrices[0].shape[1], dtype=weights.dtype), weights[None])
+
     def _outputs(self, angles: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """The output states, shape (R, B · heads)."""
-        n_heads, n_samples, n_qubits = angles.shape
-        constants = {id(m): torch.from_numpy(m).to(angles.device) for m in self.matrices}
-        input_signs, weight_signs = (
-            torch.from_numpy(m).to(angles.device) for m in (self.input_signs, self.weight_signs)
-        )
+        input_signs = torch.from_numpy(self.input_signs).to(angles.device)
         # Heads last: their phases meet their samples' amplitudes along the fast axis.
-        columns = angles.to(input_signs.dtype).permute(2, 1, 0).reshape(n_qubits, -1)
+        columns = angles.to(input_signs.dtype).permute(2, 1, 0).reshape(angles.shape[2], -1)
         phases = input_signs @ columns
-        state = torch.cat([phases.cos(), phases.sin()])
+        return self._evolved(torch.cat([phases.cos(), phases.sin()]), weights)
+
+    def _evolved(self, state: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """What becomes of embedded states, shape (R, B · heads)."""
+        constants = {id(m): torch.from_numpy(m).to(state.device) for m in self.matrices}
+        weight_signs = torch.from_numpy(self.weight_signs).to(state.device)
         layers = (weight_signs @ weights.to(weight_signs.dtype).T)[:, :, None]
         for matrix, cos, sin in zip(self.matrices[:-1], layers.cos(), layers.sin(), strict=True):
-            real, imag = (constants[id(matrix)] @ state).reshape(2, -1, n_samples, n_heads)
+            real, imag = (constants[id(matrix)] @ state).reshape(2, len(cos), -1, len(weights))
             state = torch.cat([cos * real - sin * imag, sin * real + cos * imag]).reshape(state.shape)
         return constants[id(self.matrices[-1])] @ state
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from features.backbone import Backbone, load_backbone
+from features.backbone import Backbone
 from features.errors import InputError
 from features.featureset import FeatureSet, Provenance
 from features.images import ImageSet, file_digests, images_sha256, without
@@ -23,7 +23,8 @@ from features.pixels import Stopwatch, pixel_batches
 from features.provenance import versions
 from features.store import read_features
 from pipeline.config import EvalConfig
-from pipeline.hybrid import find_images, find_weights, reattach, refuse_other_backbone
+from pipeline.hybrid import HybridClassifier, refuse_other_backbone
+from pipeline.origins import find_images, run_backbone
 from pipeline.run import Run, load_run
 
 FORMAT_VERSION = 1
@@ -179,7 +180,7 @@ def _images_at_hand(
 
 def _backbone_at_hand(run: Run, config: EvalConfig, missing: list[str]) -> Backbone | None:
     try:
-        backbone = load_backbone(run.features["backbone"], find_weights(run, config.weights))
+        backbone = run_backbone(run, config.weights)
     except InputError as error:
         if config.weights is not None:
             raise
@@ -194,14 +195,11 @@ def _classify(
     run: Run, image_set: ImageSet, digests: dict[str, str], backbone: Backbone, config: EvalConfig
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor, float]:
     """Logits of the validation images by the whole network, the features that arrived at its head, and the seconds it
-    took. The last epoch's head sits on the backbone; the best epoch's reads those features, which spares a second
-    pass."""
+    took. The best epoch's head reads the same features, which spares a second pass."""
     from tqdm import tqdm
 
     started = time.perf_counter()
-    model = reattach(run, backbone, "last", other_weights=config.other_weights)
-    parts: list[torch.Tensor] = []
-    hook = model.get_submodule(backbone.head_at).register_forward_pre_hook(lambda _, inputs: parts.append(inputs[0]))
+    model = HybridClassifier(run, backbone, "last", other_weights=config.other_weights)
     paths = image_set.paths["val"]
     loaded = pixel_batches(
         image_set,
@@ -211,15 +209,14 @@ def _classify(
         workers=config.workers,
         watch=Stopwatch(),
     )
-    rows = []
+    parts = []
     with torch.inference_mode(), tqdm(total=len(paths), unit="image", desc="eval", disable=None) as bar:
         for pixels in loaded:
-            rows.append(model(backbone.preprocess.normalise(torch.from_numpy(pixels))))
+            parts.append(model.backbone(model.transforms.normalise(torch.from_numpy(pixels))))
             bar.update(len(pixels))
-        hook.remove()
         arriving = torch.cat(parts)
-        best = run.head("best")(arriving)
-    return {"last": torch.cat(rows), "best": best}, arriving, round(time.perf_counter() - started, 2)
+        logits = {"last": model.head(arriving), "best": run.head("best")(arriving)}
+    return logits, arriving, round(time.perf_counter() - started, 2)
 
 
 def _parity(cached: torch.Tensor, from_images: torch.Tensor, provenance: Provenance) -> dict[str, Any]:

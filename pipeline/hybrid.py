@@ -5,49 +5,177 @@ In: a run, and the backbone's weights. Out: one network, images of shape (B, 3, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Any, Self
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
-from features.backbone import Backbone, is_named
+from features.backbone import Backbone
 from features.errors import InputError
-from features.images import UNREADABLE, ImageSet, decode, is_name, open_images
-from pipeline.run import Run, Which
+from features.images import UNREADABLE, decode, in_threads, upright_rgb
+from features.runtime import exact_convolutions
+from pipeline.origins import run_backbone
+from pipeline.run import Run, Which, load_run, run_record
+
+Picture = str | Path | Image.Image
+# Batches of pictures that are decoded ahead of the network.
+AHEAD = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the network says of one picture: a class and the probability of every class, or why it could not be read."""
+    """What the network says of one picture, or why it could not be read.
 
-    path: Path
+    Attributes:
+        path: Its file; None of a picture given as such.
+        label: The most probable class; None if the file could not be read.
+        probabilities: Of each class, in the order of the logits.
+        problem: Why the file could not be read.
+    """
+
+    path: Path | None
     label: str | None = None
-    probabilities: tuple[float, ...] = ()
+    probabilities: dict[str, float] = field(default_factory=dict)
     problem: str | None = None
 
+    def top(self, k: int) -> list[tuple[str, float]]:
+        """The ``k`` most probable classes with their probabilities, the most probable first."""
+        return sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:k]
 
-def reattach(run: Run, backbone: Backbone, which: Which = "last", *, other_weights: bool = False) -> nn.Module:
-    """The whole network: ``backbone.model`` with the trained head as its last layer (``fc`` in a ResNet).
+
+class HybridClassifier(nn.Module):
+    """The whole network: frozen backbone, trained head.
+
+    ``to("cuda")`` moves the backbone and the head's linear layers there; the circuit of the ``lightning`` simulator
+    stays on the CPU, and its angles and expectation values, a few numbers an image, travel. In training mode the
+    backbone stays in evaluation mode, so that the running statistics of its BatchNorm layers do not drift.
 
     Args:
         run: A finished run.
-        backbone: The frozen network, which is changed in place.
-        which: The epoch whose head is wanted.
+        backbone: The network that made its features; its model is taken over.
+        epoch: The epoch whose head is wanted, ``last`` or ``best``.
         other_weights: Accept a backbone other than the one that made the features.
+
+    Attributes:
+        backbone: (B, 3, H, W) → (B, width), both float32.
+        head: (B, width) → (B, n_classes).
+        transforms: From an RGB PIL image to (3, H, W) float32: resize, centre crop, normalise.
+        classes: Class names, in the order of the logits.
+        provenance: What the network came from: the epoch, the backbone's fingerprints, the whole record of the run.
 
     Raises:
         InputError: if the backbone is another one, or of another width.
     """
-    if not other_weights:
-        refuse_other_backbone(run, backbone)
-    if backbone.width != run.features["width"]:
-        raise InputError(
-            f"the head takes {run.features['width']} features, {backbone.name} gives {backbone.width}; "
-            "train a head on this backbone's features"
-        )
-    backbone.model.set_submodule(backbone.head_at, run.head(which))
-    return backbone.model.eval()
+
+    def __init__(self, run: Run, backbone: Backbone, epoch: Which = "last", *, other_weights: bool = False) -> None:
+        super().__init__()
+        if not other_weights:
+            refuse_other_backbone(run, backbone)
+        if backbone.width != run.features["width"]:
+            raise InputError(
+                f"the head takes {run.features['width']} features, {backbone.name} gives {backbone.width}; "
+                "train a head on this backbone's features"
+            )
+        # A third faster than torch's default layout, for one image and for many; the logits differ by rounding.
+        self.backbone = backbone.model.to(memory_format=torch.channels_last)
+        self.head = run.head(epoch)
+        self.transforms = backbone.preprocess
+        self.classes = run.classes
+        self.provenance: dict[str, Any] = {
+            "epoch": run.epochs[epoch],
+            "backbone": backbone.name,
+            "weights": backbone.weights,
+            "weights_sha256": backbone.weights_sha256,
+            "transform": backbone.transform,
+            "run": run_record(run),
+        }
+        self._head_at = backbone.head_at
+        self.eval()
+
+    @classmethod
+    def load(
+        cls, run: str | Path, *, epoch: Which = "last", weights: str | None = None, other_weights: bool = False
+    ) -> Self:
+        """The whole network of a run folder, on the CPU, in evaluation mode.
+
+        Args:
+            run: The folder that training left.
+            epoch: The epoch whose head is wanted, ``last`` or ``best``.
+            weights: The backbone's weights, if they are no longer where the features were made with them.
+            other_weights: Accept a backbone other than the one that made the features.
+
+        Raises:
+            InputError: if the run or the weights are missing, damaged or do not belong together.
+        """
+        if epoch not in ("last", "best"):
+            raise InputError(f"epoch is {epoch!r}; choose last or best")
+        finished = load_run(Path(run))
+        return cls(finished, run_backbone(finished, weights), epoch, other_weights=other_weights)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits of shape (B, n_classes) from images of shape (B, 3, H, W), as ``transforms`` makes them."""
+        return self.head(self.backbone(images))
+
+    def predict(self, pictures: Picture | Iterable[Picture], batch: int = 16) -> list[Prediction]:
+        """Class and probabilities of pictures: files, or PIL images of any mode; one or many.
+
+        A file that can't be read gets a :attr:`Prediction.problem`; the rest are classified.
+        """
+        given = [pictures] if isinstance(pictures, str | Path | Image.Image) else pictures
+        return list(self.stream(given, batch))
+
+    def stream(self, pictures: Iterable[Picture], batch: int = 16, workers: int | None = None) -> Iterator[Prediction]:
+        """As :meth:`predict`, one by one and in order, however many there are: a few batches are in memory at a time.
+
+        Args:
+            pictures: Files or PIL images; taken as they are needed.
+            batch: Images in one pass through the network.
+            workers: Threads that decode pictures beside the network; by default a few more than cores.
+        """
+        read = in_threads(self._read, pictures, workers=workers, ahead=AHEAD * batch)
+        while several := list(islice(read, batch)):
+            pixels = [outcome for _, outcome in several if isinstance(outcome, np.ndarray)]
+            rows = iter(self._probabilities(np.stack(pixels)) if pixels else ())
+            for path, outcome in several:
+                if isinstance(outcome, str):
+                    yield Prediction(path=path, problem=outcome)
+                else:
+                    named = dict(zip(self.classes, next(rows), strict=True))
+                    yield Prediction(path=path, label=max(named, key=named.__getitem__), probabilities=named)
+
+    def demo_state_dict(self) -> dict[str, torch.Tensor]:
+        """The weights under the names they have in PennyLane's demo: torchvision's model with the head as its last
+        layer, ``fc.pre_net.weight`` and so on in a ResNet."""
+        head = {f"{self._head_at}.{name}": tensor for name, tensor in self.head.state_dict().items()}
+        return {name: tensor.contiguous() for name, tensor in {**self.backbone.state_dict(), **head}.items()}
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for the head alone."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def _read(self, picture: Picture) -> tuple[Path | None, np.ndarray | str]:
+        """The pixels of a picture, or why there are none."""
+        path = None if isinstance(picture, Image.Image) else Path(picture)
+        try:
+            image = upright_rgb(picture) if isinstance(picture, Image.Image) else decode(Path(picture).read_bytes())
+            return path, self.transforms.pixels(image)
+        except UNREADABLE as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            return path, reason or str(error) or type(error).__name__
+
+    def _probabilities(self, pixels: np.ndarray) -> list[list[float]]:
+        device = next(self.backbone.parameters()).device
+        with torch.inference_mode(), exact_convolutions():
+            images = self.transforms.normalise(torch.from_numpy(pixels).to(device))
+            return self(images).softmax(dim=1).tolist()
 
 
 def refuse_other_backbone(run: Run, backbone: Backbone) -> None:
@@ -60,85 +188,3 @@ def refuse_other_backbone(run: Run, backbone: Backbone) -> None:
                 f"({name} {trained}), but {backbone.weights} has {name} {given}; give the weights it was trained "
                 "with (--weights), make the features again with these, or accept the difference with --other-weights"
             )
-
-
-def find_weights(run: Run, given: str | None) -> str:
-    """Where the backbone's weights are: ``given``, else where the features were made with them.
-
-    Raises:
-        InputError: if a file is no longer there.
-    """
-    if given is not None:
-        return given
-    recorded: str = run.features["weights_location"]
-    if is_named(run.features["backbone"], recorded):
-        return recorded
-    path = located(run, recorded)
-    if not path.is_file():
-        raise InputError(
-            f"the backbone's weights {run.features['weights']} are not at {path}; give the file with --weights "
-            "(make: WEIGHTS=)"
-        )
-    return str(path)
-
-
-def find_images(run: Run, given: str | None) -> ImageSet:
-    """The images that were given to stage 1: chosen as they were then, among those of ``given``, else of where they
-    were.
-
-    Raises:
-        InputError: if they are no longer there, or can't be downloaded.
-    """
-    recorded = given or run.features["data_location"]
-    if not is_name(recorded):
-        path = Path(recorded).expanduser() if given else located(run, recorded)
-        if not path.exists():
-            raise InputError(
-                f"the images of {run.features['data']} are not at {path}; give the folder with --data (DATA=)"
-            )
-        recorded = str(path)
-    # Caches made before there was a choice record none.
-    return open_images(recorded, **run.features.get("selection", {}))
-
-
-def located(run: Run, recorded: str) -> Path:
-    """A path as a feature cache records it: absolute, or told from the cache's own folder."""
-    return Path(run.features["path"]).parent / recorded
-
-
-def predict(
-    model: nn.Module, backbone: Backbone, classes: list[str], paths: list[Path], batch: int = 16
-) -> list[Prediction]:
-    """Classify pictures with the whole network, in batches, with a progress bar.
-
-    An unreadable picture gets a :attr:`Prediction.problem`; the rest are classified.
-    """
-    from tqdm import tqdm
-
-    predictions = []
-    with tqdm(total=len(paths), unit="image", desc="predict", disable=None) as bar:
-        for start in range(0, len(paths), batch):
-            predictions += _predict_batch(model, backbone, classes, paths[start : start + batch])
-            bar.update(len(paths[start : start + batch]))
-    return predictions
-
-
-def _predict_batch(model: nn.Module, backbone: Backbone, classes: list[str], paths: list[Path]) -> list[Prediction]:
-    pixels: dict[Path, torch.Tensor] = {}
-    problems: dict[Path, str] = {}
-    for path in paths:
-        try:
-            pixels[path] = backbone.preprocess(decode(path.read_bytes()))
-        except UNREADABLE as error:
-            problems[path] = str(error) or type(error).__name__
-    rows = []
-    if pixels:
-        with torch.inference_mode():
-            rows = model(torch.stack(list(pixels.values()))).softmax(dim=1).tolist()
-    found = dict(zip(pixels, rows, strict=True))
-    return [
-        Prediction(path=path, problem=problems[path])
-        if path in problems
-        else Prediction(path=path, label=classes[found[path].index(max(found[path]))], probabilities=tuple(found[path]))
-        for path in paths
-    ]

@@ -134,7 +134,7 @@ def save_run(run: Run) -> None:
     """Write ``head.safetensors``, ``history.jsonl`` and ``run.json``, in that order, each atomically, and take away
     what was written about the head that was there before: its report, and the spread of the heads beside it."""
     tensors = {f"{which}.{name}": tensor for which, state in run.weights.items() for name, tensor in state.items()}
-    record = _record(run)
+    record = run_record(run)
     metadata = {"format_version": str(FORMAT_VERSION), "record": json.dumps(record, ensure_ascii=False)}
     write_atomically(run.path / HEAD, lambda part: part.write_bytes(save(tensors, metadata)))
     save_history(run.path, run.history)
@@ -204,6 +204,15 @@ def config_record(config: TrainConfig) -> dict[str, Any]:
     return values
 
 
+def run_record(run: Run) -> dict[str, Any]:
+    """What ``run.json`` holds."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "config": config_record(run.config),
+        **{item: getattr(run, item) for item in _RECORDED},
+    }
+
+
 def save_history(folder: Path, history: list[dict[str, Any]]) -> None:
     """Write ``history.jsonl`` atomically."""
     text = "".join(json.dumps(row) + "\n" for row in history)
@@ -222,16 +231,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         part.unlink(missing_ok=True)
 
 
-_ABOUT_THE_HEAD = ("report.json", "report.html", "*.png", SPREAD)
+_ABOUT_THE_HEAD = ("report.json", "report.html", "*.png", "model.onnx", "model.pth", SPREAD)
 _RECORDED = ("features", "epochs", "parameters", "seconds", "created", "versions")
-
-
-def _record(run: Run) -> dict[str, Any]:
-    return {
-        "format_version": FORMAT_VERSION,
-        "config": config_record(run.config),
-        **{item: getattr(run, item) for item in _RECORDED},
-    }
 
 
 def _refuse_version(file: Path, version: str | None) -> None:

@@ -14,7 +14,6 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from features.backbone import load_backbone
 from features.config import ExtractConfig
 from features.errors import InputError
 from features.extract import make_features
@@ -22,7 +21,7 @@ from pipeline.config import HEADS, EvalConfig, TrainConfig
 from pipeline.controls import STRENGTHS, ClassicalNet, ControlNets, LinearNet, LogisticNet, MlpNet
 from pipeline.ensemble import side_by_side, train_many
 from pipeline.evaluation import evaluate
-from pipeline.hybrid import predict, reattach
+from pipeline.hybrid import HybridClassifier
 from pipeline.report import write_report
 from pipeline.run import HEAD, HISTORY, RECORD, load_run, new_head
 from pipeline.training import train
@@ -256,8 +255,7 @@ def test_stage_3_takes_every_head(made, random_weights, picture_folder_once, nam
     assert report.record["parity"]["holds"]
     write_report(report)
     assert (made / name / "circuit.png").exists() == (name in ("quantum", "separable", "frozen"))
-    backbone = load_backbone("resnet18", str(random_weights))
-    model = reattach(run, backbone)
-    assert type(model.fc) is type(run.head())
+    classifier = HybridClassifier.load(made / name)
+    assert type(classifier.head) is type(run.head())
     pictures = sorted((picture_folder_once / "val").rglob("*.png"))
-    assert all(p.problem is None for p in predict(model, backbone, run.classes, pictures))
+    assert all(p.problem is None for p in classifier.predict(pictures))

@@ -12,7 +12,7 @@ from features.extract import make_features
 from features.images import open_images
 from pipeline.config import EvalConfig, TrainConfig
 from pipeline.evaluation import evaluate, metrics
-from pipeline.hybrid import find_images
+from pipeline.origins import find_images
 from pipeline.report import write_report
 from pipeline.run import load_run
 from pipeline.training import train
