@@ -186,7 +186,8 @@ class Affine(nn.Linear):
         """Shape (…, B, in_features) to (…, B, out_features)."""
         check_features(features, self.weight, dimensions=(self.weight.ndim,))
         # In this order the gradient of the weights comes out laid as they are, and need not be copied.
-        product = (self.weight @ features.mT).mT
+        # ``mT`` would say the same, but has no counterpart in ONNX.
+        product = (self.weight @ features.transpose(-2, -1)).transpose(-2, -1)
         return product if self.bias is None else product + self.bias[..., None, :]
 
 

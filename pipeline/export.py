@@ -55,7 +55,7 @@ def export(config: ExportConfig) -> None:
             "train a head on a smaller backbone"
         )
     pixels = trial_pixels(backbone, 3)
-    content = _with_metadata(to_onnx(_FromPixels(classifier), torch.from_numpy(pixels[:2]), OUTPUTS), classifier)
+    content = _with_metadata(_exported(classifier, pixels[:2]), classifier)
     difference = _largest_difference(onnxruntime, content, classifier, pixels)
 
     folder = config.out or config.run
@@ -139,6 +139,15 @@ def _runtime() -> Any:
         raise InputError(f"export needs {error.name}: pip install 'quantum-transfer[fast]'") from error
     assert onnx
     return onnxruntime
+
+
+def _exported(classifier: HybridClassifier, pixels: np.ndarray) -> bytes:
+    try:
+        return to_onnx(_FromPixels(classifier), torch.from_numpy(pixels), OUTPUTS)
+    except Exception as error:  # the exporter raises dozens of kinds for a layer that it does not know
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        name = classifier.provenance["backbone"]
+        raise InputError(f"{name} can't be turned into an ONNX model ({reason}); choose another --backbone") from error
 
 
 def _with_metadata(content: bytes, classifier: HybridClassifier) -> bytes:
