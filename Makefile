@@ -22,7 +22,7 @@ ifneq ($(words $(OUT)),1)
 $(error OUT is "$(OUT)"; make can't work in a folder whose name has spaces: choose another)
 endif
 
-STAGES = features compare train eval predict
+STAGES = features compare train eval predict export
 GOAL   = $(or $(lastword $(filter $(STAGES),$(MAKECMDGOALS))),eval)
 
 # FORCE if a picture, a folder or the weights file has changed since stage 1 last looked, or its result is gone; and for
@@ -49,7 +49,7 @@ help: ## list the targets and variables
 	@echo '  WEIGHTS=FILE    its state_dict, or a name  (default: IMAGENET1K_V1, torchvision'\''s download)'
 	@echo '  OUT=FOLDER      where results go  (default: out)'
 	@echo '  ARGS="--FLAG …" further flags, each for the stage that has it: see python -m features --help,'
-	@echo '                  python -m pipeline train|eval|predict --help'
+	@echo '                  python -m pipeline train|eval|predict|… --help'
 	@echo '  IMAGES="A B/"   pictures or folders for make predict'
 	@echo '  SEEDS=N FOLDS=K repetitions of make compare and make paper, folds of compare  (default: 20 and 5)'
 	@echo '  TRIALS=N        settings that make sweep tries  (default: 50)'
@@ -73,6 +73,9 @@ predict: $(OUT)/run/run.json ## classify your pictures: IMAGES="a.jpg folder/"
 	@set -e; flags=$$($(call flags,predict)); \
 	eval "$(PYTHON) -m pipeline predict --run '$(OUT)/run' $$flags $(IMAGES)"
 
+export: $(OUT)/run/run.json ## the whole network for other programs -> OUT/run/model.onnx, model.pth
+	@set -e; flags=$$($(call flags,export)); eval "$(PYTHON) -m pipeline export '$(OUT)/run' $$flags"
+
 compare: $(OUT)/features.h5 ## does the quantum part help? all heads, paired seeds and folds -> OUT/compare/
 	@set -e; flags=$$($(call flags,compare)); \
 	eval "$(PYTHON) -m pipeline compare --features '$(OUT)/features.h5' --out '$(OUT)/compare' --seeds '$(SEEDS)' --folds '$(FOLDS)' $$flags"
@@ -86,8 +89,9 @@ sweep: $(OUT)/features.h5 ## search for good hyperparameters of the quantum head
 test: lint ## lint, types and all tests
 	$(PYTHON) -m pytest -q -n 2 --dist loadfile $(ARGS)
 
-bench: $(READY) ## time stage 1 and the quantum head against rivals -> OUT/bench/; leave the machine alone meanwhile
-	$(PYTHON) -m pipeline.bench --extraction --out '$(OUT)/bench' $(BENCH_IMAGES) $(ARGS)
+bench: $(READY) ## time all stages against rivals -> OUT/bench/; leave the machine alone meanwhile
+	$(PYTHON) -m pipeline.bench --extraction --out '$(OUT)/bench' $(BENCH_DATA) $(BENCH_WEIGHTS) $(ARGS)
+	$(PYTHON) -m pipeline.bench --hybrid --out '$(OUT)/bench' $(BENCH_WEIGHTS) $(ARGS)
 	$(PYTHON) -m pipeline.bench --out '$(OUT)/bench' $(ARGS)
 
 bench-peers: $(READY) ## the same against TensorCircuit-NG and JAX, in an environment of their own
@@ -137,6 +141,7 @@ $(OUT)/.%.args: FORCE | $(READY)
 	@set -e; flags=$$($(call flags,$*)); echo "$(STAGE_FLAGS_$*) $$flags" > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-BENCH_IMAGES = $(if $(filter-out hymenoptera,$(DATA)),--data '$(DATA)') $(if $(filter-out IMAGENET1K_V1,$(WEIGHTS)),--weights '$(WEIGHTS)')
+BENCH_DATA = $(if $(filter-out hymenoptera,$(DATA)),--data '$(DATA)')
+BENCH_WEIGHTS = $(if $(filter-out IMAGENET1K_V1,$(WEIGHTS)),--weights '$(WEIGHTS)')
 STAGE_FLAGS_features = --data '$(DATA)' --backbone '$(BACKBONE)' --weights '$(WEIGHTS)' $(if $(OFFLINE),--offline)
 flags = $(if $(ARGS),$(PYTHON) -m pipeline.flags $(1) $(GOAL) $(filter-out --resume,$(ARGS)),:)

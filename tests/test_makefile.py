@@ -104,6 +104,7 @@ def test_help_lists_every_target():
         "train",
         "eval",
         "predict",
+        "export",
         "compare",
         "paper",
         "sweep",

@@ -1,5 +1,5 @@
 """The command line of the benchmark: ``python -m pipeline.bench``, ``--peers`` for those in JAX, ``--extraction`` for
-stage 1."""
+stage 1, ``--hybrid`` for stage 3."""
 
 from __future__ import annotations
 
@@ -37,10 +37,12 @@ class BenchConfig:
     """Race against TensorCircuit-NG and hand-written JAX instead; installs them into .venv-peers when needed."""
     extraction: bool = False
     """Time stage 1 instead: the backbone against torch alone, the way from files to rows, memory."""
+    hybrid: bool = False
+    """Time stage 3 instead: the whole network against a plain ResNet18, for one image and in batches."""
     data: str | None = None
     """Images for --extraction; generated ones by default."""
     weights: str | None = None
-    """A ResNet18 state_dict for --extraction; random ones by default."""
+    """A ResNet18 state_dict for --extraction and --hybrid; random ones by default."""
     quick: bool = False
     """Tiny work and few repetitions, to see that everything runs: --qubits, --batches, --repeats are ignored."""
     qubits: tuple[int, ...] = (4, 8, 12, 16)
@@ -71,8 +73,8 @@ class BenchConfig:
             )
             if value < least
         ]
-        if self.peers and self.extraction:
-            problems.append("--peers and --extraction exclude each other; give one")
+        if self.peers + self.extraction + self.hybrid > 1:
+            problems.append("--peers, --extraction and --hybrid exclude each other; give one")
         if not self.limit > 0:
             problems.append(f"--limit is {self.limit}; it must be more than 0")
         if problems:
@@ -86,8 +88,8 @@ def main() -> None:
         prog="python -m pipeline.bench",
         config=(tyro.conf.FlagCreatePairsOff,),
     )
-    if config.extraction:
-        time_extraction(config)
+    if config.extraction or config.hybrid:
+        time_backbone(config)
         return
     record = bench(config)
     wrong = [
@@ -98,15 +100,20 @@ def main() -> None:
         sys.exit(1)
 
 
-def time_extraction(config: BenchConfig) -> None:
-    """Time stage 1; leaves ``extraction.json`` and ``extraction.md`` in ``config.out``."""
-    from pipeline.bench.extraction import bench_extraction, render
+def time_backbone(config: BenchConfig) -> None:
+    """Time stage 1 or stage 3; leaves ``extraction.json`` or ``hybrid.json``, and ``….md``, in ``config.out``."""
+    from pipeline.bench import extraction, hybrid
     from pipeline.run import write_atomically
 
-    record = bench_extraction(config.data, config.weights, 2 if config.quick else config.repeats, config.quick)
+    repeats = 2 if config.quick else config.repeats
+    if config.extraction:
+        record = extraction.bench_extraction(config.data, config.weights, repeats, config.quick)
+        name, text = "extraction", extraction.render(record)
+    else:
+        record = hybrid.bench_hybrid(config.weights, repeats, config.quick)
+        name, text = "hybrid", hybrid.render(record)
     config.out.mkdir(parents=True, exist_ok=True)
-    files = [config.out / "extraction.json", config.out / "extraction.md"]
-    text = render(record)
+    files = [config.out / f"{name}.json", config.out / f"{name}.md"]
     write_atomically(files[0], lambda part: part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8"))
     write_atomically(files[1], lambda part: part.write_text(text + "\n", encoding="utf-8"))
     print(f"{text}\n\n{files[0]}: every sample; tables in {files[1].name}")

@@ -9,7 +9,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from features.backbone import Backbone, load_backbone
 from features.config import ExtractConfig
@@ -30,8 +28,9 @@ from features.pixels import Stopwatch
 from features.provenance import versions
 from features.runtime import Runtime, open_runtime
 from pipeline.bench.environment import machine
+from pipeline.bench.materials import copies, photographs, random_weights, untrained
 from pipeline.bench.race import ROOT
-from pipeline.bench.ratios import Figure, paired_ratio, summary
+from pipeline.bench.ratios import paired_ratio, shown, summary, timed
 from pipeline.bench.table import markdown, number
 
 BATCH = 16
@@ -62,8 +61,8 @@ def bench_extraction(data: str | None, weights: str | None, repeats: int, quick:
     """
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        image_set = open_images(data or str(_photographs(scratch / "images", 4 if quick else 64)))
-        backbone = load_backbone("resnet18", weights or str(_random_weights(scratch / "random.pth")))
+        image_set = open_images(data or str(photographs(scratch / "images", 4 if quick else 64)))
+        backbone = load_backbone("resnet18", weights or str(random_weights(scratch / "random.pth")))
         rivals, differences = _rivals(scratch, image_set, backbone, 8 if quick else IMAGES)
         seconds: dict[str, list[float]] = {name: [] for name in rivals}
         for _ in range(repeats):
@@ -125,10 +124,10 @@ def peak_memory(scratch: Path, counts: Sequence[int]) -> dict[str, int]:
     """Peak resident bytes of an extraction of so many small images, each in a process of its own, by a small network so
     that ten thousand of them do not take all day."""
     weights = scratch / "small.pth"
-    torch.save(_untrained("shufflenet_v2_x0_5").state_dict(), weights)
+    torch.save(untrained("shufflenet_v2_x0_5").state_dict(), weights)
     peaks = {}
     for count in counts:
-        images = _copies(scratch / f"copies{count}", count)
+        images = copies(scratch / f"copies{count}", count)
         out = scratch / f"copies{count}.h5"
         finished = subprocess.run(
             [sys.executable, "-m", "pipeline.bench.extraction", str(images), str(weights), str(out)],
@@ -170,10 +169,10 @@ def _rivals(
         }
         for name, runtime in runtimes.items()
     }
-    rivals = {"eager": _timed(eager, len(paths))}
-    rivals |= {name: _timed(_over(runtime, batches), len(paths)) for name, runtime in runtimes.items()}
+    rivals = {"eager": timed(eager, len(paths))}
+    rivals |= {name: timed(_over(runtime, batches), len(paths)) for name, runtime in runtimes.items()}
     rivals["end_to_end"] = _whole_way(scratch, image_set, backbone, checked)
-    rivals["check"] = _timed(lambda: check_paths(image_set, image_set.all_paths, ()), len(image_set.all_paths))
+    rivals["check"] = timed(lambda: check_paths(image_set, image_set.all_paths, ()), len(image_set.all_paths))
     return rivals, differences
 
 
@@ -189,7 +188,7 @@ def _whole_way(scratch: Path, image_set: ImageSet, backbone: Backbone, checked: 
             engine.extract(folder, folder.missing(pieces), Stopwatch(), lambda _: None)
             folder.join(pieces)
 
-    return _timed(extract, len(image_set.all_paths))
+    return timed(extract, len(image_set.all_paths))
 
 
 def _over(runtime: Runtime, batches: Sequence[np.ndarray]) -> Callable[[], None]:
@@ -200,15 +199,6 @@ def _over(runtime: Runtime, batches: Sequence[np.ndarray]) -> Callable[[], None]
     return run
 
 
-def _timed(work: Callable[[], object], images: int) -> Callable[[], float]:
-    def seconds_an_image() -> float:
-        started = time.perf_counter()
-        work()
-        return (time.perf_counter() - started) / images
-
-    return seconds_an_image
-
-
 def _targets(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     seconds = record["seconds_an_image"]
     for what, above, below, bound in (
@@ -217,7 +207,7 @@ def _targets(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     ):
         figure = paired_ratio(seconds[above], seconds[below])
         assert figure is not None
-        yield {"what": what, "bound": f"≥ {bound}", "reached": _shown(figure), "met": figure.median >= bound}
+        yield {"what": what, "bound": f"≥ {bound}", "reached": shown(figure), "met": figure.median >= bound}
     effect = record["differences"]["network"]
     part = effect["max_difference"] / effect["feature_scale"]
     yield {
@@ -233,10 +223,6 @@ def _targets(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         "reached": f"{many / few:.3f}",
         "met": many <= 1.1 * few,
     }
-
-
-def _shown(figure: Figure) -> str:
-    return f"{figure.median:.2f} ({figure.lower:.2f}–{figure.upper:.2f})"
 
 
 def _peaks(record: Mapping[str, Any]) -> dict[int, int]:
@@ -264,52 +250,12 @@ def _provenance(image_set: ImageSet, backbone: Backbone, runtime: dict[str, Any]
     )
 
 
-def _photographs(folder: Path, each: int) -> Path:
-    """JPEG pictures of the size and about the bytes of the demo's: smooth colours under noise."""
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for name in ("one", "other"):
-            (folder / split / name).mkdir(parents=True)
-            for index in range(each):
-                coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((500, 375))
-                noisy = np.asarray(coarse) + rng.normal(0, 12, (375, 500, 3))
-                picture = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
-                picture.save(folder / split / name / f"{index}.jpg", quality=85)
-    return folder
-
-
-def _copies(folder: Path, count: int) -> Path:
-    """So many names for four small pictures."""
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for name in ("one", "other"):
-            (folder / split / name).mkdir(parents=True)
-            first = folder / split / name / "0.png"
-            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(first)
-            for index in range(1, count // 4):
-                (folder / split / name / f"{index}.png").hardlink_to(first)
-    return folder
-
-
-def _random_weights(file: Path) -> Path:
-    torch.save(_untrained("resnet18").state_dict(), file)
-    return file
-
-
 def _peak_of_this_process() -> int:
     """Peak resident bytes. Linux starts ``ru_maxrss`` at what the parent had; ``VmHWM`` is the process's own."""
     status = Path("/proc/self/status")
     if status.exists():
         return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _untrained(name: str) -> torch.nn.Module:
-    from torchvision import models
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return models.get_model(name, weights=None)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ ratio is taken in each round, and the median of these ratios stands, not the rat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,22 @@ def summary(samples: Sequence[float]) -> Figure | None:
 def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Figure | None:
     """Median and quartiles of the ratios, round by round, of the rounds that both have."""
     return summary([above / below for above, below in zip(numerator, denominator, strict=False)])
+
+
+def shown(figure: Figure) -> str:
+    """A figure in a table."""
+    return f"{figure.median:.2f} ({figure.lower:.2f}–{figure.upper:.2f})"
+
+
+def timed(work: Callable[[], object], images: int) -> Callable[[], float]:
+    """A call that does the work and returns the seconds that an image took."""
+
+    def seconds_an_image() -> float:
+        started = time.perf_counter()
+        work()
+        return (time.perf_counter() - started) / images
+
+    return seconds_an_image
 
 
 def find_cell(record: Mapping[str, Any], kind: str, qubits: int, batch: int) -> Mapping[str, Any] | None:
