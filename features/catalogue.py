@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from features.errors import InputError, listing
+from features.featureset import SPLITS
 
-SPLITS = ("train", "val")
 # The one key of a catalogue's rows where they are not split.
 UNSPLIT = "all"
 

@@ -8,9 +8,7 @@ process (:mod:`features.local`), and so is the result.
 from __future__ import annotations
 
 import logging
-import os
-import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,53 +18,10 @@ from features.images import Checked, ImageSet, check_paths
 from features.local import LocalEngine
 from features.pieces import Piece, PieceFolder
 from features.pixels import Stopwatch
+from features.raycluster import connect
 
 # Images that one task of the check reads.
 CHECKED_AT_ONCE = 512
-
-
-def connect(address: str | None, **how: Any) -> Any:
-    """Ray, connected to the cluster at ``address``, or to one that is started on this machine.
-
-    Raises:
-        InputError: if Ray is not installed, or there is no cluster at ``address``.
-    """
-    # What Ray's own processes have to say goes to its log files; the command says what it comes to.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of a change in its next version
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise InputError("--engine ray needs Ray, which is not installed; install it: pip install '.[ray]'") from error
-    if not ray.is_initialized():
-        _refuse_unreachable(address)
-        try:
-            quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
-            ray.init(address=address, **quiet, **how)
-        except ConnectionError as error:
-            raise _no_cluster(address, error) from error
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    return ray
-
-
-def _refuse_unreachable(address: str | None) -> None:
-    """Ray itself would try for minutes."""
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if colon and port.isdecimal():
-        try:
-            socket.create_connection((host, int(port)), timeout=10).close()
-        except OSError as error:
-            raise _no_cluster(address, error) from error
-
-
-def _no_cluster(address: str | None, error: Exception) -> InputError:
-    return InputError(
-        f"there is no Ray cluster at --address {address} ({error}); start one: ray start --head, or leave --address "
-        "out to start one on this machine"
-    )
 
 
 def check_on_cluster(image_set: ImageSet, known: set[str], address: str | None) -> Checked:
@@ -85,7 +40,7 @@ def check_on_cluster(image_set: ImageSet, known: set[str], address: str | None) 
     digests: dict[str, str] = {}
     problems: dict[str, str] = {}
     with tqdm(total=len(paths), unit="image", desc="check", disable=None) as bar:
-        for row in _rows(ray, [{"paths": block} for block in blocks], check):
+        for row in _rows([{"paths": block} for block in blocks], check):
             digests |= row["digests"]
             problems |= row["problems"]
             bar.update(len(row["digests"]) + len(row["problems"]))
@@ -151,7 +106,6 @@ class RayEngine:
         # Machines may see another working folder.
         shared = replace(folder, out=folder.out.absolute())
         rows = _rows(
-            self._ray,
             [{"piece": piece} for piece in pieces],
             _PieceMaker,
             fn_constructor_args=(self._arguments, shared),
@@ -201,7 +155,11 @@ def _reader(image_set: ImageSet) -> ImageSet:
     return replace(image_set, paths={}, labels={})
 
 
-def _rows(ray: Any, items: list[dict[str, Any]], work: Any, **how: Any) -> Iterator[dict[str, Any]]:
+def _rows(items: list[dict[str, Any]], work: Any, **how: Any) -> Iterable[dict[str, Any]]:
     """Results of ``work`` on each item, as they come; each item is a task of its own, which is retried where its
     machine is lost."""
+    import ray.data
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     return ray.data.from_items(items, override_num_blocks=len(items)).map(work, **how).iter_rows()

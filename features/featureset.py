@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+SPLITS = ("train", "val")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from features.catalogue import SPLITS, UNSPLIT, Catalogue, Files, Rows, refuse_own_split
+from features.catalogue import UNSPLIT, Catalogue, Files, Rows, refuse_own_split
 from features.errors import InputError, listing
+from features.featureset import SPLITS
 
 # torchvision's ImageFolder reads these endings and no others, so the demo does too.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")

@@ -21,8 +21,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from features import datasets, download
-from features.catalogue import SPLITS, Catalogue, Source, choose
+from features.catalogue import Catalogue, Source, choose
 from features.errors import InputError, listing
+from features.featureset import SPLITS
 from features.folder import read_folder
 from features.table import TABLES, read_table
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from features.errors import InputError
-from features.featureset import FeatureFile, Provenance
+from features.featureset import SPLITS, FeatureFile, Provenance
 from features.images import ImageSet
 from features.partfile import being_written, lock, sync_folder
-from features.store import SPLITS, verify_features, verify_file
+from features.store import verify_features, verify_file
 from features.writer import FeatureWriter, join
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from features.catalogue import SPLITS, UNSPLIT, Catalogue, Files, Rows, did_you_mean, refuse_own_split
+from features.catalogue import UNSPLIT, Catalogue, Files, Rows, did_you_mean, refuse_own_split
 from features.errors import InputError, listing
+from features.featureset import SPLITS
 
 # Endings of lists, and what a row of each is called.
 TABLES = {".csv": "line", ".parquet": "row"}

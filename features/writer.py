@@ -13,13 +13,12 @@ from typing import Any, Self
 import h5py
 import numpy as np
 
-from features.featureset import FeatureFile, Provenance, Split
+from features.featureset import SPLITS, FeatureFile, Provenance, Split
 from features.partfile import PartFile, sync_folder
 from features.provenance import canonical_json
 from features.store import (
     FORMAT_VERSION,
     JSON_FIELDS,
-    SPLITS,
     content_sha256,
     open_cache,
     row_blocks,

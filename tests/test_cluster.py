@@ -30,7 +30,7 @@ pytestmark = [
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     """Two processes on this machine, for the tests in this one."""
-    from features.cluster import connect
+    from features.raycluster import connect
 
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     connect(None, num_cpus=2)

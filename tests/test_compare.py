@@ -306,7 +306,7 @@ def test_a_cluster_that_is_not_there_is_a_clear_error(config):
     words = command(config, "--engine", "ray", "--address", "127.0.0.1:1", "--workers", "0")
     finished = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
     assert finished.returncode == 2, finished.stderr
-    assert "no Ray cluster answers at --address 127.0.0.1:1" in finished.stderr
+    assert "there is no Ray cluster at --address 127.0.0.1:1" in finished.stderr
     assert "Traceback" not in finished.stderr
 
 

@@ -48,7 +48,7 @@ def copy_of_the_project(tmp_path, picture_folder_once, random_weights):
     return project, environment
 
 
-def test_its_commands_run_one_after_the_other(copy_of_the_project):
+def test_its_commands_and_then_its_python_run(copy_of_the_project):
     project, environment = copy_of_the_project
     lines = commands()
     assert "make eval" in lines
@@ -62,15 +62,12 @@ def test_its_commands_run_one_after_the_other(copy_of_the_project):
         )
         assert finished.returncode == 0, f"{line}\n{finished.stdout}\n{finished.stderr}"
     assert (project / "out/mine/run/report.html").is_file()
+    for block in blocks("python"):
+        finished = subprocess.run(
+            [sys.executable, "-c", block], cwd=project, env=environment, capture_output=True, text=True, check=False
+        )
+        assert finished.returncode == 0, f"{block}\n{finished.stderr}"
     assert (project / "out/run/heads.json").is_file()
-
-
-def test_its_python_runs():
-    found = blocks("python")
-    assert found
-    for block in found:
-        finished = subprocess.run([sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert finished.returncode == 0, finished.stderr
 
 
 def test_its_file_tree_is_the_projects():

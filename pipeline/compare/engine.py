@@ -5,9 +5,7 @@ In: the blocks to do. Out: each block with its record, as they are done. A block
 
 from __future__ import annotations
 
-import logging
 import os
-import socket
 import threading
 import time
 import warnings
@@ -16,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from features.errors import InputError
+from features.raycluster import connect
 from pipeline.compare.blocks import Block, run_block
 from pipeline.compare.folds import Pool
 from pipeline.config import CompareConfig
@@ -66,23 +64,11 @@ def _end_with(parent: int) -> None:
 
 
 def _with_ray(config: CompareConfig, blocks: Sequence[Block], pool: Pool) -> Iterator[Done]:
-    try:
-        import ray
-    except ImportError as error:
-        raise InputError(f"--engine ray needs Ray ({error}): pip install 'quantum-transfer[ray]'") from error
-
-    if config.address is not None:
-        _refuse_silent(config.address)
     packages = [str(Path(__file__).parents[2] / name) for name in ("features", "pipeline")]
     # Workers on other machines have the libraries, but not this checkout.
     environment = {"py_modules": packages, "env_vars": {"OMP_NUM_THREADS": "1"}}
-    place = {"address": config.address} if config.address else {"address": "local", "num_cpus": config.workers or None}
-    try:
-        ray.init(
-            **place, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment
-        )
-    except (ConnectionError, ValueError) as error:
-        raise InputError(_unanswered(config.address, error)) from error
+    here = {} if config.address else {"num_cpus": config.workers or None}
+    ray = connect(config.address, runtime_env=environment, **here)
     try:
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(run_block)
         shared = ray.put(pool)
@@ -92,21 +78,3 @@ def _with_ray(config: CompareConfig, blocks: Sequence[Block], pool: Pool) -> Ite
             yield pending.pop(done), ray.get(done)
     finally:
         ray.shutdown()
-
-
-def _refuse_silent(address: str) -> None:
-    """Raise an InputError unless something listens at HOST:PORT: Ray itself would wait for it without end."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host:
-        return  # "auto", which Ray looks up
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except (OSError, ValueError) as error:
-        raise InputError(_unanswered(address, error)) from error
-
-
-def _unanswered(address: str | None, error: Exception) -> str:
-    return (
-        f"no Ray cluster answers at --address {address} ({error}); give HOST:PORT as `ray start --head` prints it, and "
-        "RAY_AUTH_MODE=token in the environment if the cluster asks for its token"
-    )
