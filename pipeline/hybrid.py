@@ -126,6 +126,9 @@ class HybridClassifier(nn.Module):
         """Class and probabilities of pictures: files, or PIL images of any mode; one or many.
 
         A file that can't be read gets a :attr:`Prediction.problem`; the rest are classified.
+
+        Raises:
+            TypeError: for anything else; tensors go through the network itself.
         """
         given = [pictures] if isinstance(pictures, str | Path | Image.Image) else pictures
         return list(self.stream(given, batch))
@@ -163,6 +166,11 @@ class HybridClassifier(nn.Module):
 
     def _read(self, picture: Picture) -> tuple[Path | None, np.ndarray | str]:
         """The pixels of a picture, or why there are none."""
+        if not isinstance(picture, str | Path | Image.Image):
+            raise TypeError(
+                f"pictures are files or PIL images, and this is a {type(picture).__name__}; a tensor of images as "
+                "`transforms` makes them is for the network itself: classifier(images)"
+            )
         path = None if isinstance(picture, Image.Image) else Path(picture)
         try:
             image = upright_rgb(picture) if isinstance(picture, Image.Image) else decode(Path(picture).read_bytes())

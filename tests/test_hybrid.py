@@ -137,6 +137,11 @@ def test_pictures_of_any_mode_are_classified_and_bad_files_get_a_reason(classifi
     assert opened.probabilities == pytest.approx(predictions[0].probabilities, abs=1e-6)
 
 
+def test_tensors_are_for_the_network_itself(classifier):
+    with pytest.raises(TypeError, match=r"this is a Tensor; .* classifier\(images\)"):
+        classifier.predict(torch.zeros(2, 3, 224, 224))
+
+
 def test_pictures_are_taken_as_they_are_needed(classifier, picture_folder_once):
     picture = next(picture_folder_once.rglob("*.png"))
     taken = []
