@@ -88,7 +88,7 @@ class TrainConfig(Hyperparameters):
     """`lightning`: lightning.qubit with adjoint differentiation, a batch as one circuit. `dense`: matrix products, for
     few qubits. `qnode`: an ordinary QNode on --device, the slow reference."""
     device: str = "default.qubit"
-    """PennyLane device of the `qnode` simulator."""
+    """PennyLane device of the `qnode` simulator. (In ARGS of `make train`; `make eval` evaluates on its --device.)"""
     c_dtype: str = "complex128"
     """Precision of the `lightning` simulator: `complex128` or `complex64`."""
     views: int = 0

@@ -57,15 +57,13 @@ def open_device(name: str, n_qubits: int, options: dict[str, Any], seed: int) ->
         arguments["seed"] = seed
     arguments |= options
     try:
-        with warnings.catch_warnings():
-            # Devices of pennylane-qiskit warn whenever no shots are given here; whether one needs them, a trial tells.
-            warnings.filterwarnings("ignore", message="The analytic calculation of expectations")
-            return qml.device(name, **arguments), arguments.get("seed")
+        return qml.device(name, **arguments), arguments.get("seed")
     except Exception as error:
         takes = ", ".join(option for option in accepted if option not in ("wires", "shots", "kwargs")) or "none"
-        given = ", ".join(f"{key}={value}" for key, value in options.items()) or "without options"
+        given = " ".join(f"{key}={value}" for key, value in options.items()) or "none"
         raise InputError(
-            f"--device {name} can't be opened {given}: {_reason(error)}; it names these --device-options: {takes}"
+            f"--device {name} can't be opened with --device-options {given}: {_reason(error)}; the options that it "
+            f"names: {takes}. A device that takes more than text goes through pipeline.devices.levels.evaluate_on"
         ) from error
 
 
@@ -102,7 +100,9 @@ class DeviceCircuit:
         Raises:
             InputError: if the device can't run the circuit, or takes shots though none were asked for.
         """
-        with qml.Tracker(self.device) as tracker:
+        with qml.Tracker(self.device) as tracker, warnings.catch_warnings():
+            # What a device warns of is an error here, or comes again when it measures.
+            warnings.simplefilter("ignore")
             self(np.zeros((1, self.n_qubits)))
         taken = tracker.totals.get("shots", 0) or self.device.shots.total_shots
         if self.shots is None and taken:
@@ -115,7 +115,8 @@ class DeviceCircuit:
             InputError: with what the device says, if it fails.
         """
         try:
-            return np.stack(list(self._qnode(angles, self._weights)), axis=-1)
+            # Some devices leave out the axis of a batch of one.
+            return np.stack(list(self._qnode(angles, self._weights)), axis=-1).reshape(len(angles), self.n_qubits)
         except Exception as error:
             hint = ""
             if not self.noise.quiet and self.device.name != "default.mixed":
@@ -169,7 +170,7 @@ def _check_memory(required: int, words: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What the device says, on one line: the last of it is often a traceback's worth."""
-    text = " ".join(str(error).split()) or "no reason given"
+    """What the device says, on one line and not too long."""
+    text = " ".join(str(error).split()).rstrip(".") or "no reason given"
     text = text if len(text) <= 300 else f"{text[:300]} …"
     return f"{type(error).__name__}: {text}"

@@ -51,12 +51,14 @@ class DeviceEvaluation:
         shots: Sequence[int | None] = (None,),
         seed: int = 0,
     ) -> None:
+        from tqdm import tqdm
+
         self.head, self.options = head, dict(options or {})
         self.device, self.seed = device, None
         if isinstance(device, str):
             self.device, self.seed = open_device(device, head.circuit.n_qubits, self.options, seed)
         self.levels = [DeviceCircuit(head, self.device, *level) for level in product(noise, shots)]
-        for level in self.levels:
+        for level in tqdm(self.levels, unit="level", desc=f"trying {self.device.name}", leave=False, disable=None):
             level.try_it()
 
     def __call__(self, features: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
@@ -84,7 +86,7 @@ class DeviceEvaluation:
                 rows.append(self._row(level, values, exact, logits, labels) | {"seconds": round(seconds, 3)})
         return {
             "device": self.device.name,
-            "options": self.options,
+            "options": {name: str(value) for name, value in self.options.items()},
             "noise_model": _noise_model([level.noise for level in self.levels]),
             "exact": _chosen(metrics(logits, labels), _FIGURES),
             "levels": rows,
@@ -187,7 +189,9 @@ def table(record: Mapping[str, Any]) -> list[str]:
             f"{row['loss']:6.4f}  {same:>8}  {row['mean_shift']:11.1e}  {row['seconds']:7.2f}"
         )
     if record["seed"] is None and any(row["shots"] for row in record["levels"]):
-        lines.append(f"{record['device']} was given no seed: its next draws will be others")
+        lines.append(
+            f"{record['device']} takes no seed: its next draws are others, unless an option of its own fixes them"
+        )
     return lines
 
 
