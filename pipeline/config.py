@@ -254,7 +254,7 @@ class EvalConfig:
     """Also measure the head on this PennyLane device, PennyLane's own or a plugin's: `default.qubit`, `default.mixed`,
     `qiskit.aer`, … Where only --shots or --noise are given it is `default.qubit`, for noise `default.mixed`."""
     device_options: tuple[str, ...] = ()
-    """KEY=VALUE … of the device, as `qml.device` takes them."""
+    """KEY=VALUE … of the device, as `qml.device` takes them. They are written into the report: no keys or passwords."""
     shots: tuple[int, ...] = ()
     """Measurements of each image's circuit; several for one row each; 0 for exact expectation values."""
     noise: tuple[str, ...] = ()

@@ -154,6 +154,22 @@ def test_a_device_made_in_python_is_evaluated_too(trained, val):
         evaluate_on(head, val.features[:, :8], val.labels, device="default.qubit")
 
 
+# Both qiskit-ibm-runtime's own: it still loads what it deprecates, and its snapshots are read with warnings.
+@pytest.mark.filterwarnings("ignore:.*IBMFractionalTranslationPlugin is deprecated:DeprecationWarning")
+def test_the_device_of_ibms_processors_runs_on_a_snapshot_of_one(trained, val):
+    pytest.importorskip("pennylane_qiskit", reason="needs the extra qiskit")
+    import pennylane as qml
+    from qiskit_ibm_runtime.fake_provider import FakeManilaV2
+
+    device = qml.device("qiskit.remote", wires=4, backend=FakeManilaV2())
+    head = load_run(trained).head()
+    record = evaluate_on(head, val.features[:6], val.labels[:6], device=device, shots=500)
+    (level,) = record["levels"]
+    assert (level["shots"], level["total"]) == (500, 6)
+    # Its noise is far more than the scatter of 500 shots, and far less than all.
+    assert 0.05 < level["mean_shift"] < 0.5
+
+
 def test_noise_moves_the_logits_as_far_as_the_layer_behind_the_circuit_says(trained, val):
     # Readout alone shrinks every ⟨Z⟩ by 1 − 2p, whatever the head: so the mean shift is 2p · mean |⟨Z⟩|.
     head = load_run(trained).head()

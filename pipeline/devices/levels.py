@@ -53,12 +53,12 @@ class DeviceEvaluation:
     ) -> None:
         from tqdm import tqdm
 
-        self.head, self.options = head, dict(options or {})
-        self.device, self.seed = device, None
+        self.head, self.options, self.seed = head, dict(options or {}), None
+        self.name = device if isinstance(device, str) else device.name
         if isinstance(device, str):
-            self.device, self.seed = open_device(device, head.circuit.n_qubits, self.options, seed)
-        self.levels = [DeviceCircuit(head, self.device, *level) for level in product(noise, shots)]
-        for level in tqdm(self.levels, unit="level", desc=f"trying {self.device.name}", leave=False, disable=None):
+            device, self.seed = open_device(device, head.circuit.n_qubits, self.options, seed)
+        self.levels = [DeviceCircuit(head, device, *level) for level in product(noise, shots)]
+        for level in tqdm(self.levels, unit="level", desc=f"trying {self.name}", leave=False, disable=None):
             level.try_it()
 
     def __call__(self, features: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
@@ -78,14 +78,14 @@ class DeviceEvaluation:
             exact, logits = self.head.expectation_values(angles).numpy(), self.head(features)
         rows = []
         total = len(self.levels) * len(features)
-        with tqdm(total=total, unit="image", desc=self.device.name, disable=None) as bar:
+        with tqdm(total=total, unit="image", desc=self.name, disable=None) as bar:
             for level in self.levels:
                 started = time.perf_counter()
                 values = self._measured(level, angles.double().numpy(), bar)
                 seconds = time.perf_counter() - started
                 rows.append(self._row(level, values, exact, logits, labels) | {"seconds": round(seconds, 3)})
         return {
-            "device": self.device.name,
+            "device": self.name,
             "options": {name: str(value) for name, value in self.options.items()},
             "noise_model": _noise_model([level.noise for level in self.levels]),
             "exact": _chosen(metrics(logits, labels), _FIGURES),
