@@ -130,11 +130,12 @@ def test_a_sample_that_does_not_fit_into_memory_is_refused_before_anything_is_ma
 def test_a_batch_is_bounded_by_memory_and_by_progress(head):
     assert circuit_on(head, "default.mixed").batch == device.LARGEST_BATCH
     assert circuit_on(head, "default.mixed", shots=10**8).batch == 1
+    assert circuit_on(head, "lightning.qubit", shots=10**8).batch == device.LARGEST_BATCH
     assert sample_bytes("default.mixed", 10, None) == 16 * 4**10
     assert sample_bytes("default.qubit", 10, 1000) == 16 * 2**10 + 8 * 10 * 1000
     torch.manual_seed(0)
-    ten = circuit_on(DressedQuantumNet(8, 2, n_qubits=10, depth=1), "default.mixed")
-    assert ten.batch == device.BATCH_BYTES // (3 * 16 * 4**10) == 5
+    eight = circuit_on(DressedQuantumNet(8, 2, n_qubits=8, depth=1), "default.mixed")
+    assert eight.batch == device.BATCH_BYTES // (3 * 16 * 4**8) == 5
 
 
 def test_samples_in_batches_are_those_in_one(head, monkeypatch):

@@ -154,7 +154,7 @@ def test_a_device_made_in_python_is_evaluated_too(trained, val):
         evaluate_on(head, val.features[:, :8], val.labels, device="default.qubit")
 
 
-# Both qiskit-ibm-runtime's own: it still loads what it deprecates, and its snapshots are read with warnings.
+# qiskit-ibm-runtime deprecates a part of itself that it still loads.
 @pytest.mark.filterwarnings("ignore:.*IBMFractionalTranslationPlugin is deprecated:DeprecationWarning")
 def test_the_device_of_ibms_processors_runs_on_a_snapshot_of_one(trained, val):
     pytest.importorskip("pennylane_qiskit", reason="needs the extra qiskit")
