@@ -123,6 +123,8 @@ class DeviceCircuit:
             hint = ""
             if not self.noise.quiet and self.device.name != "default.mixed":
                 hint = "; channels of noise need a device of density matrices: --device default.mixed"
+            elif self.shots is None and not self.device.name.startswith(("default.", "lightning.")):
+                hint = "; if it measures by shots only, give it --shots"
             raise InputError(f"{self._words} fails: {_reason(error)}{hint}") from error
 
     @property
