@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from pipeline.devices.noise import Noise
+
 HEADS = ("quantum", "separable", "frozen", "classical", "mlp", "linear", "logistic")
 ENTANGLERS = ("chain", "ring", "none")
 SIMULATORS = ("lightning", "qnode", "dense")
@@ -86,7 +88,7 @@ class TrainConfig(Hyperparameters):
     """`lightning`: lightning.qubit with adjoint differentiation, a batch as one circuit. `dense`: matrix products, for
     few qubits. `qnode`: an ordinary QNode on --device, the slow reference."""
     device: str = "default.qubit"
-    """PennyLane device of the `qnode` simulator."""
+    """PennyLane device of the `qnode` simulator. (In ARGS of `make train`; `make eval` evaluates on its --device.)"""
     c_dtype: str = "complex128"
     """Precision of the `lightning` simulator: `complex128` or `complex64`."""
     views: int = 0
@@ -248,10 +250,44 @@ class EvalConfig:
     """Images in one pass through the network."""
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     """Threads that decode and resize images beside the network; by default as many as there are cores."""
+    device: str | None = None
+    """Also measure the head on this PennyLane device, PennyLane's own or a plugin's: `default.qubit`, `default.mixed`,
+    `qiskit.aer`, … Where only --shots or --noise are given it is `default.qubit`, for noise `default.mixed`."""
+    device_options: tuple[str, ...] = ()
+    """KEY=VALUE … of the device, as `qml.device` takes them. They are written into the report: no keys or passwords."""
+    shots: tuple[int, ...] = ()
+    """Measurements of each image's circuit; several for one row each; 0 for exact expectation values."""
+    noise: tuple[str, ...] = ()
+    """Noise in the circuit, such as depolarizing=0.02,readout=0.01; several levels for one row each; `none` for none.
+    Probabilities of depolarizing, amplitude_damping, phase_damping, bit_flip and phase_flip follow every gate on every
+    wire that it touches; readout flips each measured bit."""
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the head is to be measured on a device, beside the exact evaluation."""
+        return bool(self.device or self.shots or self.noise)
 
     def __post_init__(self) -> None:
+        problems = []
         if self.batch < 1 or self.workers < 1:
-            raise ValueError(f"--batch is {self.batch}, --workers is {self.workers}; both must be 1 or more")
+            problems.append(f"--batch is {self.batch}, --workers is {self.workers}; both must be 1 or more")
+        if any(number < 0 for number in self.shots):
+            problems.append(f"--shots is {' '.join(map(str, self.shots))}; each must be 0 (exact) or more")
+        for text in self.noise:
+            try:
+                Noise.parse(text)
+            except ValueError as error:
+                problems.append(str(error))
+        for text in self.device_options:
+            key, equals, _ = text.partition("=")
+            if not (key.isidentifier() and equals):
+                problems.append(f"--device-options has {text!r}; write KEY=VALUE")
+            elif key == "shots":
+                problems.append(f"--device-options has {text}; give --shots instead")
+        if self.device_options and self.device is None:
+            problems.append("--device-options are given without --device; name the device")
+        if problems:
+            raise ValueError("; ".join(problems))
 
 
 @dataclass(frozen=True, kw_only=True)

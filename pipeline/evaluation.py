@@ -63,8 +63,11 @@ def evaluate(config: EvalConfig) -> Report:
         InputError: if the run or its features can't be read, the images are not those of the features, or the backbone
             is another one.
     """
+    from pipeline.devices.levels import device_evaluation
+
     started = time.perf_counter()
     run = load_run(config.run)
+    on_device = device_evaluation(config, run)
     features = _read_same_features(run, config.features)
     labels = torch.from_numpy(features.val.labels)
     arriving = torch.from_numpy(features.val.features)
@@ -90,6 +93,7 @@ def evaluate(config: EvalConfig) -> Report:
         "not_run": missing,
         "epochs": {which: {"epoch": run.epochs[which], **metrics(logits[which], labels)} for which in ("last", "best")},
         "parity": parity,
+        "devices": on_device and on_device(arriving, labels),
         "seconds": {
             "training": run.seconds,
             "images_end_to_end": seconds,

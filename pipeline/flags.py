@@ -23,6 +23,8 @@ CHAINS = {
 }
 # Views are made by stage 1 and drawn from in training: a flag for both.
 AGREED = ("views",)
+# Several stages run on a device; what `make eval` names is the one to evaluate the head on.
+OF_THE_GOAL = {"eval": ("device",)}
 
 STAGES = {
     "features": ExtractConfig,
@@ -36,7 +38,8 @@ STAGES = {
 
 def flags_for(stage: str, goal: str, given: list[str]) -> list[str]:
     """The part of ``given`` that goes to ``stage``: of the stages that ``goal`` runs and that know a flag, the last in
-    ``CHAINS`` gets it. A flag that none knows goes to ``goal``, which will refuse it with its own suggestions."""
+    ``CHAINS`` gets it; one in ``OF_THE_GOAL`` goes to the goal, as does one that none knows: the goal will refuse it
+    with its own suggestions."""
     chain = CHAINS[goal]
     taken = []
     agreed = [goal]
@@ -44,7 +47,7 @@ def flags_for(stage: str, goal: str, given: list[str]) -> list[str]:
         if word.startswith("--"):
             name = word.split("=")[0].removeprefix("--").replace("-", "_")
             knowing = [stage for stage in chain if name in {item.name for item in fields(STAGES[stage])}]
-            owner = knowing[-1] if knowing else goal
+            owner = knowing[-1] if knowing and name not in OF_THE_GOAL.get(goal, ()) else goal
             agreed = knowing if name in AGREED else [owner]
         if stage in agreed:
             taken.append(word)

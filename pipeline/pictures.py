@@ -15,6 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from features.images import decode
+from pipeline.devices.figure import device_curves
 from pipeline.evaluation import Report
 from pipeline.heads import DressedQuantumNet
 from pipeline.run import write_atomically
@@ -34,6 +35,8 @@ def draw_pictures(report: Report, folder: Path) -> dict[str, str]:
     drawn = {}
     for name, draw in _PICTURES.items():
         if name == "predictions.png" and report.images is None:
+            continue
+        if name == "devices.png" and report.record["devices"] is None:
             continue
         if name == "circuit.png" and not isinstance(report.run.head(), DressedQuantumNet):
             continue
@@ -124,11 +127,17 @@ def circuit(report: Report) -> tuple[Figure, str]:
     )
 
 
+def devices(report: Report) -> tuple[Figure, str]:
+    """Accuracy over noise and shots."""
+    return device_curves(report.record["devices"])
+
+
 _PICTURES: dict[str, Callable[[Report], tuple[Figure, str]]] = {
     "learning_curves.png": learning_curves,
     "confusion_matrix.png": confusion_matrix,
     "predictions.png": predictions,
     "circuit.png": circuit,
+    "devices.png": devices,
 }
 
 

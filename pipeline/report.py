@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pipeline.devices.levels import table
 from pipeline.evaluation import Report
 from pipeline.run import write_atomically
 
@@ -21,7 +22,8 @@ def write_report(report: Report) -> Path:
     from pipeline.pictures import draw_pictures
 
     folder = report.run.path
-    (folder / "predictions.png").unlink(missing_ok=True)
+    for name in ("predictions.png", "devices.png"):
+        (folder / name).unlink(missing_ok=True)
     pictures = draw_pictures(report, folder)
     record = report.record | {"pictures": pictures}
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
@@ -43,7 +45,8 @@ def summary(record: dict[str, Any]) -> str:
             f"{row['correct']}/{row['total']}"
         )
     lines.append("best: the epoch with the highest validation accuracy, chosen on these same images, so flattered")
-    return "\n".join([*lines, *checks(record)])
+    on_device = [] if record["devices"] is None else table(record["devices"])
+    return "\n".join([*lines, *on_device, *checks(record)])
 
 
 def checks(record: dict[str, Any]) -> list[str]:

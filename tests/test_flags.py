@@ -22,6 +22,17 @@ from pipeline.flags import flags_for
             ["--heads", "quantum", "classical"],
             {"features": [], "compare": ["--heads", "quantum", "classical"]},
         ),
+        (
+            "eval",
+            ["--device", "default.mixed", "--noise", "readout=0.1", "none", "--shots", "0", "8"],
+            {
+                "features": [],
+                "train": [],
+                "eval": ["--device", "default.mixed", "--noise", "readout=0.1", "none", "--shots", "0", "8"],
+            },
+        ),
+        ("eval", ["--device-options", "seed=1"], {"features": [], "train": [], "eval": ["--device-options", "seed=1"]}),
+        ("train", ["--device", "default.qubit"], {"features": [], "train": ["--device", "default.qubit"]}),
         ("eval", ["--epocs", "3"], {"train": [], "eval": ["--epocs", "3"]}),
     ],
 )

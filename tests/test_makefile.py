@@ -62,6 +62,17 @@ def test_offline_uses_the_packaged_features(tmp_path):
     assert finished.stdout.splitlines()[-1].endswith("packaged features")
 
 
+def test_the_device_is_that_of_the_evaluation_and_nothing_is_trained_again(tmp_path):
+    usual = ["OFFLINE=1", f"OUT={tmp_path}"]
+    run_make("train", *usual, "ARGS=--epochs 1")
+    flags = "--device default.mixed --noise none depolarizing=0.02,readout=0.01 --shots 32 --device-options seed=3"
+    finished = run_make("eval", *usual, f"ARGS=--epochs 1 {flags}")
+    assert stages_run(finished) == {"eval"}
+    assert "The last epoch's head on default.mixed seed=3:" in finished.stdout
+    assert "depolarizing=0.02,readout=0.01      32" in finished.stdout
+    assert (tmp_path / "run/devices.png").is_file()
+
+
 def test_compare_makes_its_features_and_takes_its_variables(tmp_path):
     finished = run_make(
         "compare", "OFFLINE=1", f"OUT={tmp_path}", "SEEDS=1", "FOLDS=2", "ARGS=--epochs 1 --heads quantum classical"

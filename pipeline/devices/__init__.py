@@ -1,0 +1,1 @@
+"""A trained head on any PennyLane device: noise, shots, processors."""

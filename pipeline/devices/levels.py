@@ -1,0 +1,217 @@
+"""A trained head at several levels of noise and shots: how accurate it stays, and how far it moves.
+
+In: a head, a device, and the features that arrive at the head. Out: a record, as ``report.json`` holds it.
+"""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+
+from features.errors import InputError
+from pipeline.config import EvalConfig
+from pipeline.devices.device import DeviceCircuit, open_device
+from pipeline.devices.noise import Noise
+from pipeline.evaluation import metrics
+from pipeline.heads import DressedQuantumNet
+from pipeline.run import Run
+
+_FIGURES = ("accuracy", "correct", "total", "wilson95")
+
+
+class DeviceEvaluation:
+    """A head on a device at every pair of a noise and a number of shots, each tried on one sample when this is made.
+
+    Args:
+        head: The trained head.
+        device: The name of a PennyLane device, or a device.
+        options: Further arguments of a device given by name.
+        noise: Levels of noise.
+        shots: Numbers of measurements of each sample; None among them for exact expectation values.
+        seed: Of the random draws, for a device given by name that takes one. The draws of one level follow those of
+            the one before.
+
+    Raises:
+        InputError: if there is no such device, or it can't do what is asked for.
+    """
+
+    def __init__(
+        self,
+        head: DressedQuantumNet,
+        device: Any,
+        *,
+        options: Mapping[str, Any] | None = None,
+        noise: Sequence[Noise] = (Noise(),),
+        shots: Sequence[int | None] = (None,),
+        seed: int = 0,
+    ) -> None:
+        from tqdm import tqdm
+
+        self.head, self.options, self.seed = head, dict(options or {}), None
+        self.name = device if isinstance(device, str) else device.name
+        if isinstance(device, str):
+            device, self.seed = open_device(device, head.circuit.n_qubits, self.options, seed)
+        self.levels = [DeviceCircuit(head, device, *level) for level in product(noise, shots)]
+        for level in tqdm(self.levels, unit="level", desc=f"trying {self.name}", leave=False, disable=None):
+            level.try_it()
+
+    def __call__(self, features: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
+        """All figures.
+
+        Args:
+            features: Shape (N, n_features), in the head's dtype.
+            labels: Shape (N,), int64.
+
+        Raises:
+            InputError: if the device fails half-way.
+        """
+        from tqdm import tqdm
+
+        with torch.inference_mode():
+            angles = self.head.angles(features)
+            exact, logits = self.head.expectation_values(angles).numpy(), self.head(features)
+        rows = []
+        total = len(self.levels) * len(features)
+        with tqdm(total=total, unit="image", desc=self.name, disable=None) as bar:
+            for level in self.levels:
+                started = time.perf_counter()
+                values = self._measured(level, angles.double().numpy(), bar)
+                seconds = time.perf_counter() - started
+                rows.append(self._row(level, values, exact, logits, labels) | {"seconds": round(seconds, 3)})
+        return {
+            "device": self.name,
+            "options": {name: str(value) for name, value in self.options.items()},
+            "noise_model": _noise_model([level.noise for level in self.levels]),
+            "exact": _chosen(metrics(logits, labels), _FIGURES),
+            "levels": rows,
+            "seed": self.seed,
+        }
+
+    def _measured(self, level: DeviceCircuit, angles: np.ndarray, bar: Any) -> np.ndarray:
+        parts = []
+        for start in range(0, len(angles), level.batch):
+            parts.append(level(angles[start : start + level.batch]))
+            bar.update(len(parts[-1]))
+        return np.concatenate(parts)
+
+    def _row(
+        self, level: DeviceCircuit, values: np.ndarray, exact: np.ndarray, logits: torch.Tensor, labels: torch.Tensor
+    ) -> dict[str, Any]:
+        with torch.inference_mode():
+            measured = self.head.post_net(torch.from_numpy(values).to(logits.dtype))
+        same = metrics(measured, logits.argmax(dim=1))
+        return {
+            "noise": dict(level.noise.strengths),
+            "shots": level.shots,
+            **_chosen(metrics(measured, labels), (*_FIGURES, "loss")),
+            "agreement": {"same": same["correct"], **_chosen(same, ("total", "wilson95"))},
+            "mean_shift": float(np.abs(values - exact).mean()),
+        }
+
+
+def device_evaluation(config: EvalConfig, run: Run) -> DeviceEvaluation | None:
+    """What the flags ask for, tried out; None if they ask for no device.
+
+    Raises:
+        InputError: if the head has no circuit, or the device can't do it.
+    """
+    if not config.on_device:
+        return None
+    head = run.head("last")
+    if not isinstance(head, DressedQuantumNet):
+        raise InputError(
+            f"the head in {run.path} is {run.config.head!r}, which has no circuit to run on a device; leave out "
+            "--device, --shots and --noise, or train a quantum head"
+        )
+    noise = [Noise.parse(text) for text in config.noise] or [Noise()]
+    return DeviceEvaluation(
+        head,
+        config.device or ("default.mixed" if config.noise else "default.qubit"),
+        options=dict(map(_option, config.device_options)),
+        noise=noise,
+        shots=[number or None for number in config.shots] or [None],
+        seed=run.config.seed,
+    )
+
+
+def evaluate_on(
+    head: DressedQuantumNet,
+    features: Any,
+    labels: Any,
+    *,
+    device: Any,
+    shots: int | None = None,
+    noise: str = "none",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """A head on a device, at one level: for devices that no flag can describe.
+
+    Args:
+        head: The trained head.
+        features: What arrives at the head, shape (N, n_features).
+        labels: Class indices, shape (N,).
+        device: A PennyLane device, or the name of one.
+        shots: Measurements of each sample; None for exact expectation values.
+        noise: As ``--noise`` takes it.
+        seed: Of the random draws, for a device given by name that takes one.
+
+    Returns:
+        The figures, as ``report.json`` holds them under ``devices``.
+
+    Raises:
+        InputError: if the device can't do it.
+        ValueError: if the noise is not understood, or the features are not such as the head takes.
+    """
+    evaluation = DeviceEvaluation(head, device, noise=[Noise.parse(noise)], shots=[shots], seed=seed)
+    return evaluation(torch.as_tensor(features, dtype=head.pre_net.weight.dtype), torch.as_tensor(labels))
+
+
+def table(record: Mapping[str, Any]) -> list[str]:
+    """A line a level, for the terminal, and what the draws followed from."""
+    noises = [str(Noise(tuple(row["noise"].items()))) for row in record["levels"]]
+    width = max(len("noise"), *map(len, noises))
+    options = "".join(f" {name}={value}" for name, value in record["options"].items())
+    lines = [
+        f"The last epoch's head on {record['device']}{options}:",
+        f"{'noise':{width}}  {'shots':>6}  accuracy    95 % interval    loss  as exact  mean |Δ⟨Z⟩|  seconds",
+    ]
+    for noise, row in zip(noises, record["levels"], strict=True):
+        low, high = row["wilson95"]
+        same = f"{row['agreement']['same']}/{row['agreement']['total']}"
+        lines.append(
+            f"{noise:{width}}  {row['shots'] or 'exact':>6}  {row['accuracy']:8.4f}  {low:6.3f} to {high:.3f}  "
+            f"{row['loss']:6.4f}  {same:>8}  {row['mean_shift']:11.1e}  {row['seconds']:7.2f}"
+        )
+    if record["seed"] is None and any(row["shots"] for row in record["levels"]):
+        lines.append(
+            f"{record['device']} takes no seed: its next draws are others, unless an option of its own fixes them"
+        )
+    return lines
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """A device's option from ``KEY=VALUE``: a value of Python where it reads as one, else the text."""
+    key, _, value = text.partition("=")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+def _noise_model(noises: Sequence[Noise]) -> str:
+    if all(noise.quiet for noise in noises):
+        return "no channels in the circuit"
+    return (
+        "after every gate, those of the embedding included, each channel on each wire that the gate touches; readout: "
+        "a bit flip on every wire before its measurement"
+    )
+
+
+def _chosen(record: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: record[name] for name in names}
