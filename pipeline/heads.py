@@ -294,7 +294,7 @@ def _lightning_works() -> bool:
     if problem is not None:
         warnings.warn(
             f"Lightning's bindings are not as expected ({problem}); heads with simulator='lightning' run as ordinary "
-            "QNodes, with the same results but slowly. pennylane-lightning 0.42 to 0.45 are known to work.",
+            "QNodes, with the same results but slowly. pennylane-lightning 0.43 to 0.45 are known to work.",
             RuntimeWarning,
             stacklevel=4,
         )

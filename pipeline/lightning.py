@@ -1,7 +1,7 @@
 """The one place that touches Lightning's C++ bindings.
 
 They are not PennyLane's public interface. What this project relies on, in ``pennylane_lightning.lightning_qubit_ops``
-(seen in versions 0.42 to 0.45, held by tests/test_lightning.py):
+(seen in versions 0.43 to 0.45, held by tests/test_lightning.py):
 
 - ``StateVectorC128(n)`` and ``StateVectorC64(n)``: a state of n wires, wire 0 the most significant bit of the index.
 - ``.updateData(array)`` and ``.getState(array)``: copy 2ⁿ amplitudes in and out, without asking for norm 1.
