@@ -37,6 +37,7 @@ class Report:
     """The outcome of an evaluation.
 
     Attributes:
+        config: What the evaluation was told.
         run: The run that was evaluated.
         record: All figures, as ``report.json`` holds them.
         labels: True labels of the validation images, shape (N,).
@@ -46,6 +47,7 @@ class Report:
         images: What reads them, if they are at hand.
     """
 
+    config: EvalConfig
     run: Run
     record: dict[str, Any]
     labels: np.ndarray = field(repr=False)
@@ -100,6 +102,7 @@ def evaluate(config: EvalConfig) -> Report:
         "versions": versions(),
     }
     return Report(
+        config=config,
         run=run,
         record=record,
         labels=labels.numpy(),
