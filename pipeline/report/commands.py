@@ -36,7 +36,8 @@ def commands(report: Report) -> list[str]:
         run=AGAIN / "run",
         features=None,
         data=evaluation.data and _place(evaluation.data, is_name(evaluation.data)),
-        weights=evaluation.weights and _place(evaluation.weights, is_named(run.features["backbone"], evaluation.weights)),
+        weights=evaluation.weights
+        and _place(evaluation.weights, is_named(run.features["backbone"], evaluation.weights)),
     )
     return [
         command("features", replace(extraction(run), out=features)),

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -42,7 +43,7 @@ DARK = {
 }
 NARROW_INCHES = 3.9
 
-_STYLE = {
+_STYLE: Any = {
     "figure.facecolor": PAPER,
     "axes.facecolor": PAPER,
     "savefig.facecolor": PAPER,
@@ -96,11 +97,18 @@ class Drawing:
     def save(self, path: Path) -> None:
         """Write it as a PNG file, atomically."""
         write_atomically(path, lambda part: self.figure.savefig(part, format="png", dpi=110))
+        self._keep_layout()
+
+    def close(self) -> None:
+        """Free its memory."""
+        plt.close(self.figure)
 
     @cached_property
     def wide(self) -> dict[str, str]:
         """Data URIs of the ``light`` and the ``dark`` SVG."""
-        return _data_uris(self.figure)
+        uris = _data_uris(self.figure)
+        self._keep_layout()
+        return uris
 
     @cached_property
     def narrow(self) -> dict[str, str]:
@@ -109,11 +117,16 @@ class Drawing:
         axes = self.figure.axes
         width, height = self.figure.get_size_inches()
         grid = GridSpec(len(axes), 1, figure=self.figure)
-        for axis, place in zip(axes, grid, strict=True):
-            axis.set_subplotspec(place)
+        for row, axis in enumerate(axes):
+            axis.set_subplotspec(grid[row, 0])
+        self.figure.set_layout_engine("constrained")
         panel = NARROW_INCHES * min(height / width * len(axes), 1)
         self.figure.set_size_inches(NARROW_INCHES, panel * len(axes))
         return _data_uris(self.figure)
+
+    def _keep_layout(self) -> None:
+        # Laying out takes as long as drawing, and once is enough.
+        self.figure.set_layout_engine("none")
 
 
 def _data_uris(figure: Figure) -> dict[str, str]:

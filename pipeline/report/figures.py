@@ -1,6 +1,6 @@
 """The figures of a report.
 
-In: a :class:`pipeline.evaluation.Report` and its record. Out: for each, a matplotlib figure and in words what it shows,
+In: a :class:`pipeline.evaluation.Report`. Out: for each, a matplotlib figure and in words what it shows,
 or None where there is nothing to draw. A new one is a function here and a line in ``FIGURES``.
 """
 
@@ -31,7 +31,7 @@ WIRES = 8
 Drawn = tuple[Figure, str] | None
 
 
-def learning_curves(report: Report, record: dict[str, Any]) -> Drawn:
+def learning_curves(report: Report) -> Drawn:
     """Loss and accuracy of both splits over the epochs."""
     history = report.run.history
     epochs = [row["epoch"] for row in history]
@@ -47,7 +47,7 @@ def learning_curves(report: Report, record: dict[str, Any]) -> Drawn:
             axis.plot(epochs, values, line, color=colour, marker=marker, markersize=3.5, label=name)
         axis.axvline(best, color=MUTED, linewidth=1, linestyle=":", label="best epoch")
         axis.set(title=quantity, xlabel="epoch")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes[0].legend()
     last = history[-1]
     return figure, (
@@ -58,10 +58,10 @@ def learning_curves(report: Report, record: dict[str, Any]) -> Drawn:
     )
 
 
-def confusion_matrix(report: Report, record: dict[str, Any]) -> Drawn:
+def confusion_matrix(report: Report) -> Drawn:
     """True against predicted class, by the last epoch's head."""
     classes = report.run.classes
-    counts = np.asarray(record["epochs"]["last"]["confusion"])
+    counts = np.asarray(report.record["epochs"]["last"]["confusion"])
     share = counts / counts.sum(axis=1, keepdims=True).clip(1)
     side = min(2.2 + 0.55 * len(classes), 8)
     figure, axis = plt.subplots(figsize=(side + 0.6, side), layout="constrained")
@@ -96,9 +96,10 @@ def confusions(counts: Any) -> list[tuple[int, int, int]]:
     return sorted(found, key=lambda item: -item[0])
 
 
-def reliability(report: Report, record: dict[str, Any]) -> Drawn:
+def reliability(report: Report) -> Drawn:
     """How many images are right against how probable the head says that is, and how often it says so."""
-    bins = record["calibration"]["bins"]
+    found = report.record["calibration"]
+    bins = found["bins"]
     figure, (curve, counts) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     low = bins[0]["low"]
     curve.plot([low, 1], [low, 1], "--", color=MUTED, linewidth=1, label="perfectly calibrated")
@@ -123,11 +124,11 @@ def reliability(report: Report, record: dict[str, Any]) -> Drawn:
     )
     return figure, (
         f"Reliability curve: how many images are right where the predicted class has a probability of {listed}. "
-        f"Expected calibration error {record['calibration']['ece']:.3f}."
+        f"Expected calibration error {found['ece']:.3f}."
     )
 
 
-def projection(report: Report, record: dict[str, Any]) -> Drawn:
+def projection(report: Report) -> Drawn:
     """The validation images inside the head, along the first two principal components."""
     inside = inner_values(report.run.head(), report.features)
     if not inside:
@@ -151,7 +152,7 @@ def projection(report: Report, record: dict[str, Any]) -> Drawn:
     )
 
 
-def predictions(report: Report, record: dict[str, Any]) -> Drawn:
+def predictions(report: Report) -> Drawn:
     """A random dozen of validation images with predicted class, probability, and the true class where they differ."""
     if report.images is None:
         return None
@@ -177,7 +178,7 @@ def predictions(report: Report, record: dict[str, Any]) -> Drawn:
     )
 
 
-def circuit(report: Report, record: dict[str, Any]) -> Drawn:
+def circuit(report: Report) -> Drawn:
     """The circuit with its trained angles."""
     import pennylane as qml
 
@@ -208,7 +209,7 @@ def circuit(report: Report, record: dict[str, Any]) -> Drawn:
     return figure, words
 
 
-FIGURES: dict[str, Callable[[Report, dict[str, Any]], Drawn]] = {
+FIGURES: dict[str, Callable[[Report], Drawn]] = {
     "learning_curves": learning_curves,
     "confusion_matrix": confusion_matrix,
     "reliability": reliability,
@@ -252,13 +253,14 @@ def _wires(axis: Axes, space: Projection, reach: float) -> None:
     if space.components.shape[1] > WIRES:
         return
     for wire, (right, up) in enumerate(space.components.T):
-        axis.annotate(
-            "",
-            xy=(0.8 * reach * right, 0.8 * reach * up),
-            xytext=(0, 0),
-            arrowprops={"arrowstyle": "->", "color": MUTED, "linewidth": 1},
-        )
-        axis.text(0.88 * reach * right, 0.88 * reach * up, str(wire), color=MUTED, ha="center", va="center", fontsize=9)
+        if np.hypot(right, up) < 0.2:
+            continue  # It points out of the picture.
+        tip = (0.8 * reach * right, 0.8 * reach * up)
+        arrow = {"arrowstyle": "->", "color": MUTED, "linewidth": 1}
+        axis.annotate("", xy=tip, xytext=(0, 0), arrowprops=arrow)
+        # Wires that point the same way get their numbers one behind the other.
+        beyond = 1.08 + 0.06 * wire
+        axis.text(tip[0] * beyond, tip[1] * beyond, str(wire), color=MUTED, ha="center", va="center", fontsize=9)
 
 
 def _count(number: int, noun: str) -> str:

@@ -6,8 +6,8 @@ In: a :class:`pipeline.evaluation.Report`. Out: files in the run folder.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from features.provenance import tensors_sha256
 from pipeline.evaluation import Report
@@ -31,35 +31,31 @@ def write_report(report: Report) -> Path:
         The path of ``report.html``.
     """
     folder = report.run.path
-    record = report.record | {
+    added = {
         "calibration": calibration(report.probabilities, report.labels),
         "projections": projections(report.run.head(), report.features, report.labels),
         "head_sha256": {which: tensors_sha256(state) for which, state in report.run.weights.items()},
         "commands": commands(report),
     }
+    report = replace(report, record=report.record | added)
     with style():
-        from matplotlib import pyplot as plt
-
-        drawings = _draw(report, record)
-        record["pictures"] = {f"{name}.png": drawing.words for name, drawing in drawings.items()}
+        drawn = {name: draw(report) for name, draw in FIGURES.items()}
+        drawings = {name: Drawing(*found) for name, found in drawn.items() if found is not None}
         for name in FIGURES:
             (folder / f"{name}.png").unlink(missing_ok=True)
         for name, drawing in drawings.items():
             drawing.save(folder / f"{name}.png")
-        page = _page(report, record, drawings)
-        plt.close("all")
+        page = _page(report, drawings)
+        for drawing in drawings.values():
+            drawing.close()
+    record = report.record | {"pictures": {f"{name}.png": drawing.words for name, drawing in drawings.items()}}
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "report.json", lambda part: part.write_text(text, encoding="utf-8"))
     write_atomically(folder / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
     return folder / "report.html"
 
 
-def _draw(report: Report, record: dict[str, Any]) -> dict[str, Drawing]:
-    drawn = {name: draw(report, record) for name, draw in FIGURES.items()}
-    return {name: Drawing(*found) for name, found in drawn.items() if found is not None}
-
-
-def _page(report: Report, record: dict[str, Any], drawings: dict[str, Drawing]) -> str:
+def _page(report: Report, drawings: dict[str, Drawing]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     pages = Environment(
@@ -69,6 +65,7 @@ def _page(report: Report, record: dict[str, Any], drawings: dict[str, Drawing]) 
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    record = report.record
     last = record["epochs"]["last"]
     most = max(range(len(report.run.classes)), key=lambda index: last["support"][index])
     return pages.get_template("page.html").render(
@@ -89,7 +86,7 @@ def _page(report: Report, record: dict[str, Any], drawings: dict[str, Drawing]) 
         has_pictures=report.images is not None,
         versions={"features": report.run.features["versions"], "training": report.run.versions}
         | {"evaluation": record["versions"]},
-        everything=json.dumps({"config": config_record(report.run.config), **report.record}, indent=2, ensure_ascii=False),
+        everything=json.dumps({"config": config_record(report.run.config), **record}, indent=2, ensure_ascii=False),
         description=report.run.head().description,
     )
 

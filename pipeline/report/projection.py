@@ -24,8 +24,8 @@ class Projection:
 
     Attributes:
         mean: The points' mean, shape (n,).
-        components: Orthonormal directions, first the one of the largest variance, shape (2, n); (1, n) where n is 1.
-            Of a direction and its opposite, the one whose largest entry is positive.
+        components: Orthonormal directions, first the one of the largest variance, shape (2, n); (1, n) where n or N is
+            1. Of a direction and its opposite, the one whose largest entry is positive.
         share: Each component's share of the variance, shape (2,) or (1,).
         points: The points along the components, from their mean, shape (N, 2) or (N, 1).
     """
