@@ -20,7 +20,7 @@ from pipeline.report.projection import projections
 from pipeline.report.summary import calibration_words, checks, sentence
 from pipeline.run import Run, config_record, write_atomically
 
-# Past so many classes the page names a few of them and says how many there are.
+# Past so many classes the heading counts them.
 NAMED = 4
 
 
@@ -93,4 +93,4 @@ def _page(report: Report, drawings: dict[str, Drawing]) -> str:
 
 def _title(run: Run) -> str:
     names = run.classes
-    return " or ".join(names) + "?" if len(names) <= NAMED else f"{names[0]}, {names[1]} and {len(names) - 2} more"
+    return " or ".join(names) + "?" if len(names) <= NAMED else f"{len(names)} classes of {run.features['data']}"
