@@ -130,7 +130,6 @@ def test_the_choice_of_images(report):
     assert wrong.words == "1.png: true class red, predicted blue with probability 0.90, wrong"
     assert (wrong.thumbnail, wrong.right) == (None, False)
     assert wrong.true_probability == pytest.approx(0.1)
-    assert wrong.margin == pytest.approx(0.8)
 
 
 def test_of_many_images_a_dozen_is_shown(report):
@@ -171,6 +170,13 @@ def test_what_it_tells_of_the_inside_depends_on_the_head(cached, tmp_path, flags
     assert ("Inside the head" in page) == bool(figures)
     if said:
         assert said in page
+
+
+def test_one_image_and_images_that_are_all_alike(report):
+    for n in (1, 5):
+        alike = with_probabilities(report, [[0.7, 0.3]] * n, [0] * n)
+        page = write_report(replace(alike, features=alike.features[:1].repeat(n, axis=0))).read_text(encoding="utf-8")
+        assert f"{n} of {n} validation images are classified correctly" in page
 
 
 def test_confusions_are_counted_the_most_first():
@@ -240,7 +246,7 @@ def test_devices_are_told_of_where_they_were_tried(report):
     devices = {
         "device": "default.mixed",
         "options": {},
-        "noise_model": "A depolarizing channel after each gate.",
+        "noise_model": "a depolarizing channel after each gate",
         "exact": accuracy,
         "levels": [level | {"noise": {}, "shots": 1024}, level | {"noise": {"depolarizing": 0.02}, "shots": None}],
         "seed": 3,
@@ -248,6 +254,6 @@ def test_devices_are_told_of_where_they_were_tried(report):
     page = write_report(replace(report, record=report.record | {"devices": devices})).read_text(encoding="utf-8")
     section = re.sub(r"<[^>]+>", " ", page[page.index('<section id="devices"') :])
     assert "default.mixed" in section
-    assert "A depolarizing channel after each gate." in section
+    assert "Noise: a depolarizing channel after each gate. Without noise" in section
     assert re.search(r"none\s+1,024\s+0\.750\s+0\.468 to 0\.911\s+0\.500\s+11/12\s+0\.010\s+2\.0", section)
     assert re.search(r"depolarizing 0\.02\s+exact", section)

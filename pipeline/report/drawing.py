@@ -30,6 +30,7 @@ SERIES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (AMBER, "v"),
 # On blue, whatever the page.
 ON_BLUE = "#fefefe"
 DARK = {
+    "#000000": "#e6edf3",
     PAPER: "#151b23",
     INK: "#e6edf3",
     MUTED: "#9da7b3",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -28,7 +28,6 @@ class Example:
         path: Its name in the data set.
         guess: The predicted class, and ``probability`` of it.
         truth: The true class, and ``true_probability`` of it.
-        margin: Probability of the predicted class less that of the next.
         thumbnail: The middle square of the picture as a data URI; None where the images are not at hand.
     """
 
@@ -37,7 +36,6 @@ class Example:
     probability: float
     truth: str
     true_probability: float
-    margin: float
     thumbnail: str | None = field(repr=False)
 
     @property
@@ -70,13 +68,14 @@ def most_wrong(report: Report) -> np.ndarray:
 
 def least_sure(report: Report) -> np.ndarray:
     """Rows of the images with the smallest margin between the two most probable classes, the smallest first."""
-    return np.argsort(_margins(report.probabilities), kind="stable")[:SHOWN]
+    second, first = np.sort(report.probabilities, axis=1)[:, -2:].T
+    return np.argsort(first - second, kind="stable")[:SHOWN]
 
 
 def examples(report: Report) -> dict[str, list[Example]]:
     """All three choices as they are shown."""
-    read = lru_cache(maxsize=None)(lambda path: _thumbnail(report, path))
-    margins = _margins(report.probabilities)
+    # An image may be among the most wrong and among the least sure: it is read once.
+    read = cache(lambda path: _thumbnail(report, path))
 
     def example(row: int) -> Example:
         path, probabilities = report.paths[row], report.probabilities[row]
@@ -87,7 +86,6 @@ def examples(report: Report) -> dict[str, list[Example]]:
             probability=float(probabilities[guess]),
             truth=report.run.classes[truth],
             true_probability=float(probabilities[truth]),
-            margin=float(margins[row]),
             thumbnail=read(path),
         )
 
@@ -106,8 +104,3 @@ def _thumbnail(report: Report, path: str) -> str | None:
     encoded = io.BytesIO()
     thumbnail(report.images.read(path)).save(encoded, "JPEG", quality=78, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
-
-
-def _margins(probabilities: np.ndarray) -> np.ndarray:
-    first, second = np.sort(probabilities, axis=1)[:, :-3:-1].T
-    return first - second

@@ -23,10 +23,10 @@ from pipeline.report.examples import at_random, thumbnail
 from pipeline.report.projection import TANH, Projection, inner_values, project, separation
 from pipeline.run import new_head
 
-# More classes than these are neither numbered nor named in the confusion matrix.
+# More classes than these get no numbers, and no names, in the confusion matrix.
 NUMBERED, NAMED = 12, 30
-POINTS = 600
-WIRES = 8
+# Of more images than these, a projection shows so many drawn at random; of more wires than those, no arrows.
+POINTS, WIRES = 400, 8
 
 Drawn = tuple[Figure, str] | None
 
@@ -146,9 +146,10 @@ def projection(report: Report) -> Drawn:
         f"{separation(values, report.labels):.0%} of that of {'tanh' if name == TANH else '⟨Z⟩'}"
         for name, values in inside.items()
     )
+    shown = f" ({POINTS} of them)" if len(report.labels) > POINTS else ""
     return figure, (
-        f"The validation images inside the head, along the first principal components, which hold {shares}. Between "
-        f"the classes' means lies {between}, in all dimensions."
+        f"The validation images{shown} inside the head, along the first principal components, which hold {shares}. "
+        f"Between the classes' means lies {between}, in all dimensions."
     )
 
 
@@ -234,10 +235,12 @@ def _scatter(axis: Axes, space: Projection, report: Report) -> None:
         for label, (name, (colour, marker)) in enumerate(zip(report.run.classes, SERIES, strict=False)):
             of_class = report.labels[rows] == label
             axis.scatter(x[of_class], y[of_class], s=18, color=colour, marker=marker, alpha=0.65, linewidths=0)
+            # A label that starts with an underscore would be left out of the legend: this one never does.
             axis.scatter([], [], s=18, color=colour, marker=marker, label=f"\u200b{_short(name)}")
     else:
         axis.scatter(x, y, s=10, color=BLUE, alpha=0.5, linewidths=0, label="image")
-    axis.scatter(x[wrong[rows]], y[wrong[rows]], s=34, color=INK, marker="x", linewidths=1.1, label="wrong")
+    if wrong[rows].any():
+        axis.scatter(x[wrong[rows]], y[wrong[rows]], s=34, color=INK, marker="x", linewidths=1.1, label="wrong")
     axis.set(xlabel=f"component 1, {space.share[0]:.0%} of the variance", ylabel="class")
     if flat:
         axis.set_yticks(range(len(report.run.classes)), [_short(name) for name in report.run.classes])

@@ -15,7 +15,7 @@ from pipeline.report.calibration import calibration
 from pipeline.report.commands import commands
 from pipeline.report.drawing import Drawing, style
 from pipeline.report.examples import examples
-from pipeline.report.figures import FIGURES, confusions
+from pipeline.report.figures import FIGURES, WIRES, confusions
 from pipeline.report.projection import projections
 from pipeline.report.summary import calibration_words, checks, sentence
 from pipeline.run import Run, config_record, write_atomically
@@ -82,11 +82,14 @@ def _page(report: Report, drawings: dict[str, Drawing]) -> str:
             for count, truth, taken in confusions(last["confusion"])
         ],
         drawings=drawings,
+        wires=WIRES,
         examples=examples(report),
         has_pictures=report.images is not None,
         versions={"features": report.run.features["versions"], "training": report.run.versions}
         | {"evaluation": record["versions"]},
-        everything=json.dumps({"config": config_record(report.run.config), **record}, indent=2, ensure_ascii=False),
+        recorded=json.dumps(
+            {"config": config_record(report.run.config), "features": record["features"]}, indent=2, ensure_ascii=False
+        ),
         description=report.run.head().description,
     )
 
