@@ -38,6 +38,7 @@ class Report:
     """The outcome of an evaluation.
 
     Attributes:
+        config: What the evaluation was told.
         run: The run that was evaluated.
         record: All figures, as ``report.json`` holds them.
         labels: True labels of the validation images, shape (N,).
@@ -47,6 +48,7 @@ class Report:
         images: What reads them, if they are at hand.
     """
 
+    config: EvalConfig
     run: Run
     record: dict[str, Any]
     labels: np.ndarray = field(repr=False)
@@ -105,6 +107,7 @@ def evaluate(config: EvalConfig) -> Report:
         "versions": versions(),
     }
     return Report(
+        config=config,
         run=run,
         record=record,
         labels=labels.numpy(),

@@ -33,7 +33,7 @@ def find_weights(run: Run, given: str | None) -> str:
     recorded: str = run.features["weights_location"]
     if is_named(run.features["backbone"], recorded):
         return recorded
-    path = _located(run, recorded)
+    path = located(run, recorded)
     if not path.is_file():
         raise InputError(
             f"the backbone's weights {run.features['weights']} are not at {path}; give the file with --weights "
@@ -51,7 +51,7 @@ def find_images(run: Run, given: str | None) -> ImageSet:
     """
     recorded = given or run.features["data_location"]
     if not is_name(recorded):
-        path = Path(recorded).expanduser() if given else _located(run, recorded)
+        path = Path(recorded).expanduser() if given else located(run, recorded)
         if not path.exists():
             raise InputError(
                 f"the images of {run.features['data']} are not at {path}; give the folder with --data (DATA=)"
@@ -61,6 +61,6 @@ def find_images(run: Run, given: str | None) -> ImageSet:
     return open_images(recorded, **run.features.get("selection", {}))
 
 
-def _located(run: Run, recorded: str) -> Path:
+def located(run: Run, recorded: str) -> Path:
     """A path as a feature cache records it: absolute, or told from the cache's own folder."""
     return Path(run.features["path"]).parent / recorded

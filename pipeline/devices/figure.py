@@ -8,17 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from pipeline.devices.noise import NAMES, Noise
+from pipeline.report.drawing import MUTED, SERIES
 
 Row = Mapping[str, Any]
-
-# Hues that stay apart for colour-blind readers, and a marker each for those who see none.
-COLOURS = matplotlib.style.library["tableau-colorblind10"]["axes.prop_cycle"].by_key()["color"]
-MARKERS = "osD^vPX*"
 
 
 def device_curves(record: Mapping[str, Any]) -> tuple[Figure, str]:
@@ -39,17 +35,15 @@ def device_curves(record: Mapping[str, Any]) -> tuple[Figure, str]:
             )
             x, y, low, high = zip(*points, strict=True)
             reach = [[b - a for a, b in zip(low, y, strict=True)], [b - a for a, b in zip(y, high, strict=True)]]
-            style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
-            axis.errorbar(x, y, yerr=reach, capsize=3, alpha=0.85, label=line, **style)
+            colour, marker = SERIES[index % len(SERIES)]
+            axis.errorbar(x, y, yerr=reach, capsize=3, alpha=0.85, label=line, color=colour, marker=marker)
         axis.set_xlabel(label)
-        axis.grid(alpha=0.3)
         if ticks:
             axis.set_xticks(range(len(ticks)), ticks, rotation=20 if max(map(len, ticks)) > 8 else 0)
-    axes[0].axhline(record["exact"]["accuracy"], color="black", linestyle=":", label="exact, without noise")
+    axes[0].axhline(record["exact"]["accuracy"], color=MUTED, linestyle=":", label="exact, without noise")
     axes[0].set_ylabel("accuracy")
     axes[1].set_ylabel("predictions equal to the exact ones")
     axes[0].legend()
-    figure.suptitle(f"The head on {record['device']}")
     return figure, _words(record)
 
 

@@ -18,7 +18,7 @@ from pipeline.paper.extractor import STRONG_NOISE, measured
 from pipeline.paper.fit import Samples
 from pipeline.paper.row import summary
 from pipeline.paper.tetrominoes import CLASSES, templates
-from pipeline.pictures import BLUE, ORANGE
+from pipeline.report.drawing import BLUE, ORANGE
 from pipeline.run import write_atomically
 
 if TYPE_CHECKING:

@@ -1,0 +1,282 @@
+"""The figures of a report.
+
+In: a :class:`pipeline.evaluation.Report`. Out: for each, a matplotlib figure and in words what it shows,
+or None where there is nothing to draw. A new one is a function here and a line in ``FIGURES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pipeline.devices.figure import device_curves
+from pipeline.evaluation import Report
+from pipeline.heads import DressedQuantumNet
+from pipeline.report.drawing import BLUE, FAINT, INK, MUTED, ON_BLUE, ORANGE, SERIES
+from pipeline.report.examples import at_random, thumbnail
+from pipeline.report.projection import TANH, Projection, inner_values, project, separation
+from pipeline.run import new_head
+
+# More classes than these get no numbers, and no names, in the confusion matrix.
+NUMBERED, NAMED = 12, 30
+# Of more images than these, a projection shows so many drawn at random; of more wires than those, no arrows.
+POINTS, WIRES = 400, 8
+
+Drawn = tuple[Figure, str] | None
+
+
+def learning_curves(report: Report) -> Drawn:
+    """Loss and accuracy of both splits over the epochs."""
+    history = report.run.history
+    epochs = [row["epoch"] for row in history]
+    best = report.run.epochs["best"]
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
+        for split, name, colour, line in (
+            ("train", "training", BLUE, "-"),
+            ("val", "validation", ORANGE, "--"),
+        ):
+            values = [row[f"{split}_{quantity}"] for row in history]
+            marker = "o" if len(history) <= 40 else None
+            axis.plot(epochs, values, line, color=colour, marker=marker, markersize=3.5, label=name)
+        axis.axvline(best, color=MUTED, linewidth=1, linestyle=":", label="best epoch")
+        axis.set(title=quantity, xlabel="epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes[0].legend()
+    last = history[-1]
+    return figure, (
+        f"Learning curves over {_count(len(history), 'epoch')}: training loss goes from {history[0]['train_loss']:.3f} "
+        f"to {last['train_loss']:.3f} and validation loss from {history[0]['val_loss']:.3f} to {last['val_loss']:.3f}; "
+        f"training accuracy ends at {last['train_accuracy']:.3f} and validation accuracy at "
+        f"{last['val_accuracy']:.3f}. The best epoch is {best}."
+    )
+
+
+def confusion_matrix(report: Report) -> Drawn:
+    """True against predicted class, by the last epoch's head."""
+    classes = report.run.classes
+    counts = np.asarray(report.record["epochs"]["last"]["confusion"])
+    share = counts / counts.sum(axis=1, keepdims=True).clip(1)
+    side = min(2.2 + 0.55 * len(classes), 8)
+    figure, axis = plt.subplots(figsize=(side + 0.6, side), layout="constrained")
+    # One blue, the more opaque the larger the share of its true class: it does on light and on dark paper.
+    cells = np.empty((*counts.shape, 4))
+    cells[..., :3] = to_rgb(BLUE)
+    cells[..., 3] = share
+    axis.imshow(cells, interpolation="nearest")
+    if len(classes) <= NUMBERED:
+        for (row, column), count in np.ndenumerate(counts):
+            colour = ON_BLUE if share[row, column] > 0.5 else INK
+            axis.text(column, row, str(count), ha="center", va="center", color=colour)
+    axis.set(xlabel="predicted", ylabel="true")
+    axis.grid(visible=False)
+    if len(classes) <= NAMED:
+        names = [_short(name) for name in classes]
+        axis.set_xticks(range(len(classes)), names, rotation=45 if len(classes) > 3 else 0)
+        axis.set_yticks(range(len(classes)), names)
+        plt.setp(axis.get_xticklabels(), ha="right" if len(classes) > 3 else "center", rotation_mode="anchor")
+    else:
+        axis.set(xlabel="predicted, number of the class in the table", ylabel="true, number of the class")
+    wrong = int(counts.sum() - np.trace(counts))
+    mistakes = confusions(counts)
+    told = "; ".join(f"{count} {classes[row]} taken for {classes[column]}" for count, row, column in mistakes[:6])
+    most = f", {'most often' if len(mistakes) > 6 else 'namely'} {told}" if told else ""
+    return figure, f"Confusion matrix: {wrong} of {counts.sum()} validation images are off its diagonal{most}."
+
+
+def confusions(counts: Any) -> list[tuple[int, int, int]]:
+    """How many images of which class were taken for which other, the most first, from a confusion matrix."""
+    found = [(int(count), row, column) for (row, column), count in np.ndenumerate(counts) if row != column and count]
+    return sorted(found, key=lambda item: -item[0])
+
+
+def reliability(report: Report) -> Drawn:
+    """How many images are right against how probable the head says that is, and how often it says so."""
+    found = report.record["calibration"]
+    bins = found["bins"]
+    figure, (curve, counts) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    low = bins[0]["low"]
+    curve.plot([low, 1], [low, 1], "--", color=MUTED, linewidth=1, label="perfectly calibrated")
+    x = np.array([row["probability"] for row in bins])
+    y = np.array([row["accuracy"] for row in bins])
+    intervals = np.array([row["wilson95"] for row in bins])
+    # An interval always holds its accuracy; rounding may say otherwise by 1e-17.
+    around = np.abs(np.stack([y - intervals[:, 0], intervals[:, 1] - y]))
+    curve.errorbar(x, y, around, fmt="o-", color=BLUE, markersize=5, linewidth=1.2, capsize=3, label="this head")
+    curve.set(title="accuracy, with 95 % intervals", xlabel="mean probability of the predicted class")
+    curve.set(ylim=(-0.03, 1.03), xlim=(low - 0.02, 1.02))
+    curve.legend(loc="lower right")
+    edges = [row["low"] for row in bins]
+    widths = [row["high"] - row["low"] for row in bins]
+    drawn = counts.bar(edges, [row["images"] for row in bins], widths, align="edge", color=BLUE, edgecolor=FAINT)
+    counts.bar_label(drawn, fontsize=9, color=INK)
+    counts.set(title="images", xlabel="probability of the predicted class", xlim=(low - 0.02, 1.02))
+    counts.grid(visible=False, axis="x")
+    listed = "; ".join(
+        f"{row['low']:.1f} to {row['high']:.1f}: {row['accuracy']:.2f} of {_count(row['images'], 'image')} right"
+        for row in bins
+    )
+    return figure, (
+        f"Reliability curve: how many images are right where the predicted class has a probability of {listed}. "
+        f"Expected calibration error {found['ece']:.3f}."
+    )
+
+
+def projection(report: Report) -> Drawn:
+    """The validation images inside the head, along the first two principal components."""
+    inside = inner_values(report.run.head(), report.features)
+    if not inside:
+        return None
+    spaces = {name: project(values) for name, values in inside.items()}
+    figure, axes = plt.subplots(1, len(spaces), figsize=(4.5 * len(spaces), 4.1), layout="constrained", squeeze=False)
+    for axis, (name, space) in zip(axes[0], spaces.items(), strict=True):
+        _scatter(axis, space, report)
+        axis.set_title("outputs of tanh" if name == TANH else "⟨Z⟩ of the wires")
+    shares = " and ".join(
+        f"{space.share.sum():.0%} of the variance of the {'tanh outputs' if name == TANH else '⟨Z⟩'}"
+        for name, space in spaces.items()
+    )
+    between = " and ".join(
+        f"{separation(values, report.labels):.0%} of that of {'tanh' if name == TANH else '⟨Z⟩'}"
+        for name, values in inside.items()
+    )
+    shown = f" ({POINTS} of them)" if len(report.labels) > POINTS else ""
+    return figure, (
+        f"The validation images{shown} inside the head, along the first principal components, which hold {shares}. "
+        f"Between the classes' means lies {between}, in all dimensions."
+    )
+
+
+def predictions(report: Report) -> Drawn:
+    """A random dozen of validation images with predicted class, probability, and the true class where they differ."""
+    if report.images is None:
+        return None
+    classes = report.run.classes
+    chosen = at_random(report)
+    columns = min(4, len(chosen))
+    rows = -(-len(chosen) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.4 * columns, 2.7 * rows), layout="constrained", squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    right = 0
+    for axis, index in zip(axes.flat, chosen, strict=False):
+        guess = int(report.probabilities[index].argmax())
+        truth = int(report.labels[index])
+        right += guess == truth
+        title = f"{_short(classes[guess])} {report.probabilities[index, guess]:.2f}"
+        title += "" if guess == truth else f"\nwrong, is {_short(classes[truth])}"
+        axis.imshow(thumbnail(report.images.read(report.paths[index])))
+        axis.set_title(title, color=INK if guess == truth else ORANGE)
+    return figure, (
+        f"{_count(len(chosen), 'validation image')} drawn at random, each with its predicted class and probability; "
+        f"{right} of them are right."
+    )
+
+
+def circuit(report: Report) -> Drawn:
+    """The circuit with its trained angles."""
+    import pennylane as qml
+
+    head = report.run.head("last")
+    if not isinstance(head, DressedQuantumNet):
+        return None
+    angles = head.q_params.detach().numpy()
+    n_qubits = head.circuit.n_qubits
+    figure, _ = qml.draw_mpl(head.circuit, decimals=2, style="rcParams")(np.zeros(n_qubits), angles)
+    embedding = [text for text in figure.axes[0].texts if text.get_text().startswith("RY")][:n_qubits]
+    for text in embedding:
+        text.set_text("RY\n(x)")
+    wires = _count(n_qubits, "wire")
+    entangler = "no CNOTs" if head.circuit.entangler == "none" else f"a {head.circuit.entangler} of CNOTs"
+    words = (
+        f"The circuit: {wires}, each with H and a rotation RY by the sample's own angle x, then "
+        f"{_count(head.circuit.depth, 'layer')} of {entangler} and RY rotations, then a measurement of Z on each wire."
+    )
+    if len(angles):
+        start = new_head(report.run.config, report.run.features["width"], len(report.run.classes))
+        assert isinstance(start, DressedQuantumNet)
+        moved = np.abs(angles - start.q_params.detach().numpy()).max()
+        kind = "trained" if head.q_params.requires_grad else "frozen"
+        words += (
+            f" The {len(angles)} {kind} angles lie between {angles.min():.2f} and {angles.max():.2f} rad; training "
+            f"moved them by at most {moved:.2f} rad."
+        )
+    return figure, words
+
+
+def devices(report: Report) -> Drawn:
+    """Accuracy over noise and shots."""
+    record = report.record["devices"]
+    return None if record is None else device_curves(record)
+
+
+FIGURES: dict[str, Callable[[Report], Drawn]] = {
+    "learning_curves": learning_curves,
+    "confusion_matrix": confusion_matrix,
+    "reliability": reliability,
+    "projection": projection,
+    "predictions": predictions,
+    "circuit": circuit,
+    "devices": devices,
+}
+
+
+def _scatter(axis: Axes, space: Projection, report: Report) -> None:
+    """Points by true class, a cross on those that are wrong, and the wires' own directions."""
+    wrong = report.probabilities.argmax(axis=1) != report.labels
+    rows = np.arange(len(report.labels))
+    if len(rows) > POINTS:
+        rows = np.sort(np.random.default_rng(report.run.config.seed).choice(rows, size=POINTS, replace=False))
+    x = space.points[rows, 0]
+    # One wire has one component: the classes then lie in rows of their own.
+    flat = space.points.shape[1] == 1
+    y = report.labels[rows] if flat else space.points[rows, 1]
+    coloured = len(report.run.classes) <= len(SERIES)
+    if coloured:
+        for label, (name, (colour, marker)) in enumerate(zip(report.run.classes, SERIES, strict=False)):
+            of_class = report.labels[rows] == label
+            axis.scatter(x[of_class], y[of_class], s=18, color=colour, marker=marker, alpha=0.65, linewidths=0)
+            # A label that starts with an underscore would be left out of the legend: this one never does.
+            axis.scatter([], [], s=18, color=colour, marker=marker, label=f"\u200b{_short(name)}")
+    else:
+        axis.scatter(x, y, s=10, color=BLUE, alpha=0.5, linewidths=0, label="image")
+    if wrong[rows].any():
+        axis.scatter(x[wrong[rows]], y[wrong[rows]], s=34, color=INK, marker="x", linewidths=1.1, label="wrong")
+    axis.set(xlabel=f"component 1, {space.share[0]:.0%} of the variance", ylabel="class")
+    if flat:
+        axis.set_yticks(range(len(report.run.classes)), [_short(name) for name in report.run.classes])
+    else:
+        axis.set_ylabel(f"component 2, {space.share[1]:.0%}")
+        axis.set_aspect("equal", adjustable="datalim")
+        _wires(axis, space, reach=float(np.abs(space.points).max()))
+    axis.legend(loc="best", handletextpad=0.2)
+
+
+def _wires(axis: Axes, space: Projection, reach: float) -> None:
+    """Where each wire's own axis points, seen in this projection."""
+    if space.components.shape[1] > WIRES:
+        return
+    for wire, (right, up) in enumerate(space.components.T):
+        if np.hypot(right, up) < 0.2:
+            continue  # It points out of the picture.
+        tip = (0.8 * reach * right, 0.8 * reach * up)
+        arrow = {"arrowstyle": "->", "color": MUTED, "linewidth": 1}
+        axis.annotate("", xy=tip, xytext=(0, 0), arrowprops=arrow)
+        # Wires that point the same way get their numbers one behind the other.
+        beyond = 1.08 + 0.06 * wire
+        axis.text(tip[0] * beyond, tip[1] * beyond, str(wire), color=MUTED, ha="center", va="center", fontsize=9)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 20 else f"{name[:19]}…"

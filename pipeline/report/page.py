@@ -1,0 +1,99 @@
+"""The report on the disk: ``report.json``, ``report.html``, one self-contained page, and its figures as PNG files.
+
+In: a :class:`pipeline.evaluation.Report`. Out: files in the run folder.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from features.provenance import tensors_sha256
+from pipeline.evaluation import Report
+from pipeline.report.calibration import calibration
+from pipeline.report.commands import commands
+from pipeline.report.drawing import Drawing, style
+from pipeline.report.examples import examples
+from pipeline.report.figures import FIGURES, WIRES, confusions
+from pipeline.report.projection import projections
+from pipeline.report.summary import calibration_words, checks, sentence
+from pipeline.run import Run, config_record, write_atomically
+
+# Past so many classes the heading counts them.
+NAMED = 4
+
+
+def write_report(report: Report) -> Path:
+    """Write the report into the run folder.
+
+    Returns:
+        The path of ``report.html``.
+    """
+    folder = report.run.path
+    added = {
+        "calibration": calibration(report.probabilities, report.labels),
+        "projections": projections(report.run.head(), report.features, report.labels),
+        "head_sha256": {which: tensors_sha256(state) for which, state in report.run.weights.items()},
+        "commands": commands(report),
+    }
+    report = replace(report, record=report.record | added)
+    with style():
+        drawn = {name: draw(report) for name, draw in FIGURES.items()}
+        drawings = {name: Drawing(*found) for name, found in drawn.items() if found is not None}
+        for name in FIGURES:
+            (folder / f"{name}.png").unlink(missing_ok=True)
+        for name, drawing in drawings.items():
+            drawing.save(folder / f"{name}.png")
+        page = _page(report, drawings)
+        for drawing in drawings.values():
+            drawing.close()
+    record = report.record | {"pictures": {f"{name}.png": drawing.words for name, drawing in drawings.items()}}
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / "report.json", lambda part: part.write_text(text, encoding="utf-8"))
+    write_atomically(folder / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
+    return folder / "report.html"
+
+
+def _page(report: Report, drawings: dict[str, Drawing]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    pages = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    record = report.record
+    last = record["epochs"]["last"]
+    most = max(range(len(report.run.classes)), key=lambda index: last["support"][index])
+    return pages.get_template("page.html").render(
+        record=record,
+        run=report.run,
+        title=_title(report.run),
+        sentence=sentence(record),
+        checks=checks(record),
+        calibration_words=calibration_words(record["calibration"]),
+        guess=report.run.classes[most],
+        guess_accuracy=last["support"][most] / last["total"],
+        confusions=[
+            (count, report.run.classes[truth], report.run.classes[taken])
+            for count, truth, taken in confusions(last["confusion"])
+        ],
+        drawings=drawings,
+        wires=WIRES,
+        examples=examples(report),
+        has_pictures=report.images is not None,
+        versions={"features": report.run.features["versions"], "training": report.run.versions}
+        | {"evaluation": record["versions"]},
+        recorded=json.dumps(
+            {"config": config_record(report.run.config), "features": record["features"]}, indent=2, ensure_ascii=False
+        ),
+        description=report.run.head().description,
+    )
+
+
+def _title(run: Run) -> str:
+    names = run.classes
+    return " or ".join(names) + "?" if len(names) <= NAMED else f"{len(names)} classes of {run.features['data']}"
