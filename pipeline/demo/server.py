@@ -43,12 +43,12 @@ def serve(config: DemoConfig) -> None:
         classifier = HybridClassifier(run, backbone, config.epoch, other_weights=config.other_weights)
         server = make_server(classifier, validation_examples(run), Path(uploads))
         address = f"http://{HOST}:{listening.getsockname()[1]}"
-        print(f"{run.path}: the head of epoch {run.epochs[config.epoch]} on {address} (Ctrl-C ends it)", flush=True)
-        if config.open:
-            webbrowser.open(address)
         # A plain kill is an end like Ctrl-C: no upload stays.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
+            print(f"{run.path}: the head of epoch {run.epochs[config.epoch]} on {address} (Ctrl-C ends it)", flush=True)
+            if config.open:
+                webbrowser.open(address)
             server.run(sockets=[listening])
         except KeyboardInterrupt:
             print("\nended; no upload is kept")
