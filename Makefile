@@ -22,7 +22,7 @@ ifneq ($(words $(OUT)),1)
 $(error OUT is "$(OUT)"; make can't work in a folder whose name has spaces: choose another)
 endif
 
-STAGES = features compare train eval predict export
+STAGES = features compare train eval predict demo export
 GOAL   = $(or $(lastword $(filter $(STAGES),$(MAKECMDGOALS))),eval)
 
 # FORCE if a picture, a folder or the weights file has changed since stage 1 last looked, or its result is gone; and for
@@ -72,6 +72,10 @@ eval: $(OUT)/run/report.html ## stage 3: head + backbone -> OUT/run/report.html,
 predict: $(OUT)/run/run.json ## classify your pictures: IMAGES="a.jpg folder/"
 	@set -e; flags=$$($(call flags,predict)); \
 	eval "$(PYTHON) -m pipeline predict --run '$(OUT)/run' $$flags $(IMAGES)"
+
+demo: $(OUT)/run/run.json ## a local web page to drop pictures on
+	@set -e; flags=$$($(call flags,demo)); \
+	eval "exec $(PYTHON) -m pipeline demo --run '$(OUT)/run' $$flags"
 
 export: $(OUT)/run/run.json ## the whole network for other programs -> OUT/run/model.onnx, model.pth
 	@set -e; flags=$$($(call flags,export)); eval "$(PYTHON) -m pipeline export '$(OUT)/run' $$flags"

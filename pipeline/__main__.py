@@ -1,4 +1,4 @@
-"""The command line of stages 2 and 3: ``python -m pipeline train``, ``eval``, ``predict``, ``export`` and so on."""
+"""The command line of stages 2 and 3: ``python -m pipeline train``, ``eval``, ``predict``, ``demo`` and so on."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from features.errors import InputError, run_command
 from pipeline.config import (
     HEADS,
     CompareConfig,
+    DemoConfig,
     EvalConfig,
     ExportConfig,
     HeadsConfig,
@@ -24,6 +25,7 @@ Command = (
     | Annotated[SweepConfig, tyro.conf.subcommand("sweep")]
     | Annotated[EvalConfig, tyro.conf.subcommand("eval")]
     | Annotated[PredictConfig, tyro.conf.subcommand("predict")]
+    | Annotated[DemoConfig, tyro.conf.subcommand("demo")]
     | Annotated[ExportConfig, tyro.conf.subcommand("export")]
     | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
     | Annotated[HeadsConfig, tyro.conf.subcommand("heads")]
@@ -58,6 +60,10 @@ def main() -> None:
         from pipeline.predictions import predict
 
         predict(config)
+    elif isinstance(config, DemoConfig):
+        from pipeline.demo.server import serve
+
+        serve(config)
     elif isinstance(config, ExportConfig):
         from pipeline.export import export
 

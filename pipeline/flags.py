@@ -10,7 +10,7 @@ import sys
 from dataclasses import fields
 
 from features.config import ExtractConfig
-from pipeline.config import CompareConfig, EvalConfig, ExportConfig, PredictConfig, TrainConfig
+from pipeline.config import CompareConfig, DemoConfig, EvalConfig, ExportConfig, PredictConfig, TrainConfig
 
 # Whose a flag is, the last first: what a run is trained with is training's, the batch of an evaluation included.
 CHAINS = {
@@ -19,6 +19,7 @@ CHAINS = {
     "train": ["features", "train"],
     "eval": ["features", "eval", "train"],
     "predict": ["features", "train", "predict"],
+    "demo": ["features", "train", "demo"],
     "export": ["features", "train", "export"],
 }
 # Views are made by stage 1 and drawn from in training: a flag for both.
@@ -32,6 +33,7 @@ STAGES = {
     "train": TrainConfig,
     "eval": EvalConfig,
     "predict": PredictConfig,
+    "demo": DemoConfig,
     "export": ExportConfig,
 }
 

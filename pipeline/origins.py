@@ -42,9 +42,14 @@ def find_weights(run: Run, given: str | None) -> str:
     return str(path)
 
 
-def find_images(run: Run, given: str | None) -> ImageSet:
+def find_images(run: Run, given: str | None, *, download: bool = True) -> ImageSet:
     """The images that were given to stage 1: chosen as they were then, among those of ``given``, else of where they
     were.
+
+    Args:
+        run: The run.
+        given: What the user named, if anything.
+        download: Whether a named set may be downloaded if it is not here yet.
 
     Raises:
         InputError: if they are no longer there, or can't be downloaded.
@@ -58,7 +63,7 @@ def find_images(run: Run, given: str | None) -> ImageSet:
             )
         recorded = str(path)
     # Caches made before there was a choice record none.
-    return open_images(recorded, **run.features.get("selection", {}))
+    return open_images(recorded, **run.features.get("selection", {}), download=download)
 
 
 def located(run: Run, recorded: str) -> Path:

@@ -15,6 +15,11 @@ from pipeline.flags import flags_for
         ("eval", ["--workers", "1"], {"features": [], "train": [], "eval": ["--workers", "1"]}),
         ("eval", ["--note", "two words", "--lr-step", "2"], {"features": ["--note", "two words"], "eval": []}),
         ("predict", ["--epochs", "3", "--csv"], {"train": ["--epochs", "3"], "predict": ["--csv"]}),
+        (
+            "demo",
+            ["--epochs", "3", "--port", "8000", "--open"],
+            {"train": ["--epochs", "3"], "demo": ["--port", "8000", "--open"]},
+        ),
         ("export", ["--epoch", "best", "--epochs", "3"], {"train": ["--epochs", "3"], "export": ["--epoch", "best"]}),
         ("compare", ["--epochs", "3", "--note", "x"], {"features": ["--note", "x"], "compare": ["--epochs", "3"]}),
         (

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,27 @@ def test_a_mistake_ends_with_the_stages_own_message(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_demo_makes_its_run_and_serves_it(picture_folder, random_weights, tmp_path):
+    command = ["make", f"PYTHON={sys.executable}", "demo", f"DATA={picture_folder}", f"WEIGHTS={random_weights}"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    with subprocess.Popen(
+        [*command, f"OUT={tmp_path}", "ARGS=--epochs 1 --epoch best"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        ready = next(line for line in process.stdout if "Ctrl-C ends it" in line)
+        assert ready.startswith(f"{tmp_path}/run: the head of epoch 1 on http://127.0.0.1:")
+        # As a terminal sends Ctrl-C: to make and to all that it started.
+        os.killpg(process.pid, signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    assert output == "\nended; no upload is kept\n"
+    assert "Traceback" not in errors
+
+
 def test_paper_and_sweep_make_what_they_need_first(tmp_path):
     usual = ["OFFLINE=1", f"OUT={tmp_path}"]
     finished = run_make("paper", *usual, "SEEDS=2", "ARGS=--rows cc")
@@ -115,6 +137,7 @@ def test_help_lists_every_target():
         "train",
         "eval",
         "predict",
+        "demo",
         "export",
         "compare",
         "paper",

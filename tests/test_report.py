@@ -58,8 +58,8 @@ def with_probabilities(report, probabilities, labels):
 
 def test_it_leaves_a_page_figures_and_a_record(report):
     assert write_report(report) == report.run.path / "report.html"
-    # Without the images there is no picture of predictions.
-    assert set(names_in(report.run.path)) == FILES - {"predictions.png"}
+    # Without the images there is no picture of predictions, and none of devices where none was asked for.
+    assert set(names_in(report.run.path)) == FILES - {"predictions.png", "devices.png"}
     for name in names_in(report.run.path):
         if name.endswith(".png"):
             with Image.open(report.run.path / name) as picture:

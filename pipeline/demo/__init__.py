@@ -1,0 +1,1 @@
+"""``make demo``: a local page to drop a picture on."""

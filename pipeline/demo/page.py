@@ -1,0 +1,152 @@
+"""The page: a place to drop a picture on, pictures to try, and what the network says.
+
+In: a classifier, and pictures to offer. Out: a Gradio page, which asks no other machine for anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from features.images import UNREADABLE, decode
+from pipeline.demo.examples import Example
+from pipeline.demo.reading import read_picture
+from pipeline.hybrid import HybridClassifier
+
+HERE = Path(__file__).parent
+STYLE = (HERE / "page.css").read_text(encoding="utf-8")
+# Classes that the table has room for, the most probable first.
+SHOWN = 10
+# Side of the pictures to try, in pixels of the page and of a screen of twice as many.
+THUMBNAIL = 160
+# The number of the picture that was clicked goes along with the event.
+CHOOSE = """element.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (button) trigger("click", {chosen: Number(button.value)});
+});"""
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+
+
+def make_page(classifier: HybridClassifier, examples: Sequence[Example] = ()) -> gr.Blocks:
+    """The page.
+
+    Args:
+        classifier: The whole network.
+        examples: Pictures to offer beside the place for one's own.
+    """
+
+    def answer_upload(file: str) -> tuple[None, str]:
+        """The answer; the upload is removed, and its place free for the next one."""
+        path = Path(file)
+        try:
+            return None, answer(classifier, path.name, path.read_bytes())
+        finally:
+            path.unlink(missing_ok=True)
+
+    def answer_example(event: gr.EventData) -> str:
+        example = examples[event.chosen]
+        return answer(classifier, example.name, example.content, example.label)
+
+    # One picture at a time, as each takes all cores; and for this page alone, not for programs.
+    usual: dict[str, Any] = {
+        "concurrency_id": "network",
+        "concurrency_limit": 1,
+        "api_visibility": "private",
+        "show_progress": "minimal",
+    }
+    question = _question(classifier.classes)
+    with gr.Blocks(title=f"{question} Quantum transfer learning", analytics_enabled=False) as page:
+        gr.HTML(_render("heading.html", classifier=classifier, question=question), apply_default_css=False)
+        with gr.Row():
+            with gr.Column(min_width=300):
+                upload = gr.File(label="Your picture", height=170, elem_id="upload")
+                upload.async_move_resource_to_block_cache = uploaded  # type: ignore[assignment, method-assign]
+                thumbnails = [(example, _thumbnail(classifier, example)) for example in examples]
+                offered = gr.HTML(
+                    _render("examples.html", thumbnails=thumbnails),
+                    js_on_load=CHOOSE,
+                    apply_default_css=False,
+                    visible=bool(examples),
+                )
+            with gr.Column(min_width=300, scale=2):
+                result = gr.HTML(_render("waiting.html"), apply_default_css=False)
+        upload.upload(answer_upload, upload, [upload, result], show_progress_on=result, **usual)
+        offered.click(answer_example, None, result, **usual)
+    return page
+
+
+async def uploaded(place: str | Path | None) -> str | None:
+    """The path of an uploaded file. Gradio would also take a URL, which it downloads, or the path of any other file,
+    which a program of another user of this machine could put into its request.
+
+    Raises:
+        gradio.Error: if it is no upload.
+    """
+    if place is None:
+        return None
+    path = Path(place).resolve()
+    if not path.is_relative_to(Path(os.environ["GRADIO_TEMP_DIR"]).resolve()):
+        raise gr.Error("This is no uploaded file.", print_exception=False)
+    return str(path)
+
+
+def answer(classifier: HybridClassifier, name: str, content: bytes, truth: str | None = None) -> str:
+    """What the network says of an encoded picture, or why it can't be read, as HTML.
+
+    Args:
+        classifier: The whole network.
+        name: The picture's file name.
+        content: The encoded picture.
+        truth: Its class, where that is known.
+    """
+    try:
+        reading = read_picture(classifier, content)
+    except UNREADABLE as error:
+        return _render("problem.html", name=name, problem=str(error) or type(error).__name__)
+    best = sorted(reading.probabilities.items(), key=lambda pair: -pair[1])
+    return _render(
+        "answer.html",
+        name=name,
+        truth=truth,
+        crop=_data_url(Image.fromarray(_channels_last(reading.pixels))),
+        size=classifier.transforms.size,
+        best=best[:SHOWN],
+        less_probable=len(best[SHOWN:]),
+        wires=reading.expectation_values,
+        head=classifier.head.description,
+    )
+
+
+def _question(classes: list[str]) -> str:
+    return f"{' or '.join(classes)}?" if len(classes) <= 4 else f"Which of {len(classes)} classes?"
+
+
+def _thumbnail(classifier: HybridClassifier, example: Example) -> str:
+    pixels = classifier.transforms.pixels(decode(example.content))
+    return _data_url(Image.fromarray(_channels_last(pixels)).resize((THUMBNAIL, THUMBNAIL)))
+
+
+def _channels_last(pixels: np.ndarray) -> np.ndarray:
+    return pixels.transpose(1, 2, 0)
+
+
+def _data_url(image: Image.Image) -> str:
+    file = BytesIO()
+    image.save(file, "png")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _render(template: str, **values: object) -> str:
+    return _TEMPLATES.get_template(template).render(values)

@@ -1,0 +1,55 @@
+"""What the whole network makes of one picture, step by step.
+
+In: an encoded picture. Out: the pixels that the network sees, its probabilities, and ⟨Z⟩ of every wire in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from features.images import decode
+from features.runtime import exact_convolutions
+from pipeline.heads import DressedQuantumNet
+from pipeline.hybrid import HybridClassifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One picture as the network reads it.
+
+    Attributes:
+        pixels: What the network sees, (3, H, W) uint8, RGB.
+        logits: Shape (n_classes,).
+        probabilities: Of each class, in the order of the logits.
+        expectation_values: ⟨Z⟩ of each wire, from -1 to 1; None where the head has no circuit.
+    """
+
+    pixels: np.ndarray
+    logits: list[float]
+    probabilities: dict[str, float]
+    expectation_values: list[float] | None
+
+
+def read_picture(classifier: HybridClassifier, content: bytes) -> Reading:
+    """Classify one picture, as :meth:`HybridClassifier.predict` does, and keep what is seen on the way.
+
+    Raises:
+        UNREADABLE: one of these, where the contents are no picture (:data:`features.images.UNREADABLE`).
+    """
+    pixels = classifier.transforms.pixels(decode(content))
+    head = classifier.head
+    with torch.inference_mode(), exact_convolutions():
+        features = classifier.backbone(classifier.transforms.normalise(torch.from_numpy(pixels))[None])
+        logits = head(features)[0]
+        wires = None
+        if isinstance(head, DressedQuantumNet):
+            wires = head.expectation_values(head.angles(features))[0].tolist()
+    return Reading(
+        pixels=pixels,
+        logits=logits.tolist(),
+        probabilities=dict(zip(classifier.classes, logits.softmax(dim=0).tolist(), strict=True)),
+        expectation_values=wires,
+    )

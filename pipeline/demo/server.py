@@ -1,0 +1,124 @@
+"""``python -m pipeline demo``: serve the page to this machine alone, until Ctrl-C.
+
+In: a run. Out: a page on a loopback address; nothing stays when it ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import webbrowser
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from features.errors import InputError
+from pipeline.config import DemoConfig
+from pipeline.demo.examples import Example, validation_examples
+from pipeline.hybrid import HybridClassifier
+from pipeline.origins import run_backbone
+from pipeline.run import load_run
+
+HOST = "127.0.0.1"
+# How many ports from --port on are tried.
+PORTS = 100
+# The largest file that is taken, in bytes.
+MAX_UPLOAD = 50 * 2**20
+# The first major version with what the page uses.
+GRADIO = 6
+
+
+def serve(config: DemoConfig) -> None:
+    """Show the page until Ctrl-C.
+
+    Raises:
+        InputError: if Gradio is not installed, the run or its backbone is not at hand, or no port is free.
+    """
+    _refuse_other_gradio()
+    run = load_run(config.run)
+    with listen(config.port) as listening, TemporaryDirectory(prefix="quantum-transfer-") as uploads:
+        backbone = run_backbone(run, config.weights)
+        classifier = HybridClassifier(run, backbone, config.epoch, other_weights=config.other_weights)
+        server = make_server(classifier, validation_examples(run), Path(uploads))
+        address = f"http://{HOST}:{listening.getsockname()[1]}"
+        # A plain kill is an end like Ctrl-C: no upload stays.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            print(f"{run.path}: the head of epoch {run.epochs[config.epoch]} on {address} (Ctrl-C ends it)", flush=True)
+            if config.open:
+                webbrowser.open(address)
+            server.run(sockets=[listening])
+        except KeyboardInterrupt:
+            print("\nended; no upload is kept")
+
+
+def listen(port: int) -> socket.socket:
+    """A socket on the first free port from ``port`` on, which only this machine can reach.
+
+    Raises:
+        InputError: if there is none, or it needs rights that the user has not.
+    """
+    last = min(port + PORTS, 65536) - 1
+    for candidate in range(port, last + 1):
+        try:
+            return socket.create_server((HOST, candidate))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise InputError(f"--port {candidate} can't be used ({error.strerror}); try --port 7860") from error
+    raise InputError(f"the ports {port} to {last} are all in use; give another --port")
+
+
+def make_server(classifier: HybridClassifier, examples: list[Example], uploads: Path) -> Any:
+    """The web server.
+
+    Args:
+        classifier: The whole network.
+        examples: Pictures to offer.
+        uploads: An empty folder for what Gradio keeps while it runs.
+    """
+    # Variables of Gradio's could open the page to the network; only ours count. It reads them at import.
+    for name in [name for name in os.environ if name.startswith("GRADIO_")]:
+        del os.environ[name]
+    os.environ |= {
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_RUN_HISTORY": "False",
+        "GRADIO_TEMP_DIR": str(uploads),
+    }
+    import gradio as gr
+    import uvicorn
+    from fastapi import FastAPI
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    from pipeline.demo.page import STYLE, make_page
+
+    app = FastAPI(openapi_url=None)
+    # A page elsewhere that has its own name point here (DNS rebinding) gets nothing.
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    gr.mount_gradio_app(
+        app,
+        make_page(classifier, examples),
+        path="/",
+        server_name=HOST,
+        show_error=False,
+        max_file_size=MAX_UPLOAD,
+        footer_links=[],
+        theme=theme,
+        css=STYLE,
+    )
+    # At the end an open browser tab's connection is cut after a second, of which only the log would complain.
+    return uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+
+
+def _refuse_other_gradio() -> None:
+    try:
+        found = version("gradio")
+    except PackageNotFoundError:
+        found = "none"
+    if found == "none" or int(found.split(".")[0]) < GRADIO:
+        raise InputError(
+            f"make demo needs Gradio {GRADIO} or newer, found {found}: pip install 'quantum-transfer[demo]'"
+        )
