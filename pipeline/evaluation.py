@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from features.backbone import Backbone
 from features.errors import InputError
@@ -23,7 +22,9 @@ from features.pixels import Stopwatch, pixel_batches
 from features.provenance import versions
 from features.store import read_features
 from pipeline.config import EvalConfig
+from pipeline.devices.levels import device_evaluation
 from pipeline.hybrid import HybridClassifier, refuse_other_backbone
+from pipeline.metrics import metrics
 from pipeline.origins import find_images, run_backbone
 from pipeline.run import Run, load_run
 
@@ -65,8 +66,6 @@ def evaluate(config: EvalConfig) -> Report:
         InputError: if the run or its features can't be read, the images are not those of the features, or the backbone
             is another one.
     """
-    from pipeline.devices.levels import device_evaluation
-
     started = time.perf_counter()
     run = load_run(config.run)
     on_device = device_evaluation(config, run)
@@ -116,39 +115,6 @@ def evaluate(config: EvalConfig) -> Report:
         paths=features.val.paths,
         images=image_set,
     )
-
-
-def metrics(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
-    """Accuracy with its 95 % Wilson interval, mean cross-entropy, confusion matrix, and precision, recall and F1.
-
-    Args:
-        logits: Shape (N, n_classes).
-        labels: Shape (N,), int64.
-
-    Returns:
-        Plain numbers and lists. ``confusion[i][j]`` counts images of class i taken for class j.
-    """
-    from scipy.stats import binomtest
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
-    guesses = logits.argmax(dim=1).numpy()
-    truth = labels.numpy()
-    classes = range(logits.shape[1])
-    correct, total = int((guesses == truth).sum()), len(truth)
-    interval = binomtest(correct, total).proportion_ci(confidence_level=0.95, method="wilson")
-    precision, recall, f1, support = precision_recall_fscore_support(truth, guesses, labels=classes, zero_division=0.0)
-    return {
-        "accuracy": correct / total,
-        "correct": correct,
-        "total": total,
-        "wilson95": [float(interval.low), float(interval.high)],
-        "loss": functional.cross_entropy(logits, labels).item(),
-        "confusion": confusion_matrix(truth, guesses, labels=classes).tolist(),
-        "precision": precision.tolist(),
-        "recall": recall.tolist(),
-        "f1": f1.tolist(),
-        "support": support.tolist(),
-    }
 
 
 def _read_same_features(run: Run, given: Path | None) -> FeatureSet:

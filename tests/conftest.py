@@ -29,6 +29,11 @@ COLOURS = {"blue": (40, 60, 200), "red": (200, 60, 40)}
 PICTURES = {"train": {"blue": 4, "red": 4}, "val": {"blue": 2, "red": 3}}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The commands of the README take as long as many other tests together: begun first, they run beside those."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
+
+
 @pytest.fixture(autouse=True)
 def torch_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test reads or writes the user's own download cache."""

@@ -1,6 +1,6 @@
-"""The README's pictures of pages, taken in a browser: ``python tests/screenshots.py RUN TARGET``.
+"""The README's pictures of pages, taken in a browser: ``python tests/screenshots.py RUN TARGET [FLAG …]``.
 
-RUN is the folder of a run whose pictures and weights are at hand, TARGET the folder for the PNG files.
+RUN is the folder of an evaluated run, TARGET the folder for the PNG files, FLAGs are those of the demo.
 """
 
 from __future__ import annotations
@@ -9,14 +9,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import sklearn.datasets
 from browser import open_browser
 from server import serving
 
+# A photograph by vultilion that comes with scikit-learn, CC BY 2.0: it may be shown here, unlike the data set's own.
+FLOWER = Path(sklearn.datasets.__file__).parent / "images" / "flower.jpg"
 
-def demo_picture(browser: Any, run: Path, target: Path) -> None:
-    """Write ``demo.png``: the page of ``make demo`` after one of its examples was clicked."""
-    with serving(run.resolve()) as server, browser.page(server.url, width=1100, height=100) as page:
-        page.locator(".examples button").nth(3).click()
+
+def demo_picture(browser: Any, run: Path, target: Path, *flags: str) -> None:
+    """Write ``demo.png``: the page of ``make demo`` after a picture was dropped on it, without those to try."""
+    with serving(run.resolve(), *flags) as server, browser.page(server.url, width=1100, height=100) as page:
+        page.add_style_tag(content="div:has(> .examples) { display: none !important }")
+        page.set_input_files("input[type=file]", FLOWER)
         page.locator(".answer").wait_for()
         page.mouse.move(0, 0)
         page.evaluate("document.activeElement.blur()")
@@ -24,7 +29,16 @@ def demo_picture(browser: Any, run: Path, target: Path) -> None:
         page.screenshot(path=target / "demo.png", full_page=True)
 
 
+def report_pictures(browser: Any, run: Path, target: Path) -> None:
+    """Write ``report.png`` and ``report_phone.png``: how the report begins on a desk and, in the dark, on a phone."""
+    report = (run / "report.html").resolve().as_uri()
+    for name, dark, width in (("report.png", False, 1100), ("report_phone.png", True, 390)):
+        with browser.page(report, dark=dark, width=width, height=1500) as page:
+            page.screenshot(path=target / name)
+
+
 if __name__ == "__main__":
-    run, target = map(Path, sys.argv[1:])
+    run, target = map(Path, sys.argv[1:3])
     with open_browser() as browser:
-        demo_picture(browser, run, target)
+        report_pictures(browser, run, target)
+        demo_picture(browser, run, target, *sys.argv[3:])

@@ -11,7 +11,8 @@ from features.errors import InputError
 from features.extract import make_features
 from features.images import open_images
 from pipeline.config import EvalConfig, TrainConfig
-from pipeline.evaluation import evaluate, metrics
+from pipeline.evaluation import evaluate
+from pipeline.metrics import metrics
 from pipeline.origins import find_images
 from pipeline.report import write_report
 from pipeline.run import load_run

@@ -223,7 +223,7 @@ def test_good_images_pass_with_their_digests_in_order(picture_folder: Path) -> N
 def test_only_a_few_images_are_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else memory would grow with the number of images, and a Ctrl-C would wait for all of them."""
     begun: list[str] = []
-    results = images._in_threads(lambda path: begun.append(path) or path, [str(index) for index in range(1000)])
+    results = images.in_threads(lambda path: begun.append(path) or path, [str(index) for index in range(1000)])
     assert [next(results) for _ in range(3)] == ["0", "1", "2"]
     results.close()
     assert len(begun) <= 70

@@ -14,7 +14,8 @@ from PIL import Image
 
 from features.errors import InputError
 from pipeline.config import EvalConfig, TrainConfig
-from pipeline.evaluation import evaluate, metrics
+from pipeline.evaluation import evaluate
+from pipeline.metrics import metrics
 from pipeline.report import write_report
 from pipeline.report.drawing import DARK, Drawing, style
 from pipeline.report.examples import at_random, examples, least_sure, most_wrong

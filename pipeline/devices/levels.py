@@ -18,8 +18,8 @@ from features.errors import InputError
 from pipeline.config import EvalConfig
 from pipeline.devices.device import DeviceCircuit, open_device
 from pipeline.devices.noise import Noise
-from pipeline.evaluation import metrics
 from pipeline.heads import DressedQuantumNet
+from pipeline.metrics import metrics
 from pipeline.run import Run
 
 _FIGURES = ("accuracy", "correct", "total", "wilson95")
