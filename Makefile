@@ -91,7 +91,7 @@ sweep: $(OUT)/features.h5 ## search for good hyperparameters of the quantum head
 	$(PYTHON) -m pipeline sweep --features '$(OUT)/features.h5' --out '$(OUT)/sweep' --trials '$(TRIALS)' $(ARGS)
 
 test: lint ## lint, types and all tests
-	$(PYTHON) -m pytest -q -n 2 --dist loadfile $(ARGS)
+	$(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: $(READY) ## time all stages against rivals -> OUT/bench/; leave the machine alone meanwhile
 	$(PYTHON) -m pipeline.bench --extraction --out '$(OUT)/bench' $(BENCH_DATA) $(BENCH_WEIGHTS) $(ARGS)

@@ -301,14 +301,19 @@ def _lightning_works() -> bool:
     return problem is None
 
 
+def physical_memory() -> float:
+    """Bytes of memory that this machine has; infinitely many where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+
+
 def _check_memory(n_qubits: int, simulator: str, c_dtype: str) -> None:
     if simulator == "qnode":
         return
     required = adjoint.required_bytes(n_qubits, c_dtype) if simulator == "lightning" else dense.required_bytes(n_qubits)
-    try:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return
+    available = physical_memory()
     if required > available:
         raise ValueError(
             f"n_qubits is {n_qubits}: simulator={simulator!r} would take about {required / 2**30:,.0f} GiB, and this "

@@ -6,7 +6,6 @@ In: angles of shape (N, n_qubits), in radians. Out: ⟨Z⟩ of every wire, of th
 from __future__ import annotations
 
 import inspect
-import os
 import warnings
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -18,7 +17,7 @@ import pennylane as qml
 
 from features.errors import InputError
 from pipeline.devices.noise import Noise
-from pipeline.heads import DressedQuantumNet
+from pipeline.heads import DressedQuantumNet, physical_memory
 
 # Where devices come from that are not installed, by the beginning of their names.
 PLUGINS = {
@@ -162,10 +161,7 @@ def _load(point: EntryPoint) -> Any:
 
 
 def _check_memory(required: int, words: str) -> None:
-    try:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return
+    available = physical_memory()
     if required > available:
         raise InputError(
             f"{words} would take about {required / 2**30:,.0f} GiB for a single image, and this machine has "
