@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,9 @@ def predict(config: PredictConfig) -> None:
         InputError: if a file or folder is not there, before anything starts; at the end, if files could not be read.
     """
     total = _count(config.images)
-    # A name that is not UTF-8 leaves as the bytes it is.
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A name that is not UTF-8 leaves as the bytes it is.
+        sys.stdout.reconfigure(errors="surrogateescape")
     from tqdm import tqdm
 
     from pipeline.hybrid import HybridClassifier

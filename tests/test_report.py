@@ -14,10 +14,10 @@ from PIL import Image
 
 from features.errors import InputError
 from pipeline.config import EvalConfig, TrainConfig
+from pipeline.drawing import DARK, Drawing, style
 from pipeline.evaluation import evaluate
 from pipeline.metrics import metrics
 from pipeline.report import write_report
-from pipeline.report.drawing import DARK, Drawing, style
 from pipeline.report.examples import at_random, examples, least_sure, most_wrong
 from pipeline.report.figures import FIGURES, confusions
 from pipeline.report.summary import calibration_words

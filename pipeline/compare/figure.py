@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from pipeline.compare.conclusion import LEVEL
-from pipeline.report.drawing import BLUE, ORANGE
+from pipeline.drawing import BLUE, ORANGE
 from pipeline.run import write_atomically
 
 

@@ -14,11 +14,11 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 
+from pipeline.drawing import BLUE, ORANGE
 from pipeline.paper.extractor import STRONG_NOISE, measured
 from pipeline.paper.fit import Samples
 from pipeline.paper.row import summary
 from pipeline.paper.tetrominoes import CLASSES, templates
-from pipeline.report.drawing import BLUE, ORANGE
 from pipeline.run import write_atomically
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.devices.figure import device_curves
+from pipeline.drawing import BLUE, FAINT, INK, MUTED, ON_BLUE, ORANGE, SERIES
 from pipeline.evaluation import Report
 from pipeline.heads import DressedQuantumNet
-from pipeline.report.drawing import BLUE, FAINT, INK, MUTED, ON_BLUE, ORANGE, SERIES
 from pipeline.report.examples import at_random, thumbnail
 from pipeline.report.projection import TANH, Projection, inner_values, project, separation
 from pipeline.run import new_head

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from features.provenance import tensors_sha256
+from pipeline.drawing import Drawing, style
 from pipeline.evaluation import Report
 from pipeline.report.calibration import calibration
 from pipeline.report.commands import commands
-from pipeline.report.drawing import Drawing, style
 from pipeline.report.examples import examples
 from pipeline.report.figures import FIGURES, WIRES, confusions
 from pipeline.report.projection import projections
