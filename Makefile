@@ -56,7 +56,7 @@ help: ## list the targets and variables
 	@echo '  OFFLINE=1       download nothing: use the packaged features'
 	@echo '  PYTHON=PATH     an existing environment instead of .venv'
 	@echo '  INDEX=URL       where to install torch and torchvision from, for example'
-	@echo '                  https://download.pytorch.org/whl/cpu (200 MB instead of 5 GB)'
+	@echo '                  https://download.pytorch.org/whl/cpu (PyTorch without CUDA: 5 GB less)'
 
 install: $(READY) ## make .venv and install the project into it
 
@@ -118,7 +118,7 @@ clean: ## remove what the stages made in OUT; .venv and downloads stay
 .venv/.ready: pyproject.toml
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo 'error: this needs Python 3.11 or newer; python3 is:' >&2; python3 --version >&2; exit 2; }
-	@echo 'Installing into .venv: one to a few minutes, and about 5 GB where torch brings CUDA (see INDEX in make help)'
+	@echo 'Installing into .venv: a few minutes, and about 7 GB where torch brings CUDA (see INDEX in make help)'
 	python3 -m venv .venv
 	$(if $(INDEX),.venv/bin/python -m pip install --index-url '$(INDEX)' torch torchvision)
 	.venv/bin/python -m pip install -e '.[dev]'
