@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torchvision import models
 
 from features.download import download_weights
 from features.errors import InputError, listing
 from features.preprocess import Preprocess
 from features.provenance import tensors_sha256
+from features.vision import models
 
 DEFAULT = "resnet18"
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.transforms import InterpolationMode
 
 from features.provenance import canonical_json
+from features.vision import InterpolationMode
 
 FILTERS = {
     InterpolationMode.BILINEAR: Image.Resampling.BILINEAR,
