@@ -1,8 +1,8 @@
 """torchvision, without the two seconds that it spends on importing torch's compiler.
 
-One line of it (``ops/roi_align.py``, in versions 0.21 to 0.29) imports ``torch._dynamo`` for a question that it asks when
-that operator runs; none of the classification models has it. While torchvision is imported, a stand-in takes the place of the compiler's
-module, and asks the question of the real one when it comes up.
+One line of it (``ops/roi_align.py``, in versions 0.21 to 0.29) imports ``torch._dynamo``, for a question that it asks
+when that operator runs; none of the classification models has it. While torchvision is imported, a stand-in takes the
+place of the compiler's module, and asks the question of the real one when it comes up.
 """
 
 from __future__ import annotations
