@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from features.download import download_weights
-from features.errors import InputError, listing
+from features.errors import InputError, first_line, listing
 from features.preprocess import Preprocess
 from features.provenance import tensors_sha256
 from features.vision import models
@@ -228,8 +228,7 @@ def _read_state_dict(file: Path, backbone: str) -> Mapping[str, Tensor]:
             "save the weights alone: torch.save(model.state_dict(), FILE)"
         ) from error
     except Exception as error:  # torch and safetensors raise a dozen kinds for a damaged file
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{file} can't be read as weights ({first_line}); is it whole?") from error
+        raise InputError(f"{file} can't be read as weights ({first_line(error)}); is it whole?") from error
     if not isinstance(state, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
     ):

@@ -50,6 +50,11 @@ _STORAGE_PROBLEMS = {
 }
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of a library says, or its kind if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def listing(lines: Iterable[str]) -> str:
     """Indented lines for an error message; past ``MAX_LISTED`` of them, only how many more there are."""
     lines = list(lines)

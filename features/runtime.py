@@ -19,7 +19,7 @@ from torch import nn
 
 from features.backbone import Backbone
 from features.config import DEVICES, PRECISIONS, RUNTIMES
-from features.errors import InputError
+from features.errors import InputError, first_line
 from features.onnxmodel import to_onnx
 
 # Largest difference from torch, as a part of the largest feature, that still counts as mere rounding.
@@ -155,7 +155,7 @@ def _open_onnxruntime(backbone: Backbone) -> Runtime:
 
         effect = _effect(backbone, run)
     except Exception as error:  # exporter and runtime raise dozens of kinds for a layer that they do not know
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise _NotPossibleError(f"{backbone.name} can't be handed over ({reason})") from error
     if not effect["max_difference"] <= TOLERANCE * effect["feature_scale"]:
         raise _NotPossibleError(

@@ -30,7 +30,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from features.errors import InputError, listing
+from features.errors import InputError, first_line, listing
 from features.featureset import SPLITS, FeatureFile, FeatureSet, Provenance, Split
 from features.provenance import canonical_json
 
@@ -200,7 +200,7 @@ def _read_file(path: Path, *, keep: bool) -> tuple[FeatureFile, dict[str, Arrays
     except InputError:
         raise
     except Exception as error:  # where HDF5's structures or checksums do not hold, h5py raises a dozen kinds
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise DamagedCache(f"{path} is damaged ({reason}); {_REMAKE}") from error
     if whole != recorded:
         raise DamagedCache(f"{path} is damaged: its contents do not match their checksum; {_REMAKE}")

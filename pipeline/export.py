@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from features.errors import InputError
+from features.errors import InputError, first_line
 from features.onnxmodel import to_onnx
 from features.provenance import versions
 from features.runtime import trial_pixels
@@ -145,7 +145,7 @@ def _exported(classifier: HybridClassifier, pixels: np.ndarray) -> bytes:
     try:
         return to_onnx(_FromPixels(classifier), torch.from_numpy(pixels), OUTPUTS)
     except Exception as error:  # the exporter raises dozens of kinds for a layer that it does not know
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         name = classifier.provenance["backbone"]
         raise InputError(f"{name} can't be turned into an ONNX model ({reason}); choose another --backbone") from error
 

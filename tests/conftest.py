@@ -76,6 +76,17 @@ def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def picture_features(picture_folder_once: Path, random_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache that stage 1 makes of those pictures; shared by all tests, none may change it."""
+    from features.config import ExtractConfig
+    from features.extract import make_features
+
+    file = tmp_path_factory.mktemp("once") / "features.h5"
+    make_features(ExtractConfig(data=str(picture_folder_once), weights=str(random_weights), out=file))
+    return file
+
+
 @pytest.fixture
 def feature_file(tmp_path: Path) -> Path:
     """A cache of 24 + 12 rows, 512 wide, of two linearly separable classes; its images and weights do not exist."""

@@ -21,9 +21,7 @@ from PIL import Image
 from server import serving
 
 import pipeline.demo.server
-from features.config import ExtractConfig
 from features.errors import InputError
-from features.extract import make_features
 from features.packaged import PACKAGED
 from pipeline import HybridClassifier
 from pipeline.config import DemoConfig, TrainConfig
@@ -41,15 +39,9 @@ ENDED = (0, "\nended; no upload is kept\n", "")
 
 
 @pytest.fixture(scope="module")
-def features(picture_folder_once, random_weights, tmp_path_factory):
-    file = tmp_path_factory.mktemp("demo") / "features.h5"
-    make_features(ExtractConfig(data=str(picture_folder_once), weights=str(random_weights), out=file))
-    return file
-
-
-@pytest.fixture(scope="module")
-def run(features):
-    return train(TrainConfig(features=features, out=features.parent / "run", epochs=2)).path
+def run(picture_features, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "run"
+    return train(TrainConfig(features=picture_features, out=folder, epochs=2)).path
 
 
 @pytest.fixture(scope="module")
@@ -245,8 +237,8 @@ def other_addresses():
     return found
 
 
-def test_a_head_without_circuit_says_so_and_ctrl_c_ends_it_cleanly(features, browser, picture):
-    run = train(TrainConfig(features=features, out=features.parent / "classical", head="classical", epochs=1)).path
+def test_a_head_without_circuit_says_so_and_ctrl_c_ends_it_cleanly(picture_features, browser, picture, tmp_path):
+    run = train(TrainConfig(features=picture_features, out=tmp_path, head="classical", epochs=1)).path
     # Nothing of the environment opens it to the network, and a proxy is not asked.
     hostile = {"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_SHARE": "True", "GRADIO_ALLOWED_PATHS": "/"}
     hostile |= dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")

@@ -12,9 +12,7 @@ from hypothesis import given, settings
 from PIL import Image
 
 import pipeline.export
-from features.config import ExtractConfig
 from features.errors import InputError
-from features.extract import make_features
 from features.images import decode
 from pipeline import DressedQuantumNet, HybridClassifier
 from pipeline.config import ExportConfig, TrainConfig
@@ -23,16 +21,9 @@ from pipeline.training import train
 
 
 @pytest.fixture(scope="module")
-def features(picture_folder_once, random_weights, tmp_path_factory):
-    file = tmp_path_factory.mktemp("export") / "features.h5"
-    make_features(ExtractConfig(data=str(picture_folder_once), weights=str(random_weights), out=file))
-    return file
-
-
-@pytest.fixture(scope="module")
-def run(features):
-    folder = features.parent / "run"
-    train(TrainConfig(features=features, out=folder, epochs=2))
+def run(picture_features, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    train(TrainConfig(features=picture_features, out=folder, epochs=2))
     export(ExportConfig(run=folder))
     return folder
 
@@ -126,17 +117,17 @@ def test_the_best_epoch_and_another_folder(run, pixels, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp", "logistic"])
-def test_heads_without_a_circuit(features, pixels, tmp_path, head):
-    train(TrainConfig(features=features, out=tmp_path, epochs=1, head=head))
+def test_heads_without_a_circuit(picture_features, pixels, tmp_path, head):
+    train(TrainConfig(features=picture_features, out=tmp_path, epochs=1, head=head))
     export(ExportConfig(run=tmp_path))
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     logits = session.run(["logits"], {"pixels": pixels})[0]
     np.testing.assert_allclose(logits, logits_by_us(tmp_path, pixels), rtol=0, atol=1e-4)
 
 
-def test_ten_qubits_are_the_most(features, pixels, tmp_path):
+def test_ten_qubits_are_the_most(picture_features, pixels, tmp_path):
     for qubits in (10, 11):
-        train(TrainConfig(features=features, out=tmp_path / str(qubits), epochs=1, qubits=qubits, depth=2))
+        train(TrainConfig(features=picture_features, out=tmp_path / str(qubits), epochs=1, qubits=qubits, depth=2))
     export(ExportConfig(run=tmp_path / "10"))
     session = onnxruntime.InferenceSession(tmp_path / "10/model.onnx")
     logits = session.run(["logits"], {"pixels": pixels})[0]
@@ -159,9 +150,9 @@ def test_without_onnx_runtime_it_says_what_to_install(run, monkeypatch):
         export(ExportConfig(run=run))
 
 
-def test_training_again_takes_the_files_away(features, tmp_path):
+def test_training_again_takes_the_files_away(picture_features, tmp_path):
     for _ in range(2):
-        train(TrainConfig(features=features, out=tmp_path, epochs=1))
+        train(TrainConfig(features=picture_features, out=tmp_path, epochs=1))
         assert not (tmp_path / "model.onnx").exists()
         assert not (tmp_path / "model.pth").exists()
         export(ExportConfig(run=tmp_path))

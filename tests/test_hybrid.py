@@ -8,9 +8,7 @@ from PIL import Image
 from torchvision import models
 
 from features.backbone import DEFAULT, load_backbone
-from features.config import ExtractConfig
 from features.errors import InputError
-from features.extract import make_features
 from features.store import read_features
 from pipeline import HybridClassifier
 from pipeline.config import TrainConfig
@@ -18,10 +16,8 @@ from pipeline.training import train
 
 
 @pytest.fixture(scope="module")
-def run(picture_folder_once, random_weights, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("hybrid")
-    make_features(ExtractConfig(data=str(picture_folder_once), weights=str(random_weights), out=folder / "features.h5"))
-    return train(TrainConfig(features=folder / "features.h5", out=folder / "run", epochs=1))
+def run(picture_features, tmp_path_factory):
+    return train(TrainConfig(features=picture_features, out=tmp_path_factory.mktemp("hybrid"), epochs=1))
 
 
 @pytest.fixture
@@ -29,8 +25,8 @@ def classifier(run):
     return HybridClassifier.load(run.path)
 
 
-def test_its_logits_are_those_of_the_cached_features(run, classifier, picture_folder_once):
-    features = read_features(run.path.parent / "features.h5").val
+def test_its_logits_are_those_of_the_cached_features(run, classifier, picture_features, picture_folder_once):
+    features = read_features(picture_features).val
     images = torch.stack([classifier.transforms(Image.open(picture_folder_once / path)) for path in features.paths])
     with torch.inference_mode():
         logits = classifier(images)

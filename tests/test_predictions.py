@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from features.config import ExtractConfig
 from features.errors import InputError
-from features.extract import make_features
 from pipeline import HybridClassifier
 from pipeline.config import PredictConfig, TrainConfig
 from pipeline.predictions import image_files, predict
@@ -19,10 +17,8 @@ from pipeline.training import train
 
 
 @pytest.fixture(scope="module")
-def run(picture_folder_once, random_weights, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("predictions")
-    make_features(ExtractConfig(data=str(picture_folder_once), weights=str(random_weights), out=folder / "features.h5"))
-    return train(TrainConfig(features=folder / "features.h5", out=folder / "run", epochs=1)).path
+def run(picture_features, tmp_path_factory):
+    return train(TrainConfig(features=picture_features, out=tmp_path_factory.mktemp("predictions"), epochs=1)).path
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from pipeline.bench.environment import machine
 from pipeline.bench.materials import copies, photographs, random_weights, untrained
 from pipeline.bench.race import ROOT
 from pipeline.bench.ratios import paired_ratio, shown, summary, timed
-from pipeline.bench.table import markdown, number
+from pipeline.bench.table import markdown, milliseconds, number, reached_table
 
 BATCH = 16
 # Images that a rival passes through the network in a round; those of the whole way are all images there are.
@@ -94,16 +94,11 @@ def render(record: Mapping[str, Any]) -> str:
         figure, ratio = summary(samples), paired_ratio(seconds["eager"], samples)
         assert figure is not None
         assert ratio is not None
-        low, middle, high = (number(1000 * value) for value in (figure.lower, figure.median, figure.upper))
-        rows.append([LABELS[name], f"{middle} ({low}–{high})", number(1 / figure.median), number(ratio.median)])
+        rows.append([LABELS[name], milliseconds(figure), number(1 / figure.median), number(ratio.median)])
     effects = [["rival", "largest difference from eager", "largest feature"]]
     effects += [
         [LABELS[name], f"{effect['max_difference']:.2g}", f"{effect['feature_scale']:.3g}"]
         for name, effect in record["differences"].items()
-    ]
-    targets = [["target", "bound", "reached (quartiles)", ""]]
-    targets += [
-        [row["what"], row["bound"], row["reached"], "met" if row["met"] else "**missed**"] for row in record["targets"]
     ]
     peaks = ", ".join(f"{n:,} images {size / 2**20:.0f} MiB" for n, size in _peaks(record).items())
     processor = record["machine"]
@@ -115,7 +110,7 @@ def render(record: Mapping[str, Any]) -> str:
             markdown(rows),
             markdown(effects),
             f"Peak memory of a whole extraction: {peaks}.",
-            markdown(targets),
+            reached_table(record["targets"]),
         ]
     )
 

@@ -25,7 +25,7 @@ from features.runtime import trial_pixels
 from pipeline.bench.environment import machine
 from pipeline.bench.materials import random_weights
 from pipeline.bench.ratios import paired_ratio, shown, summary, timed
-from pipeline.bench.table import markdown, number
+from pipeline.bench.table import markdown, milliseconds, reached_table
 from pipeline.config import ExportConfig, TrainConfig
 from pipeline.export import MODEL, export
 from pipeline.heads import DressedQuantumNet
@@ -92,14 +92,9 @@ def render(record: Mapping[str, Any]) -> str:
             figure, ratio = summary(samples), paired_ratio(samples, seconds["plain"])
             assert figure is not None
             assert ratio is not None
-            low, middle, high = (number(1000 * value) for value in (figure.lower, figure.median, figure.upper))
-            rows.append([LABELS[name], batch, f"{middle} ({low}–{high})", shown(ratio)])
+            rows.append([LABELS[name], batch, milliseconds(figure), shown(ratio)])
     effects = [["rival", "largest difference of logits from ours"]]
     effects += [[LABELS[name], f"{difference:.1e}"] for name, difference in record["differences"].items()]
-    targets = [["target", "bound", "reached (quartiles)", ""]]
-    targets += [
-        [row["what"], row["bound"], row["reached"], "met" if row["met"] else "**missed**"] for row in record["targets"]
-    ]
     rounds = len(record["seconds_an_image"]["1"]["plain"])
     return "\n\n".join(
         [
@@ -108,7 +103,7 @@ def render(record: Mapping[str, Any]) -> str:
             "took turns; ratios round by round.",
             markdown(rows),
             markdown(effects),
-            markdown(targets),
+            reached_table(record["targets"]),
         ]
     )
 

@@ -70,6 +70,19 @@ def number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}" if abs(value) >= 0.0995 else f"{value:.3f}"
 
 
+def milliseconds(figure: Figure) -> str:
+    """Seconds as milliseconds, with their quartiles."""
+    low, middle, high = (number(1000 * value) for value in (figure.lower, figure.median, figure.upper))
+    return f"{middle} ({low}–{high})"
+
+
+def reached_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Targets, their bounds, what was reached and whether it is enough, as the backbone's benchmarks word them."""
+    table = [["target", "bound", "reached (quartiles)", ""]]
+    table += [[row["what"], row["bound"], row["reached"], "met" if row["met"] else "**missed**"] for row in rows]
+    return markdown(table)
+
+
 def _cells(cells: Sequence[Mapping[str, Any]], names: Sequence[str], show: Callable[..., str]) -> str:
     rows = [["rival", *(f"{cell['qubits']} q, {cell['batch']}" for cell in cells)]]
     rows += [[LABELS[name], *(show(cell, name) for cell in cells)] for name in names]
