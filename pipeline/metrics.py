@@ -21,20 +21,18 @@ def metrics(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
     Returns:
         Plain numbers and lists. ``confusion[i][j]`` counts images of class i taken for class j.
     """
-    from scipy.stats import binomtest
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     guesses = logits.argmax(dim=1).numpy()
     truth = labels.numpy()
     classes = range(logits.shape[1])
     correct, total = int((guesses == truth).sum()), len(truth)
-    interval = binomtest(correct, total).proportion_ci(confidence_level=0.95, method="wilson")
     precision, recall, f1, support = precision_recall_fscore_support(truth, guesses, labels=classes, zero_division=0.0)
     return {
         "accuracy": correct / total,
         "correct": correct,
         "total": total,
-        "wilson95": [float(interval.low), float(interval.high)],
+        "wilson95": wilson95(correct, total),
         "loss": functional.cross_entropy(logits, labels).item(),
         "confusion": confusion_matrix(truth, guesses, labels=classes).tolist(),
         "precision": precision.tolist(),
@@ -42,3 +40,11 @@ def metrics(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
         "f1": f1.tolist(),
         "support": support.tolist(),
     }
+
+
+def wilson95(correct: int, total: int) -> list[float]:
+    """The 95 % interval of an accuracy (E. B. Wilson, 1927): lower and upper end."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(correct, total).proportion_ci(confidence_level=0.95, method="wilson")
+    return [float(interval.low), float(interval.high)]

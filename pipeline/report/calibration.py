@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.metrics import wilson95
+
 BINS = 10
 RESAMPLES = 1000
 _DRAWN_AT_ONCE = 2_000_000
@@ -37,8 +39,6 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = BIN
         those that hold images: ``low``, ``high``, ``images``, ``probability`` and ``accuracy`` (means), and
         ``wilson95`` of the accuracy.
     """
-    from scipy.stats import binomtest
-
     confidences = probabilities.max(axis=1).astype(float)
     right = probabilities.argmax(axis=1) == labels
     edges = np.linspace(0, 1, n_bins + 1)
@@ -47,7 +47,6 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = BIN
     for index in np.unique(bin_of):
         inside = bin_of == index
         correct, images = int(right[inside].sum()), int(inside.sum())
-        interval = binomtest(correct, images).proportion_ci(confidence_level=0.95, method="wilson")
         bins.append(
             {
                 "low": float(edges[index]),
@@ -55,7 +54,7 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = BIN
                 "images": images,
                 "probability": float(confidences[inside].mean()),
                 "accuracy": correct / images,
-                "wilson95": [float(interval.low), float(interval.high)],
+                "wilson95": wilson95(correct, images),
             }
         )
     by_chance = _errors_by_chance(confidences, bin_of, seed)
