@@ -85,7 +85,7 @@ compare: $(OUT)/features.h5 ## does the quantum part help? all heads, paired see
 	eval "$(PYTHON) -m pipeline compare --features '$(OUT)/features.h5' --out '$(OUT)/compare' --seeds '$(SEEDS)' --folds '$(FOLDS)' $$flags"
 
 paper: $(OUT)/features.h5 ## the paper's systems, each with the published number beside ours -> OUT/paper/
-	$(PYTHON) -m pipeline.paper --features '$(OUT)/features.h5' --out '$(OUT)/paper' --weights '$(WEIGHTS)' --seeds '$(SEEDS)' $(ARGS)
+	$(PYTHON) -m pipeline.experiments.paper --features '$(OUT)/features.h5' --out '$(OUT)/paper' --weights '$(WEIGHTS)' --seeds '$(SEEDS)' $(ARGS)
 
 sweep: $(OUT)/features.h5 ## search for good hyperparameters of the quantum head -> OUT/sweep/
 	$(PYTHON) -m pipeline sweep --features '$(OUT)/features.h5' --out '$(OUT)/sweep' --trials '$(TRIALS)' $(ARGS)

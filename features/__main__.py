@@ -7,9 +7,9 @@ import sys
 
 import tyro
 
+from features.cache.info import InfoConfig, VerifyConfig, info, verify
 from features.config import ExtractConfig
-from features.errors import run_command
-from features.info import InfoConfig, VerifyConfig, info, verify
+from features.util.errors import run_command
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
 
 def _make(config: ExtractConfig) -> None:
     if config.list_backbones:
-        from features.backbone import list_backbones
+        from features.backbone.network import list_backbones
 
         print(list_backbones())
         return

@@ -13,24 +13,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from features import images
+from features.cache.featureset import FeatureFile, Provenance
+from features.cache.pieces import Piece, PieceFolder, clear_pieces, cut, shard_pattern, unfinished_pieces
+from features.cache.store import DamagedCache, NotACache, image_digests, shard_files, verify_features
+from features.cache.writer import join
 from features.config import ExtractConfig
-from features.download import DownloadError
-from features.errors import InputError
-from features.featureset import FeatureFile, Provenance
-from features.folder import EXTENSIONS
-from features.images import ImageSet
-from features.packaged import help_without_network, packaged_serves, use_packaged
-from features.pieces import Piece, PieceFolder, clear_pieces, cut, shard_pattern, unfinished_pieces
-from features.pixels import Stopwatch
-from features.provenance import versions
-from features.store import DamagedCache, NotACache, image_digests, shard_files, verify_features
-from features.writer import join
+from features.engines.pixels import Stopwatch
+from features.sources import images
+from features.sources.download import DownloadError
+from features.sources.folder import EXTENSIONS
+from features.sources.images import ImageSet
+from features.sources.packaged import help_without_network, packaged_serves, use_packaged
+from features.util.errors import InputError
+from features.util.provenance import versions
 
 if TYPE_CHECKING:
-    from features.backbone import Backbone
-    from features.cluster import RayEngine
-    from features.local import LocalEngine
+    from features.backbone.network import Backbone
+    from features.engines.cluster import RayEngine
+    from features.engines.local import LocalEngine
 
 
 def make_features(config: ExtractConfig) -> FeatureFile:
@@ -49,7 +49,7 @@ def make_features(config: ExtractConfig) -> FeatureFile:
         image_set = images.open_images(
             config.data, split=config.split, seed=config.seed, classes=config.class_names, limit=config.limit
         )
-        from features.backbone import load_backbone
+        from features.backbone.network import load_backbone
 
         backbone = load_backbone(config.backbone, config.weights)
     except DownloadError as error:
@@ -109,10 +109,10 @@ def _extract(
 def _engine(config: ExtractConfig, image_set: ImageSet, backbone: Backbone) -> LocalEngine | RayEngine:
     settings = {"runtime": config.runtime, "device": config.device, "precision": config.precision}
     if config.engine == "ray":
-        from features.cluster import RayEngine
+        from features.engines.cluster import RayEngine
 
         return RayEngine(image_set, backbone, settings, config.batch, config.workers, config.address)
-    from features.local import LocalEngine
+    from features.engines.local import LocalEngine
 
     return LocalEngine(image_set, backbone, settings, config.batch, config.workers)
 
@@ -127,7 +127,7 @@ def _check(
     """
     known = image_digests([*(shard_files(existing.path) if existing else ()), *unfinished_pieces(config.out)])
     if config.engine == "ray":
-        from features.cluster import check_on_cluster
+        from features.engines.cluster import check_on_cluster
 
         checked = check_on_cluster(image_set, known, config.address)
     else:
@@ -147,7 +147,7 @@ def _provenance(
     digests: dict[str, str],
     skipped: tuple[tuple[str, str], ...],
 ) -> Provenance:
-    from features.backbone import is_named
+    from features.backbone.network import is_named
 
     return Provenance(
         classes=image_set.classes,

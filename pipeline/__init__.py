@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.heads import DressedQuantumNet
-    from pipeline.hybrid import HybridClassifier
+    from pipeline.heads.dressed import DressedQuantumNet
+    from pipeline.inference.hybrid import HybridClassifier
 
 __all__ = ["DressedQuantumNet", "HybridClassifier"]
 
@@ -14,11 +14,11 @@ __all__ = ["DressedQuantumNet", "HybridClassifier"]
 def __getattr__(name: str) -> Any:
     # On first use only: torch and PennyLane take seconds to import, and a mistyped flag should not wait for them.
     if name == "DressedQuantumNet":
-        from pipeline.heads import DressedQuantumNet
+        from pipeline.heads.dressed import DressedQuantumNet
 
         return DressedQuantumNet
     if name == "HybridClassifier":
-        from pipeline.hybrid import HybridClassifier
+        from pipeline.inference.hybrid import HybridClassifier
 
         return HybridClassifier
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

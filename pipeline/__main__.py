@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from features.errors import InputError, run_command
+from features.util.errors import InputError, run_command
 from pipeline.config import (
     HEADS,
     CompareConfig,
@@ -43,21 +43,21 @@ def main() -> None:
     # torch and PennyLane take seconds to import: only once the flags are right.
     if isinstance(config, TrainConfig):
         if config.heads > 1:
-            from pipeline.ensemble import train_many
+            from pipeline.training.multi_seed import train_many
 
             train_many(config)
         else:
-            from pipeline.training import train
+            from pipeline.training.loop import train
 
             train(config)
     elif isinstance(config, SweepConfig):
-        from pipeline.sweep import sweep
+        from pipeline.experiments.sweep.sweep import sweep
 
         sweep(config)
     elif isinstance(config, EvalConfig):
         evaluate(config)
     elif isinstance(config, PredictConfig):
-        from pipeline.predictions import predict
+        from pipeline.inference.predict import predict
 
         predict(config)
     elif isinstance(config, DemoConfig):
@@ -65,11 +65,11 @@ def main() -> None:
 
         serve(config)
     elif isinstance(config, ExportConfig):
-        from pipeline.export import export
+        from pipeline.inference.export import export
 
         export(config)
     elif isinstance(config, CompareConfig):
-        from pipeline.compare.comparison import compare
+        from pipeline.experiments.compare.comparison import compare
 
         compare(config)
     else:
@@ -78,7 +78,7 @@ def main() -> None:
 
 def evaluate(config: EvalConfig) -> None:
     """Write and print the report of a run."""
-    from pipeline.evaluation import evaluate as evaluate_run
+    from pipeline.inference.evaluation import evaluate as evaluate_run
     from pipeline.report import summary, write_report
 
     report = evaluate_run(config)
@@ -95,7 +95,7 @@ def evaluate(config: EvalConfig) -> None:
 
 def heads(config: HeadsConfig) -> None:
     """Print what every head is made of and how many parameters it trains."""
-    from pipeline.run import new_head
+    from pipeline.training.run import new_head
 
     print(f"{'head':9}  {'trained':>7}  {'in the middle':>13}  made of")
     ends = (config.width + 1) * config.qubits + (config.qubits + 1) * config.classes

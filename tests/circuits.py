@@ -9,7 +9,7 @@ import pennylane as qml
 import torch
 from hypothesis import strategies as st
 
-from pipeline.circuit import ENTANGLERS, Circuit
+from pipeline.quantum.circuit import ENTANGLERS, Circuit
 
 circuits = st.builds(
     Circuit, n_qubits=st.integers(1, 8), depth=st.integers(0, 8), entangler=st.sampled_from(ENTANGLERS)

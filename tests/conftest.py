@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from features.featureset import Provenance
-from features.writer import FeatureWriter
+from features.cache.featureset import Provenance
+from features.cache.writer import FeatureWriter
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -248,7 +248,7 @@ def wait_for(condition: object, seconds: float = 30.0) -> None:
 
 def child(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own: HDF5 crashes the process if it is told of a failed write."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests/cache")])
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,

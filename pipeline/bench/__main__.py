@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from features.errors import InputError, run_command
+from features.util.errors import InputError, run_command
 
 FORMAT_VERSION = 1
 
@@ -103,7 +103,7 @@ def main() -> None:
 def time_backbone(config: BenchConfig) -> None:
     """Time stage 1 or stage 3; leaves ``extraction.json`` or ``hybrid.json``, and ``….md``, in ``config.out``."""
     from pipeline.bench import extraction, hybrid
-    from pipeline.run import write_atomically
+    from pipeline.training.run import write_atomically
 
     repeats = 2 if config.quick else config.repeats
     if config.extraction:
@@ -195,7 +195,7 @@ def _write(config: BenchConfig, record: dict[str, Any]) -> list[Path]:
     from pipeline.bench.plot import draw
     from pipeline.bench.table import render
     from pipeline.bench.targets import target_rows
-    from pipeline.run import write_atomically
+    from pipeline.training.run import write_atomically
 
     record["targets"] = target_rows(record)
     files = [config.out / f"{'peers' if config.peers else 'bench'}.{ending}" for ending in ("json", "md", "png")]

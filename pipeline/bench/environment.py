@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from features.errors import InputError
+from features.util.errors import InputError
 from pipeline.bench.race import ROOT
 
 PEERS_FOLDER = ROOT / ".venv-peers"

@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from features.backbone import Backbone, load_backbone
+from features.backbone.network import Backbone, load_backbone
+from features.backbone.runtime import Runtime, open_runtime
+from features.cache.featureset import Provenance
+from features.cache.pieces import PieceFolder, cut
 from features.config import ExtractConfig
+from features.engines.local import LocalEngine
+from features.engines.pixels import Stopwatch
 from features.extract import make_features
-from features.featureset import Provenance
-from features.images import Checked, ImageSet, check_images, check_paths, decode, open_images
-from features.local import LocalEngine
-from features.pieces import PieceFolder, cut
-from features.pixels import Stopwatch
-from features.provenance import versions
-from features.runtime import Runtime, open_runtime
+from features.sources.images import Checked, ImageSet, check_images, check_paths, decode, open_images
+from features.util.provenance import versions
 from pipeline.bench.environment import machine
 from pipeline.bench.materials import copies, photographs, random_weights, untrained
 from pipeline.bench.race import ROOT

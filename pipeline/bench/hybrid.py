@@ -18,20 +18,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from features.backbone import Backbone, load_backbone
-from features.packaged import PACKAGED
-from features.provenance import versions
-from features.runtime import trial_pixels
+from features.backbone.network import Backbone, load_backbone
+from features.backbone.runtime import trial_pixels
+from features.sources.packaged import PACKAGED
+from features.util.provenance import versions
 from pipeline.bench.environment import machine
 from pipeline.bench.materials import random_weights
 from pipeline.bench.ratios import paired_ratio, shown, summary, timed
 from pipeline.bench.table import markdown, milliseconds, reached_table
 from pipeline.config import ExportConfig, TrainConfig
-from pipeline.export import MODEL, export
-from pipeline.heads import DressedQuantumNet
-from pipeline.hybrid import HybridClassifier
-from pipeline.run import Run
-from pipeline.training import train
+from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.inference.export import MODEL, export
+from pipeline.inference.hybrid import HybridClassifier
+from pipeline.training.loop import train
+from pipeline.training.run import Run
 
 # Batch sizes, and the images that a rival classifies in a round.
 IMAGES = {1: 16, 32: 64}

@@ -47,7 +47,7 @@ def random_weights(file: Path) -> Path:
 
 def untrained(name: str) -> torch.nn.Module:
     """A model of torchvision, initialised at random, the same each time."""
-    from features.vision import models
+    from features.backbone.vision import models
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -17,9 +17,9 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.bench.worker import LEARNING_RATE, N_CLASSES, N_FEATURES, Task, Work, serve
-from pipeline.heads import DressedQuantumNet, DressedQuantumNets
-from pipeline.optimizer import FlatAdam
-from pipeline.training import train_step
+from pipeline.heads.dressed import DressedQuantumNet, DressedQuantumNets
+from pipeline.training.loop import train_step
+from pipeline.training.optimizer import FlatAdam
 
 LIBRARIES = ("torch", "pennylane", "pennylane-lightning", "numpy")
 N_HEADS = 100

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.adjoint import KEEP
 from pipeline.bench.entrants import OURS, PAPER
 from pipeline.bench.ratios import Figure, fastest, find_cell, paired_ratio, seconds, summary
+from pipeline.quantum.adjoint import KEEP
 
 C_BYTES = 16
 MEMORY_QUBITS = 16

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from features.errors import InputError
+from features.util.errors import InputError
 from pipeline.bench.race import ROOT
-from pipeline.run import RECORD, SPREAD
+from pipeline.training.run import RECORD, SPREAD
 
 FEATURES = ROOT / "features" / "data" / "hymenoptera.h5"
 

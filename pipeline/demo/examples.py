@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from features.errors import InputError
-from features.images import UNREADABLE, ImageSet, decode
-from pipeline.origins import find_images
-from pipeline.run import Run
+from features.sources.images import UNREADABLE, ImageSet, decode
+from features.util.errors import InputError
+from pipeline.inference.sources import find_images
+from pipeline.training.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,10 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from features.images import UNREADABLE, decode
+from features.sources.images import UNREADABLE, decode
 from pipeline.demo.examples import Example
 from pipeline.demo.reading import read_picture
-from pipeline.hybrid import HybridClassifier
+from pipeline.inference.hybrid import HybridClassifier
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "page.css").read_text(encoding="utf-8")

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from features.images import decode
-from features.runtime import exact_convolutions
-from pipeline.heads import DressedQuantumNet
-from pipeline.hybrid import HybridClassifier
+from features.backbone.runtime import exact_convolutions
+from features.sources.images import decode
+from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.inference.hybrid import HybridClassifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ def read_picture(classifier: HybridClassifier, content: bytes) -> Reading:
     """Classify one picture, as :meth:`HybridClassifier.predict` does, and keep what is seen on the way.
 
     Raises:
-        UNREADABLE: one of these, where the contents are no picture (:data:`features.images.UNREADABLE`).
+        UNREADABLE: one of these, where the contents are no picture (:data:`features.sources.images.UNREADABLE`).
     """
     pixels = classifier.transforms.pixels(decode(content))
     head = classifier.head

@@ -15,12 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from features.errors import InputError
+from features.util.errors import InputError
 from pipeline.config import DemoConfig
 from pipeline.demo.examples import Example, validation_examples
-from pipeline.hybrid import HybridClassifier
-from pipeline.origins import run_backbone
-from pipeline.run import load_run
+from pipeline.inference.hybrid import HybridClassifier
+from pipeline.inference.sources import run_backbone
+from pipeline.training.run import load_run
 
 HOST = "127.0.0.1"
 # How many ports from --port on are tried.

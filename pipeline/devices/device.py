@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pennylane as qml
 
-from features.errors import InputError
+from features.util.errors import InputError
 from pipeline.devices.noise import Noise
-from pipeline.heads import DressedQuantumNet, physical_memory
+from pipeline.heads.dressed import DressedQuantumNet, physical_memory
 
 # Where devices come from that are not installed, by the beginning of their names.
 PLUGINS = {

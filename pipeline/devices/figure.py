@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from pipeline.devices.noise import NAMES, Noise
-from pipeline.drawing import MUTED, SERIES
+from pipeline.util.drawing import MUTED, SERIES
 
 Row = Mapping[str, Any]
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from features.errors import InputError
+from features.util.errors import InputError
 from pipeline.config import EvalConfig
 from pipeline.devices.device import DeviceCircuit, open_device
 from pipeline.devices.noise import Noise
-from pipeline.heads import DressedQuantumNet
-from pipeline.metrics import metrics
-from pipeline.run import Run
+from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.inference.metrics import metrics
+from pipeline.training.run import Run
 
 _FIGURES = ("accuracy", "correct", "total", "wilson95")
 

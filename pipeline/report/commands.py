@@ -1,6 +1,6 @@
 """How to reproduce a run: the commands that made it, rebuilt from what was recorded.
 
-In: a :class:`pipeline.evaluation.Report`. Out: three command lines, quoted for a shell.
+In: a :class:`pipeline.inference.evaluation.Report`. Out: three command lines, quoted for a shell.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import MISSING, Field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from features.backbone import is_named
+from features.backbone.network import is_named
+from features.cache.store import read_features
 from features.config import ExtractConfig
-from features.images import is_name
-from features.packaged import PACKAGED
-from features.store import read_features
-from pipeline.evaluation import Report
-from pipeline.origins import located
-from pipeline.run import Run
+from features.sources.images import is_name
+from features.sources.packaged import PACKAGED
+from pipeline.inference.evaluation import Report
+from pipeline.inference.sources import located
+from pipeline.training.run import Run
 
 AGAIN = Path("again")
 

@@ -1,6 +1,6 @@
 """The pictures a report shows: some at random, those it got most wrong, and those it is least sure of.
 
-In: a :class:`pipeline.evaluation.Report`. Out: small pictures with what was predicted of each.
+In: a :class:`pipeline.inference.evaluation.Report`. Out: small pictures with what was predicted of each.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageOps
 
-from features.images import decode
-from pipeline.evaluation import Report
+from features.sources.images import decode
+from pipeline.inference.evaluation import Report
 
 SHOWN = 12
 THUMBNAIL = 208

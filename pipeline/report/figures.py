@@ -1,6 +1,6 @@
 """The figures of a report.
 
-In: a :class:`pipeline.evaluation.Report`. Out: for each, a matplotlib figure and in words what it shows,
+In: a :class:`pipeline.inference.evaluation.Report`. Out: for each, a matplotlib figure and in words what it shows,
 or None where there is nothing to draw. A new one is a function here and a line in ``FIGURES``.
 """
 
@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.devices.figure import device_curves
-from pipeline.drawing import BLUE, FAINT, INK, MUTED, ON_BLUE, ORANGE, SERIES
-from pipeline.evaluation import Report
-from pipeline.heads import DressedQuantumNet
+from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.inference.evaluation import Report
 from pipeline.report.examples import at_random, thumbnail
 from pipeline.report.projection import TANH, Projection, inner_values, project, separation
-from pipeline.run import new_head
+from pipeline.training.run import new_head
+from pipeline.util.drawing import BLUE, FAINT, INK, MUTED, ON_BLUE, ORANGE, SERIES
 
 # More classes than these get no numbers, and no names, in the confusion matrix.
 NUMBERED, NAMED = 12, 30

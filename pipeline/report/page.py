@@ -1,6 +1,6 @@
 """The report on the disk: ``report.json``, ``report.html``, one self-contained page, and its figures as PNG files.
 
-In: a :class:`pipeline.evaluation.Report`. Out: files in the run folder.
+In: a :class:`pipeline.inference.evaluation.Report`. Out: files in the run folder.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from features.provenance import tensors_sha256
-from pipeline.drawing import Drawing, style
-from pipeline.evaluation import Report
+from features.util.provenance import tensors_sha256
+from pipeline.inference.evaluation import Report
 from pipeline.report.calibration import calibration
 from pipeline.report.commands import commands
 from pipeline.report.examples import examples
 from pipeline.report.figures import FIGURES, WIRES, confusions
 from pipeline.report.projection import projections
 from pipeline.report.summary import calibration_words, checks, sentence
-from pipeline.run import Run, config_record, write_atomically
+from pipeline.training.run import Run, config_record, write_atomically
+from pipeline.util.drawing import Drawing, style
 
 # Past so many classes the heading counts them.
 NAMED = 4

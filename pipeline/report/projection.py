@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.controls import ClassicalNet
-from pipeline.heads import DressedQuantumNet, Head
+from pipeline.heads.baselines import ClassicalNet
+from pipeline.heads.dressed import DressedQuantumNet, Head
 
 TANH, EXPECTATION = "tanh", "⟨Z⟩"
 

@@ -1,0 +1,1 @@
+"""The HDF5 cache: layout, write, verify, read; pieces and shards."""

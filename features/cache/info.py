@@ -1,0 +1,114 @@
+"""Looking into a cache: ``python -m features verify FILE`` and ``python -m features info FILE``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from features.cache.featureset import FeatureFile
+from features.cache.store import SPLITS, open_cache, shard_files, verify_features
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig:
+    """Read a feature cache from end to end: is every byte as it was written? Exit code 2 and the reason if not."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """The cache; for shards a quoted pattern, 'out/features-*.h5'."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoConfig:
+    """Tell what is in a feature cache, and what it was made from. Verifies it on the way."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """The cache; for shards a quoted pattern, 'out/features-*.h5'."""
+    json: bool = False
+    """Print JSON: everything the file records."""
+
+
+def verify(config: VerifyConfig) -> None:
+    """Print that a cache is whole.
+
+    Raises:
+        InputError: if it is not, or is none.
+    """
+    found = verify_features(config.file)
+    if config.json:
+        summary = {"file": str(config.file), "whole": True, "rows_sha256": found.rows_sha256}
+        print(json.dumps(summary | {"content_sha256": found.content_sha256}))
+    else:
+        print(f"{found}: whole, every value matches its checksum")
+
+
+def info(config: InfoConfig) -> None:
+    """Print what a cache holds.
+
+    Raises:
+        InputError: if it is damaged, or none.
+    """
+    record = describe(verify_features(config.file))
+    if config.json:
+        print(json.dumps(record, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(_lines(record)))
+
+
+def describe(found: FeatureFile) -> dict[str, Any]:
+    """All that a verified cache says of itself, in plain numbers, lists and texts."""
+    files = shard_files(found.path)
+    counts = {split: np.zeros(len(found.provenance.classes), int) for split in SPLITS if split in found.shapes}
+    for file in files:
+        with open_cache(file) as cache:
+            for split in set(counts) & set(cache):
+                counts[split] += np.bincount(cache[split]["labels"][()], minlength=len(counts[split]))
+    return {
+        "file": str(found.path),
+        "files": len(files),
+        "bytes": sum(file.stat().st_size for file in files),
+        "splits": {
+            split: {
+                "rows": found.shapes[split][0],
+                "width": found.shapes[split][1],
+                "images_by_class": dict(zip(found.provenance.classes, map(int, of_split), strict=True)),
+            }
+            for split, of_split in counts.items()
+        },
+        "rows_sha256": found.rows_sha256,
+        "content_sha256": found.content_sha256,
+        **asdict(found.provenance),
+    }
+
+
+def _lines(record: dict[str, Any]) -> list[str]:
+    files = f" in {record['files']} shards" if record["files"] > 1 else ""
+    lines = [f"{record['file']}: {record['bytes']:,} bytes{files}, whole"]
+    views = f", and of {record['views']['count']} views (seed {record['views']['seed']})" if record["views"] else ""
+    for split, of_split in record["splits"].items():
+        by_class = list(of_split["images_by_class"].items())
+        shown = ", ".join(f"{name} {count}" for name, count in by_class[:10]) + (", …" if len(by_class) > 10 else "")
+        of_views = views if split == "train" else ""
+        lines.append(f"{split:<10} {of_split['rows']} × {of_split['width']} {record['dtype']}{of_views}: {shown}")
+    chosen = f", {json.dumps(record['selection'])}" if record["selection"] else ""
+    run_by = ", ".join(f"{name} {value}" for name, value in record["runtime"].items()) or "not recorded"
+    lines += [
+        f"{'images':<10} {record['data']} ({record['data_location']}{chosen}), sha256 {record['images_sha256']}",
+        f"{'backbone':<10} {record['backbone']}, weights {record['weights']} ({record['weights_location']}), "
+        f"sha256 {record['weights_sha256']}",
+        f"{'transform':<10} {record['transform']}",
+        f"{'run by':<10} {run_by}",
+        f"{'made':<10} {record['created']}, {', '.join(f'{name} {v}' for name, v in record['versions'].items())}",
+        f"{'rows':<10} sha256 {record['rows_sha256']}",
+        f"{'all':<10} sha256 {record['content_sha256']}",
+    ]
+    if record["note"]:
+        lines.append(f"{'note':<10} {record['note']}")
+    lines += [f"{'left out':<10} {path}: {reason}" for path, reason in record["skipped"]]
+    return lines

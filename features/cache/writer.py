@@ -1,0 +1,226 @@
+"""Writing a feature cache: whole or not at all, verified before it gets its name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+
+from features.cache.featureset import SPLITS, FeatureFile, Provenance, Split
+from features.cache.partfile import PartFile, sync_folder
+from features.cache.store import (
+    FORMAT_VERSION,
+    JSON_FIELDS,
+    content_sha256,
+    open_cache,
+    row_blocks,
+    rows_sha256,
+    seal_of,
+    verify_file,
+)
+from features.util.provenance import canonical_json
+
+CHUNK_ROWS = 64
+
+
+class FeatureWriter:
+    """Writes a cache beside its final name; the name appears only when every row is there and has been read back.
+
+    Use as a context manager; leaving it by an exception removes the unfinished file and touches nothing else.
+
+    Args:
+        path: The file to make.
+        paths: For each split, the relative paths in row order; a split without rows is left out.
+        labels: For each split, their labels.
+        width: Features an image.
+        dtype: How features are stored, ``float32`` or ``float16``.
+        views: Augmented views of each training image.
+        digests: For each split, SHA-256 of its images, shape (N, 32), uint8; or nothing.
+
+    Raises:
+        InputError: if another process is writing this very file.
+        OSError: as soon as the disk is full or fails, here and in the methods.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        paths: Mapping[str, Sequence[str]],
+        labels: Mapping[str, Sequence[int] | np.ndarray],
+        width: int,
+        *,
+        dtype: str = "float32",
+        views: int = 0,
+        digests: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._part = PartFile(path)
+        # Format 1.10 puts a checksum on HDF5's own structures too.
+        self._file = h5py.File(self._part, "w", libver=("v110", "v110"))
+        self._unwritten: dict[str, np.ndarray] = {}
+        try:
+            for split in SPLITS:
+                if rows := len(paths.get(split, ())):
+                    _put(self._file, f"{split}/labels", np.asarray(labels[split], dtype=np.int64))
+                    _put(self._file, f"{split}/paths", _texts(paths[split]))
+                    if digests is not None:
+                        _put(self._file, f"{split}/digests", digests[split])
+                    self._create_rows(f"{split}/features", (rows, width), dtype)
+                    if views and split == "train":
+                        self._create_rows(f"{split}/views", (rows, views, width), dtype)
+        except BaseException:
+            self._discard()
+            raise
+
+    def _create_rows(self, name: str, shape: tuple[int, ...], dtype: str) -> None:
+        chunk = max(1, min(CHUNK_ROWS // (shape[1] if len(shape) == 3 else 1), shape[0]))
+        self._file.create_dataset(name, shape, dtype, chunks=(chunk, *shape[1:]), fletcher32=True)
+        self._unwritten[name] = np.ones(shape[0], dtype=bool)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, split: str, start: int, features: np.ndarray, views: np.ndarray | None = None) -> None:
+        """Put rows at ``start`` of a split.
+
+        Args:
+            split: ``train`` or ``val``.
+            start: The first row.
+            features: Shape (n, D), float32.
+            views: Shape (n, V, D), float32, where the file has them.
+        """
+        for name, block in (("features", features), ("views", views)):
+            if block is not None:
+                self._file[f"{split}/{name}"][start : start + len(block)] = block
+                self._part.raise_failure()
+                self._unwritten[f"{split}/{name}"][start : start + len(block)] = False
+
+    def finish(self, provenance: Provenance) -> FeatureFile:
+        """Write the attributes, flush to disk, read everything back, and only then take the final name.
+
+        Raises:
+            AssertionError: if a row was not written.
+        """
+        missing = [name for name, rows in self._unwritten.items() if rows.any()]
+        assert not missing, f"not every row was written: {', '.join(missing)}"
+        if provenance.skipped:
+            _put(self._file, "skipped/paths", _texts([path for path, _ in provenance.skipped]))
+            _put(self._file, "skipped/reasons", _texts([reason for _, reason in provenance.skipped]))
+        attributes = self._file.attrs
+        for name, value in asdict(provenance).items():
+            if name == "classes":
+                attributes.create(name, list(value), dtype=h5py.string_dtype())
+            elif name != "skipped":
+                attributes[name] = canonical_json(value) if name in JSON_FIELDS else value
+        attributes["format_version"] = FORMAT_VERSION
+        self._file.flush()
+        self._part.raise_failure()
+        attributes["rows_sha256"] = rows_sha256([self._file])
+        attributes["content_sha256"] = content_sha256(dict(attributes))
+        attributes["complete"] = True
+        self._file.close()
+        self._part.raise_failure()
+        seal = seal_of(self._part.path)
+        self._part.seek(0, os.SEEK_END)
+        self._part.write(seal)
+        self._part.raise_failure()
+        return publish(self._part.path, self.path)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._discard()
+
+    def _discard(self) -> None:
+        # After a failure HDF5 may complain again as it closes; the first failure is the one to report.
+        with suppress(Exception):
+            self._file.close()
+        self._part.discard()
+
+
+def write_features(path: Path, provenance: Provenance, splits: Mapping[str, Split]) -> FeatureFile:
+    """Write rows that are already at hand, as :class:`FeatureWriter` does."""
+    digests = {name: split.digests for name, split in splits.items() if split.digests is not None}
+    some = next(iter(splits.values()))
+    views = splits["train"].views if "train" in splits else None
+    with FeatureWriter(
+        path,
+        {name: split.paths for name, split in splits.items()},
+        {name: split.labels for name, split in splits.items()},
+        some.features.shape[1],
+        dtype=provenance.dtype,
+        views=0 if views is None else views.shape[1],
+        digests=digests or None,
+    ) as writer:
+        for name, split in splits.items():
+            writer.write(name, 0, split.features, split.views)
+        return writer.finish(provenance)
+
+
+def join(path: Path, parts: Sequence[Path], provenance: Provenance) -> FeatureFile:
+    """Write the rows of verified files, one after the other, as one file, a block at a time: memory holds their labels
+    and paths, never their features."""
+    paths: dict[str, list[str]] = {split: [] for split in SPLITS}
+    labels: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
+    digests: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
+    width = views = 0
+    for part in parts:
+        with open_cache(part) as file:
+            for split in set(SPLITS) & set(file):
+                group = file[split]
+                paths[split] += [line.decode() for line in group["paths"][()].tolist()]
+                labels[split].append(group["labels"][()])
+                if "digests" in group:
+                    digests[split].append(group["digests"][()])
+                width = group["features"].shape[1]
+                views = group["views"].shape[1] if "views" in group else views
+    with FeatureWriter(
+        path,
+        paths,
+        {split: np.concatenate(some) for split, some in labels.items() if some},
+        width,
+        dtype=provenance.dtype,
+        views=views,
+        digests={split: np.concatenate(some) for split, some in digests.items() if some} or None,
+    ) as writer:
+        start = dict.fromkeys(SPLITS, 0)
+        for part in parts:
+            with open_cache(part) as file:
+                for split in set(SPLITS) & set(file):
+                    for rows, block in row_blocks(file[split]["features"]):
+                        of_views = file[split]["views"][rows] if "views" in file[split] else None
+                        writer.write(split, start[split] + rows.start, block, of_views)
+                    start[split] += len(file[split]["features"])
+        return writer.finish(provenance)
+
+
+def publish(part: Path, final: Path) -> FeatureFile:
+    """Give a finished file its final name once it has been verified and is on the disk.
+
+    Raises:
+        InputError: as :func:`features.cache.store.verify_file` finds the file wrong; ``final`` is untouched.
+    """
+    with part.open("r+b") as file:
+        os.fsync(file.fileno())
+    verified = verify_file(part)
+    part.replace(final)
+    sync_folder(final.parent)
+    return replace(verified, path=final)
+
+
+def _put(file: h5py.File, name: str, values: Any) -> None:
+    file.create_dataset(name, data=values, chunks=(len(values), *values.shape[1:]), fletcher32=True)
+
+
+def _texts(lines: Sequence[str]) -> np.ndarray:
+    # A fixed width, because HDF5 puts no checksum on strings of variable length.
+    encoded = [line.encode() for line in lines]
+    return np.asarray(encoded, dtype=h5py.string_dtype("utf-8", length=max(1, *map(len, encoded), 1)))

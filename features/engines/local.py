@@ -1,0 +1,106 @@
+"""The pass over the images in this process: decoding in threads, the network on what they give."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from features.backbone.network import Backbone
+from features.backbone.runtime import open_runtime
+from features.cache.featureset import Provenance
+from features.cache.pieces import Piece, PieceFolder
+from features.engines.pixels import Stopwatch, pixel_batches
+from features.sources.images import ImageSet
+from features.util.errors import InputError
+
+
+class LocalEngine:
+    """Runs the network over the images of pieces and writes each piece as soon as its last row is there.
+
+    Args:
+        image_set: Where the images are.
+        backbone: The network and its preprocessing.
+        settings: Of :func:`features.backbone.runtime.open_runtime`: runtime, device, precision.
+        batch: Images in one pass through the network; each augmented view is a pass of its own.
+        workers: Threads that decode beside the network.
+    """
+
+    def __init__(
+        self, image_set: ImageSet, backbone: Backbone, settings: dict[str, Any], batch: int, workers: int
+    ) -> None:
+        self._image_set = image_set
+        self._preprocess = backbone.preprocess
+        self._runtime = open_runtime(backbone, **settings)
+        self._batch = batch
+        self._workers = workers
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What computes the features, for the file."""
+        return self._runtime.record
+
+    def extract(
+        self, folder: PieceFolder, pieces: Sequence[Piece], watch: Stopwatch, advance: Callable[[int], object]
+    ) -> None:
+        """Make the pieces.
+
+        Args:
+            folder: Where they go, and what is said of them.
+            pieces: Those to make.
+            watch: Gets the seconds of each kind of work.
+            advance: Called with the number of images after each batch.
+
+        Raises:
+            InputError: if an image has changed, or a feature is not a finite number.
+        """
+        batches = [
+            (piece, slice(start, start + self._batch))
+            for piece in pieces
+            for start in range(0, len(piece.paths), self._batch)
+        ]
+        rows: list[np.ndarray] = []
+        for (piece, part), stack in zip(batches, self._stacks(folder, pieces, batches, watch), strict=True):
+            with watch.timing("network"):
+                passes = [self._runtime(np.ascontiguousarray(stack[:, view])) for view in range(stack.shape[1])]
+            rows.append(np.stack(passes, axis=1))
+            _refuse_unstorable(rows[-1], folder.provenance)
+            advance(len(stack))
+            if part.stop >= len(piece.paths):
+                whole = np.concatenate(rows)
+                rows.clear()
+                with watch.timing("write"):
+                    folder.write(piece, whole[:, 0], whole[:, 1:] if whole.shape[1] > 1 else None)
+
+    def _stacks(
+        self, folder: PieceFolder, pieces: Sequence[Piece], batches: Sequence[tuple[Piece, slice]], watch: Stopwatch
+    ) -> Iterator[np.ndarray]:
+        """The pixels of each batch, shape (n, 1 + V, 3, H, W), uint8: each image plain, then its augmented views."""
+        views = folder.provenance.views
+        with_views = {path for piece in pieces if views and piece.split == "train" for path in piece.paths}
+        digests = {path: digest for piece in pieces for path, digest in zip(piece.paths, piece.digests, strict=True)}
+
+        def pixels(image: Image.Image, path: str) -> np.ndarray:
+            stack = [self._preprocess.pixels(image)]
+            if path in with_views:
+                stack += [self._preprocess.view(image, _rng(views["seed"], path, i)) for i in range(views["count"])]
+            return np.stack(stack)
+
+        paths = (piece.paths[part] for piece, part in batches)
+        return pixel_batches(self._image_set, paths, digests, pixels, workers=self._workers, watch=watch)
+
+
+def _rng(seed: int, path: str, view: int) -> np.random.Generator:
+    # From the path, not from the row's number: a view stays the same when images are added or left out.
+    return np.random.default_rng([seed, view, int.from_bytes(hashlib.sha256(path.encode()).digest())])
+
+
+def _refuse_unstorable(rows: np.ndarray, provenance: Provenance) -> None:
+    if not np.isfinite(rows).all():
+        raise InputError(f"the weights {provenance.weights} give features that are not finite numbers")
+    largest = float(np.abs(rows).max())
+    if largest > float(np.finfo(provenance.dtype).max):
+        raise InputError(f"a feature is {largest:.6g}, more than --dtype float16 holds; store these as float32")

@@ -1,0 +1,165 @@
+"""What a place offers, and the choice among it: ``--split``, ``--classes``, ``--limit``.
+
+In: a :class:`Catalogue`, as a folder, a list or a torchvision data set makes it. Out: rows of training and of
+validation images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Protocol
+
+from features.cache.featureset import SPLITS
+from features.util.errors import InputError, listing
+
+# The one key of a catalogue's rows where they are not split.
+UNSPLIT = "all"
+
+Row = tuple[str, str]
+Rows = dict[str, list[Row]]
+
+
+class Source(Protocol):
+    """Where the pictures of a set are read from: small to pickle, and safe to use from many threads."""
+
+    def read(self, path: str) -> bytes:
+        """The encoded picture; raises OSError."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Pictures in files: below ``root``, at absolute paths, or, where a path is a URL, in any store fsspec reads."""
+
+    root: Path
+
+    def read(self, path: str) -> bytes:
+        """The file's contents; raises OSError."""
+        return _fetch(path) if "://" in path else (self.root / path).read_bytes()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """All images that a place offers.
+
+    Attributes:
+        name: Name of the data set.
+        place: Where it is, for messages.
+        source: What reads them.
+        rows: Pairs (path, class name), for each split; under the one key ``UNSPLIT`` where there is none.
+        ignored: Paths of files whose names are not those of images.
+    """
+
+    name: str
+    place: str
+    source: Source
+    rows: Rows
+    ignored: tuple[str, ...] = ()
+
+
+def choose(catalogue: Catalogue, *, split: float | None, seed: int, classes: Sequence[str], limit: int | None) -> Rows:
+    """The rows of both splits, sorted by class, then by path.
+
+    What is drawn depends on the seed and on the paths alone, not on their order or on a library's random numbers: an
+    image is drawn before another if the SHA-256 of seed and path is smaller.
+
+    Raises:
+        InputError: naming every problem at once: classes that are not there, or too few images of one.
+    """
+    rows = catalogue.rows
+    if classes:
+        _refuse_unknown(catalogue, classes)
+        wanted = set(classes)
+        rows = {part: [row for row in of_part if row[1] in wanted] for part, of_part in rows.items()}
+    if split is not None:
+        rows = _held_out(catalogue, rows[UNSPLIT], split, seed)
+    _refuse_classes(catalogue, rows)
+    if limit is not None:
+        rows = {
+            part: [(path, name) for name, paths in _by_class(of_part).items() for path in _drawn(paths, seed)[:limit]]
+            for part, of_part in rows.items()
+        }
+    return {part: sorted(rows[part], key=lambda row: (row[1], row[0])) for part in SPLITS}
+
+
+def refuse_own_split(place: str, split: float | None) -> None:
+    """Raise an InputError if ``--split`` was given for a place that is split already."""
+    if split is not None:
+        raise InputError(f"--split is {split}, but {place} has its own split; leave --split out")
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """A hint in brackets, with a space before it; empty where no name is near."""
+    near = get_close_matches(name, names, n=3)
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
+
+
+def _fetch(url: str) -> bytes:
+    import fsspec
+
+    try:
+        with fsspec.open(url, "rb") as file:
+            return bytes(file.read())
+    except OSError:
+        raise
+    except Exception as error:  # each store has errors of its own: missing credentials, a cut connection
+        raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def _refuse_unknown(catalogue: Catalogue, classes: Sequence[str]) -> None:
+    every = sorted({name for of_part in catalogue.rows.values() for _, name in of_part})
+    problems = [
+        f"--classes names {name!r}, which {catalogue.place} has not{did_you_mean(name, every)}"
+        for name in classes
+        if name not in every
+    ]
+    if len(set(classes)) < 2:
+        problems.append(f"--classes names only {', '.join(classes)}; at least 2 classes are needed")
+    if problems:
+        raise InputError("\n".join([*problems, f"Its {len(every)} classes are:", listing(every)]))
+
+
+def _held_out(catalogue: Catalogue, rows: list[Row], split: float, seed: int) -> Rows:
+    divided: Rows = {part: [] for part in SPLITS}
+    alone = []
+    for name, paths in sorted(_by_class(rows).items()):
+        if len(paths) < 2:
+            alone.append(name)
+        count = min(max(round(split * len(paths)), 1), len(paths) - 1)
+        drawn = _drawn(paths, seed)
+        divided["val"] += [(path, name) for path in drawn[:count]]
+        divided["train"] += [(path, name) for path in drawn[count:]]
+    if alone:
+        raise InputError(
+            f"{catalogue.place} can't be split: of each class one image is for training and one for validation, but "
+            f"these have only one:\n{listing(alone)}"
+        )
+    return divided
+
+
+def _refuse_classes(catalogue: Catalogue, rows: Rows) -> None:
+    names = {part: set(_by_class(rows[part])) for part in SPLITS}
+    problems = [
+        f"class {name} has images for {here}, but none for {there}"
+        for here, there in (SPLITS, SPLITS[::-1])
+        for name in sorted(names[here] - names[there])
+    ]
+    every = sorted(names["train"] | names["val"])
+    if len(every) < 2:
+        problems.append(f"it has {len(every)} class(es) ({', '.join(every)}); at least 2 are needed")
+    if problems:
+        raise InputError(f"{catalogue.place} can't be used as a data set:\n{listing(problems)}")
+
+
+def _by_class(rows: list[Row]) -> dict[str, list[str]]:
+    paths: dict[str, list[str]] = {}
+    for path, name in rows:
+        paths.setdefault(name, []).append(path)
+    return paths
+
+
+def _drawn(paths: list[str], seed: int) -> list[str]:
+    return sorted(paths, key=lambda path: hashlib.sha256(f"{seed}\0{path}".encode()).digest())

@@ -1,0 +1,1 @@
+"""Shared by all rooms: errors for users, hashes, library versions."""

@@ -1,0 +1,1 @@
+"""Studies of many trainings: compare, paper, sweep."""

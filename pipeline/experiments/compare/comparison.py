@@ -1,0 +1,138 @@
+"""Does the quantum part help? All heads on the same images, with paired seeds and folds.
+
+In: a :class:`pipeline.config.CompareConfig`. Out: ``compare.md``, ``compare.png``, ``compare.json`` and ``compare.csv``
+in ``config.out``, and below it ``blocks/``, a file for each piece of work that is done.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from features.cache.featureset import FeatureSet
+from features.cache.store import read_features
+from features.util.errors import InputError
+from features.util.provenance import versions
+from pipeline.config import CompareConfig
+from pipeline.experiments.compare.blocks import key, plan, read_block, settings, write_block
+from pipeline.experiments.compare.conclusion import conclude
+from pipeline.experiments.compare.engine import run_blocks
+from pipeline.experiments.compare.figure import draw
+from pipeline.experiments.compare.folds import Pool, pooled, refuse_few
+from pipeline.experiments.compare.results import figures, trainings
+from pipeline.experiments.compare.table import render, to_csv
+from pipeline.heads.dressed import Head
+from pipeline.quantum.autograd import NonFiniteError
+from pipeline.training.run import features_record, make_folder, new_head, write_atomically
+
+FORMAT_VERSION = 1
+
+
+def compare(config: CompareConfig) -> dict[str, Any]:
+    """Train what is not yet there, then write tables, figure and conclusion; the record in ``compare.json``.
+
+    Raises:
+        InputError: for features, flags or a folder that can't be used, or where training diverges.
+        KeyboardInterrupt: at Ctrl-C; at most the blocks under way are lost.
+    """
+    features = read_features(config.features)
+    pool = pooled(features)
+    refuse_few(pool, config.folds)
+    heads = _heads(config, pool)
+    blocks, seconds = _blocks(config, pool, features.content_sha256)
+    rows = trainings(blocks)
+    record = _record(config, features, pool, heads, blocks, rows) | {"seconds": round(seconds, 3)}
+    record["conclusion"] = conclude(record)
+    text = render(record)
+    for name, content in (
+        ("compare.csv", to_csv(rows)),
+        ("compare.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n"),
+        ("compare.md", text + "\n"),
+    ):
+        write_atomically(config.out / name, lambda part, content=content: part.write_text(content, encoding="utf-8"))  # type: ignore[misc]
+    draw(record, rows, config.out / "compare.png")
+    print(f"\n{text}\n")
+    print(f"{config.out / 'compare.md'}: tables and conclusion; figure in compare.png, all numbers in .json and .csv")
+    return record
+
+
+def _heads(config: CompareConfig, pool: Pool) -> dict[str, Head]:
+    """One head of each kind, which also tells whether they can be made at all."""
+    width, n_classes = pool.features.shape[1], len(pool.classes)
+    try:
+        return {name: new_head(settings(config, name, config.seed), width, n_classes) for name in config.heads}
+    except ValueError as error:
+        raise InputError(f"these heads can't be trained side by side: {error}") from error
+
+
+def _blocks(config: CompareConfig, pool: Pool, content_sha256: str) -> tuple[list[dict[str, Any]], float]:
+    """The records of all blocks, those kept from before and those still to be done, and the time it took."""
+    from tqdm import tqdm
+
+    wanted = key(config, content_sha256)
+    folder = config.out / "blocks" / wanted[:12]
+    make_folder(folder)
+    blocks = plan(config)
+    kept = {block: record for block in blocks if (record := read_block(folder, block, wanted)) is not None}
+    todo = [block for block in blocks if block not in kept]
+    of_all, there = (len(some) for some in (blocks, kept))
+    each = config.folds + 1
+    total = each * config.seeds * len(config.heads)
+    print(
+        f"comparing {len(config.heads)} heads, each from {config.seeds} seed{'s'[: config.seeds > 1]} on "
+        f"{config.folds} folds and on the published split: {total:,} trainings on {len(pool.labels)} "
+        f"cached vectors of {config.features}" + (f"; {there} of {of_all} blocks are done already" if there else "")
+    )
+    started = time.perf_counter()
+    try:
+        with tqdm(total=total, unit="training", desc="compare", disable=None) as bar:
+            bar.update(each * sum(len(block.seeds) for block in kept))
+            for block, record in run_blocks(config, todo, pool):
+                kept[block] = write_block(folder, block, record, wanted)
+                bar.update(each * len(block.seeds))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped; {len(kept)} of {of_all} blocks are kept, the same command goes on from there"
+        ) from None
+    except NonFiniteError as error:
+        raise InputError(f"training stopped: {error}. Try a smaller --lr than {config.lr}") from error
+    return [kept[block] for block in blocks], time.perf_counter() - started
+
+
+def _record(
+    config: CompareConfig,
+    features: FeatureSet,
+    pool: Pool,
+    heads: dict[str, Head],
+    blocks: Sequence[dict[str, Any]],
+    rows: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+    return {
+        "format_version": FORMAT_VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": values,
+        "images": len(pool.labels),
+        "published": {"train": pool.n_published, "val": len(pool.labels) - pool.n_published},
+        "heads": {
+            name: {
+                "parameters": head.n_trainable,
+                "made_of": head.description,
+                "cpu_seconds_a_training": _cpu_seconds([block for block in blocks if block["head"] == name]),
+            }
+            for name, head in heads.items()
+        },
+        "figures": figures(rows, config.heads, config.reference),
+        "cpu_seconds": round(sum(block["cpu_seconds"] for block in blocks), 3),
+        "features": features_record(features),
+        "versions": versions(),
+    }
+
+
+def _cpu_seconds(blocks: Sequence[dict[str, Any]]) -> float:
+    return sum(block["cpu_seconds"] for block in blocks) / sum(len(block["trainings"]) for block in blocks)

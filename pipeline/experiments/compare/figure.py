@@ -1,0 +1,118 @@
+"""The picture of a comparison: accuracies with their intervals, and the differences to the reference.
+
+In: the record of a comparison, as ``compare.json`` holds it, and every training. Out: a PNG file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from pipeline.experiments.compare.conclusion import LEVEL
+from pipeline.training.run import write_atomically
+from pipeline.util.drawing import BLUE, ORANGE
+
+
+def draw(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """Draw a row a head: left its accuracy, right how it differs from the reference."""
+    plt.switch_backend("agg")
+    heads = list(record["figures"]["k-fold"])
+    size = (11, 1.9 + 0.48 * len(heads))
+    figure, (left, right) = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
+    _accuracies(left, record["figures"], rows, heads)
+    _differences(right, record["figures"]["k-fold"], heads)
+    config = record["config"]
+    left.set_yticks(range(len(heads)), heads)
+    left.invert_yaxis()
+    left.set_xlabel("accuracy, %")
+    right.set_xlabel(f"difference to {config['reference']}, points")
+    for axis in (left, right):
+        axis.grid(axis="x", alpha=0.3)
+        handles, labels = axis.get_legend_handles_labels()
+        axis.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1, frameon=False)
+    figure.suptitle(
+        f"{config['seeds']} × {config['folds']}-fold cross-validation, {record['images']} images, "
+        + ("last epoch" if config["epoch"] == "last" else "epoch chosen on an inner split")
+    )
+    write_atomically(file, lambda part: figure.savefig(part, format="png", dpi=120))
+    plt.close(figure)
+
+
+def _accuracies(axis: Axes, figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], heads: list[str]) -> None:
+    jitter = np.random.default_rng(0)
+    for place, head in enumerate(heads):
+        means = _repetitions(rows, head)
+        heights = place + jitter.uniform(-0.16, 0.16, len(means))
+        axis.plot(100 * means, heights, ".", color="grey", alpha=0.45, markersize=4, label=_once("a repetition", place))
+        accuracy = figures["k-fold"][head]["accuracy"]
+        _bar(axis, accuracy, place, color=BLUE, marker="o", label=_once("mean, 95 % interval", place))
+        published = 100 * figures["published"][head]["accuracy"]["mean"]
+        axis.plot(published, place, "D", color=ORANGE, markersize=5, label=_once("published split, mean", place))
+        flattered = 100 * figures["published"][head]["best_on_test"]
+        axis.plot(
+            flattered,
+            place,
+            "D",
+            color=ORANGE,
+            markerfacecolor="none",
+            markersize=5,
+            label=_once("published split, best epoch on the test images (flattered)", place),
+        )
+
+
+def _differences(axis: Axes, found: Mapping[str, Any], heads: list[str]) -> None:
+    axis.axvline(0, color="black", linewidth=1)
+    seen: set[str] = set()
+    for place, head in enumerate(heads):
+        row = found[head]
+        if row["difference"] is None:
+            continue
+        real = row["p_holm"] is not None and row["p_holm"] <= LEVEL
+        label = f"mean, 95 % interval: {'differs' if real else 'could be chance'} (5 %, Holm)"
+        _bar(
+            axis,
+            row["difference"],
+            place,
+            color=ORANGE if real else BLUE,
+            marker="s" if real else "o",
+            label=label if label not in seen else None,
+        )
+        seen.add(label)
+        visible = row["smallest_visible"]
+        if visible is not None:
+            label = "differences that this design would often miss"
+            ends = (-100 * visible, 100 * visible)
+            axis.plot(
+                ends,
+                (place, place),
+                color="grey",
+                alpha=0.25,
+                linewidth=13,
+                solid_capstyle="butt",
+                zorder=0,
+                label=label if label not in seen else None,
+            )
+            seen.add(label)
+
+
+def _bar(axis: Axes, found: Mapping[str, Any], place: int, **style: Any) -> None:
+    mean = 100 * found["mean"]
+    spread = None if found["low"] is None else [[mean - 100 * found["low"]], [100 * found["high"] - mean]]
+    axis.errorbar([mean], [place], xerr=spread, capsize=4, linewidth=2, markersize=6, **style)
+
+
+def _repetitions(rows: Sequence[Mapping[str, Any]], head: str) -> np.ndarray:
+    """Mean accuracy over the folds of each repetition."""
+    own = [row for row in rows if row["head"] == head and row["design"] == "k-fold"]
+    seeds = sorted({row["seed"] for row in own})
+    return np.array([np.mean([row["accuracy"] for row in own if row["seed"] == seed]) for seed in seeds])
+
+
+def _once(label: str, place: int) -> str | None:
+    """One entry in the legend for all rows."""
+    return label if place == 0 else None

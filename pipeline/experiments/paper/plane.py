@@ -1,0 +1,142 @@
+"""The dressed circuit alone: points in the plane, told apart by the circuit between two small layers and by controls.
+
+In the published notebooks all parameters start as 0.001 · randn. As how well the classical control learns depends much
+on that, it and the circuit also start, as tasks of their own, from the initial weights that torch gives them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from pipeline.experiments.paper.fit import Samples, fit
+from pipeline.experiments.paper.networks import ClassicalControls, Networks
+from pipeline.experiments.paper.points import N_TRAIN, draw
+from pipeline.experiments.paper.row import Context, Entry, Job, Outcome
+from pipeline.heads.dressed import DressedQuantumNet, DressedQuantumNets
+
+N_QUBITS, DEPTH = 5, 5
+BATCH, STEPS, SPREAD = 10, 1000, 0.001
+SIDE = 120
+TASKS = {
+    "spirals-1.52": ("two spirals, 1.52 turns", 0.07, {"quantum": 0.970, "classical": 0.855}),
+    "spirals-2": ("two spirals, 2 turns", 0.07, {"quantum": 0.625, "classical": 0.540}),
+    "square": ("square", 0.1, {"quantum": 0.930, "classical": 0.905}),
+    "moons": ("moons", 0.1, {"quantum": 0.965, "classical": 0.975}),
+}
+MODELS = {
+    "quantum": "dressed circuit",
+    "classical": "classical control, 2 → 5 → 5 → 2",
+    "no entanglement": "dressed circuit without CNOTs",
+}
+PUBLISHED_START, TORCHS_START = "", ", torch's initial weights"
+TRAINED = [(PUBLISHED_START, model) for model in MODELS] + [(TORCHS_START, "quantum"), (TORCHS_START, "classical")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regions:
+    """What networks of one seed make of the plane.
+
+    Attributes:
+        title: The task.
+        points: Test points (N, 2).
+        labels: Their classes (N,).
+        models: For each model, its probability of class 1 over the plane, (SIDE, SIDE), and its test accuracy.
+    """
+
+    title: str
+    points: np.ndarray
+    labels: np.ndarray
+    models: dict[str, tuple[np.ndarray, float]]
+
+
+def prepare(names: Sequence[str], picture: str, context: Context) -> Job:
+    """A row of some of the tasks, with a picture of the regions that the published two models make of the plane."""
+    settings = {
+        "tasks": {name: [lr, TRAINED] for name, (_, lr, _) in TASKS.items() if name in names},
+        "circuit": [N_QUBITS, DEPTH],
+        "training": [BATCH, STEPS, SPREAD],
+    }
+    return Job(settings=settings, run=partial(_run, names, picture, context))
+
+
+prepare_spirals = partial(prepare, ("spirals-1.52", "spirals-2"), "spirals.png")
+prepare_shapes = partial(prepare, ("square", "moons"), "shapes.png")
+
+
+def _run(names: Sequence[str], picture: str, context: Context) -> Outcome:
+    from pipeline.experiments.paper.pictures import REACH, draw_regions
+
+    entries: list[Entry] = []
+    regions: list[Regions] = []
+    for name in names:
+        task, lr, published = TASKS[name]
+        train, test = _samples(name, context.seeds)
+        shown, models = 0, {}
+        for start, model in TRAINED:
+            networks = _networks(model, context.seeds, SPREAD if start == PUBLISHED_START else None)
+            started = time.perf_counter()
+            curve = fit(networks, train, test, seeds=context.seeds, lr=lr, batch=BATCH, steps=STEPS, every=STEPS)
+            entries.append(
+                Entry(
+                    task=task + start,
+                    model=MODELS[model],
+                    published=published.get(model) if start == PUBLISHED_START else None,
+                    parameters=sum(p.numel() for p in networks.parameters()) // len(context.seeds),
+                    last=curve.last,
+                    seconds=round(time.perf_counter() - started, 2),
+                )
+            )
+            if (start, model) == TRAINED[0]:
+                shown = median_seed(curve.last)
+            if entries[-1].published is not None:
+                models[MODELS[model]] = (class_one_over_the_plane(networks, REACH)[shown], curve.last[shown])
+        points, labels = test.features[shown].numpy(), test.labels[shown].numpy()
+        regions.append(Regions(title=task, points=points, labels=labels, models=models))
+    return Outcome(
+        entries=entries,
+        notes=["points are drawn anew for every seed; the published numbers are one run each, after the last step"],
+        pictures={picture: draw_regions(regions, context.out / picture)},
+    )
+
+
+def class_one_over_the_plane(networks: Networks | DressedQuantumNets, reach: float) -> np.ndarray:
+    """Each network's probability of class 1 over a square of the plane: (networks, SIDE, SIDE), rows from below."""
+    axis = torch.linspace(-reach, reach, SIDE)
+    grid = torch.cartesian_prod(axis, axis).flip(1)
+    with torch.no_grad():
+        logits = networks(grid.expand(len(networks), -1, -1))
+    return logits.softmax(dim=-1)[..., 1].reshape(-1, SIDE, SIDE).numpy()
+
+
+def median_seed(accuracies: list[float]) -> int:
+    """The index of the seed in the middle, neither lucky nor unlucky."""
+    return int(np.argsort(accuracies, kind="stable")[len(accuracies) // 2])
+
+
+def _samples(name: str, seeds: Sequence[int]) -> tuple[Samples, Samples]:
+    drawn = [draw(name, seed) for seed in seeds]
+    points = torch.from_numpy(np.stack([points for points, _ in drawn]))
+    labels = torch.from_numpy(np.stack([labels for _, labels in drawn]))
+    train = Samples(features=points[:, :N_TRAIN], labels=labels[:, :N_TRAIN])
+    return train, Samples(features=points[:, N_TRAIN:], labels=labels[:, N_TRAIN:])
+
+
+def _networks(model: str, seeds: Sequence[int], spread: float | None) -> Networks | DressedQuantumNets:
+    if model == "classical":
+        return ClassicalControls(seeds, N_QUBITS, spread)
+    heads = []
+    for seed in seeds:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            entangler = "none" if model == "no entanglement" else "chain"
+            heads.append(DressedQuantumNet(2, 2, N_QUBITS, DEPTH, simulator="dense", entangler=entangler))
+            if spread is not None:
+                for parameter in heads[-1].parameters():
+                    parameter.data.normal_(0, spread)
+    return DressedQuantumNets(heads)

@@ -1,0 +1,1 @@
+"""Search for good hyperparameters of the quantum head."""

@@ -1,0 +1,96 @@
+"""The memory of a sweep: an Optuna study in a journal on the disk, written by several processes, read by any later one.
+
+In: a :class:`pipeline.config.SweepConfig` and the features' fingerprint, from which the study's name follows: another
+protocol is another study in the same journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from features.util.errors import InputError
+from features.util.provenance import canonical_json
+from pipeline.config import SweepConfig
+from pipeline.training.run import write_atomically
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+SEARCHED = ("qubits", "depth", "entangler", "q_delta", "lr", "batch")
+
+
+def need_optuna() -> None:
+    """Raise an InputError that says what to install, unless Optuna is there."""
+    try:
+        import optuna
+    except ImportError as error:
+        raise InputError(
+            f"make sweep needs Optuna, which is not installed; install it: {sys.executable} -m pip install '.[sweep]'"
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def open_study(config: SweepConfig, features_sha256: str, first: dict[str, Any]) -> Study:
+    """The study of this protocol, gone on with if it is in the journal; to be called while no process works on it.
+
+    Args:
+        config: The protocol, and the folder.
+        features_sha256: Fingerprint of the features.
+        first: The setting that a new study tries first.
+    """
+    from optuna.trial import TrialState
+
+    file = _journal(config)
+    # What killed processes may have left: a lock, a line without its end, trials under way.
+    file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
+    if file.is_file() and not (text := file.read_bytes()).endswith(b"\n"):
+        write_atomically(file, lambda part: part.write_bytes(text[: text.rfind(b"\n") + 1]))
+    study = connect(config, features_sha256)
+    study.enqueue_trial(first, skip_if_exists=True)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+        study.enqueue_trial(trial.params)
+    return study
+
+
+def connect(config: SweepConfig, features_sha256: str, sampler_seed: int = 0) -> Study:
+    """The study as one process works on it."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    protocol = [features_sha256, config.epochs, config.folds, config.repeats, config.seed, SEARCHED]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(_journal(config)))),
+            study_name=hashlib.sha256(canonical_json(protocol).encode()).hexdigest()[:16],
+            load_if_exists=True,
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=sampler_seed, multivariate=True, constant_liar=True),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=config.epochs // 3),
+        )
+
+
+def done(study: Study) -> int:
+    """Trials that came to their end, or were cut short for being behind."""
+    from optuna.trial import TrialState
+
+    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))
+
+
+def best(study: Study) -> FrozenTrial | None:
+    """The trial of the highest value among those that came to their end."""
+    from optuna.trial import TrialState
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return max(complete, key=lambda trial: trial.values, default=None)
+
+
+def _journal(config: SweepConfig) -> Path:
+    return config.out / "journal.log"

@@ -1,0 +1,1 @@
+"""Trainable heads: features in, logits out."""

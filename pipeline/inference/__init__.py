@@ -1,0 +1,1 @@
+"""Stage 3: a trained head back on its backbone."""

@@ -1,0 +1,204 @@
+"""Stage 3: how good the head is, on the images themselves where they are at hand.
+
+In: a run folder. Out: a :class:`Report`, which :mod:`pipeline.report` writes down.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from features.backbone.network import Backbone
+from features.cache.featureset import FeatureSet, Provenance
+from features.cache.store import read_features
+from features.engines.pixels import Stopwatch, pixel_batches
+from features.sources.images import ImageSet, file_digests, images_sha256, without
+from features.util.errors import InputError
+from features.util.provenance import versions
+from pipeline.config import EvalConfig
+from pipeline.devices.levels import device_evaluation
+from pipeline.inference.hybrid import HybridClassifier, refuse_other_backbone
+from pipeline.inference.metrics import metrics
+from pipeline.inference.sources import find_images, run_backbone
+from pipeline.training.run import Run, load_run
+
+FORMAT_VERSION = 1
+# Largest difference between logits from the images and from the cached features that still counts as the same network.
+# Features that were computed or stored in fewer bits than the network has now differ by their rounding.
+PARITY_TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 1e-1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The outcome of an evaluation.
+
+    Attributes:
+        config: What the evaluation was told.
+        run: The run that was evaluated.
+        record: All figures, as ``report.json`` holds them.
+        labels: True labels of the validation images, shape (N,).
+        probabilities: Class probabilities by the last epoch's head, shape (N, n_classes).
+        features: What arrived at the head, shape (N, width), float32: from the images where they are at hand.
+        paths: Relative paths of the validation images.
+        images: What reads them, if they are at hand.
+    """
+
+    config: EvalConfig
+    run: Run
+    record: dict[str, Any]
+    labels: np.ndarray = field(repr=False)
+    probabilities: np.ndarray = field(repr=False)
+    features: np.ndarray = field(repr=False)
+    paths: tuple[str, ...] = field(repr=False)
+    images: ImageSet | None = field(repr=False)
+
+
+def evaluate(config: EvalConfig) -> Report:
+    """Evaluate the last and the best epoch's head of a run.
+
+    Raises:
+        InputError: if the run or its features can't be read, the images are not those of the features, or the backbone
+            is another one.
+    """
+    started = time.perf_counter()
+    run = load_run(config.run)
+    on_device = device_evaluation(config, run)
+    features = _read_same_features(run, config.features)
+    labels = torch.from_numpy(features.val.labels)
+    arriving = torch.from_numpy(features.val.features)
+    with torch.inference_mode():
+        cached = {which: run.head(which)(arriving) for which in ("last", "best")}
+
+    missing: list[str] = []
+    image_set, digests = _images_at_hand(run, features, config, missing)
+    backbone = _backbone_at_hand(run, config, missing)
+    parity = seconds = None
+    logits = cached
+    if image_set is not None and backbone is not None:
+        logits, arriving, seconds = _classify(run, image_set, digests, backbone, config)
+        if backbone.weights_sha256 == run.features["weights_sha256"]:
+            parity = _parity(cached["last"], logits["last"], features.provenance)
+
+    record = {
+        "format_version": FORMAT_VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "run": str(run.path),
+        "classes": run.classes,
+        "source": "features" if missing else "images",
+        "not_run": missing,
+        "epochs": {which: {"epoch": run.epochs[which], **metrics(logits[which], labels)} for which in ("last", "best")},
+        "parity": parity,
+        "devices": on_device and on_device(arriving, labels),
+        "seconds": {
+            "training": run.seconds,
+            "images_end_to_end": seconds,
+            "evaluation": round(time.perf_counter() - started, 2),
+        },
+        "head": run.config.head,
+        "parameters": run.parameters,
+        "features": run.features,
+        "versions": versions(),
+    }
+    return Report(
+        config=config,
+        run=run,
+        record=record,
+        labels=labels.numpy(),
+        probabilities=logits["last"].softmax(dim=1).numpy(),
+        features=arriving.numpy(),
+        paths=features.val.paths,
+        images=image_set,
+    )
+
+
+def _read_same_features(run: Run, given: Path | None) -> FeatureSet:
+    path = given or Path(run.features["path"])
+    features = read_features(path)
+    if features.content_sha256 != run.features["content_sha256"]:
+        raise InputError(
+            f"{path} holds other features than those the head in {run.path} was trained on; name the right file with "
+            "--features, or train again: make train"
+        )
+    return features
+
+
+def _images_at_hand(
+    run: Run, features: FeatureSet, config: EvalConfig, missing: list[str]
+) -> tuple[ImageSet | None, dict[str, str]]:
+    """The images the features were made from, and the fingerprint of each. What was named by a flag and is not there is
+    an error; what was only remembered goes into ``missing``."""
+    try:
+        image_set = find_images(run, config.data)
+    except InputError as error:
+        if config.data is not None:
+            raise
+        missing.append(str(error))
+        return None, {}
+    if features.provenance.skipped:
+        image_set = without(image_set, {path for path, _ in features.provenance.skipped})
+    digests = file_digests(image_set)
+    if images_sha256(digests) != features.provenance.images_sha256:
+        raise InputError(
+            f"the images in {image_set.place} are not those that {features.path} was made from; make the features and "
+            "the head again (make eval), or name the right folder with --data"
+        )
+    return image_set, digests
+
+
+def _backbone_at_hand(run: Run, config: EvalConfig, missing: list[str]) -> Backbone | None:
+    try:
+        backbone = run_backbone(run, config.weights)
+    except InputError as error:
+        if config.weights is not None:
+            raise
+        missing.append(str(error))
+        return None
+    if not config.other_weights:
+        refuse_other_backbone(run, backbone)
+    return backbone
+
+
+def _classify(
+    run: Run, image_set: ImageSet, digests: dict[str, str], backbone: Backbone, config: EvalConfig
+) -> tuple[dict[str, torch.Tensor], torch.Tensor, float]:
+    """Logits of the validation images by the whole network, the features that arrived at its head, and the seconds it
+    took. The best epoch's head reads the same features, which spares a second pass."""
+    from tqdm import tqdm
+
+    started = time.perf_counter()
+    model = HybridClassifier(run, backbone, "last", other_weights=config.other_weights)
+    paths = image_set.paths["val"]
+    loaded = pixel_batches(
+        image_set,
+        (paths[start : start + config.batch] for start in range(0, len(paths), config.batch)),
+        digests,
+        lambda image, _: backbone.preprocess.pixels(image),
+        workers=config.workers,
+        watch=Stopwatch(),
+    )
+    parts = []
+    with torch.inference_mode(), tqdm(total=len(paths), unit="image", desc="eval", disable=None) as bar:
+        for pixels in loaded:
+            parts.append(model.backbone(model.transforms.normalise(torch.from_numpy(pixels))))
+            bar.update(len(pixels))
+        arriving = torch.cat(parts)
+        logits = {"last": model.head(arriving), "best": run.head("best")(arriving)}
+    return logits, arriving, round(time.perf_counter() - started, 2)
+
+
+def _parity(cached: torch.Tensor, from_images: torch.Tensor, provenance: Provenance) -> dict[str, Any]:
+    difference = (cached - from_images).abs().max().item()
+    precisions = (provenance.dtype, provenance.runtime.get("precision", "float32"))
+    tolerance = max(PARITY_TOLERANCE[precision] for precision in precisions)
+    return {
+        "max_difference": difference,
+        "tolerance": tolerance,
+        "images": len(cached),
+        "holds": difference <= tolerance,
+    }

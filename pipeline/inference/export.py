@@ -1,0 +1,181 @@
+"""``python -m pipeline export``: the whole network as files that need neither PennyLane nor this project.
+
+In: a run and its backbone. Out: ``model.onnx``, pixels (B, 3, H, W) uint8 → logits and probabilities (B, n_classes);
+and ``model.pth``, a ``state_dict`` with the names of PennyLane's demo.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from features.backbone.onnx_model import to_onnx
+from features.backbone.runtime import trial_pixels
+from features.util.errors import InputError, first_line
+from features.util.provenance import versions
+from pipeline.config import ExportConfig
+from pipeline.heads.dressed import DressedQuantumNet, Head
+from pipeline.inference.hybrid import HybridClassifier
+from pipeline.inference.sources import run_backbone
+from pipeline.quantum.dense import dense_circuit
+from pipeline.training.run import load_run, make_folder, write_atomically
+
+MAX_QUBITS = 10
+"""Its matrix has 4ⁿ numbers: 4 MB at 10 qubits, four times as much with each further one."""
+MAX_BYTES = 1_900_000_000
+"""What one ONNX file can hold is a little more: 2 GiB."""
+TOLERANCE = 1e-4
+"""Largest difference between the logits of the file and of the network it was made from."""
+OUTPUTS = ("logits", "probabilities")
+MODEL, STATE = "model.onnx", "model.pth"
+
+
+def export(config: ExportConfig) -> None:
+    """Write both files, the first one after ONNX Runtime has given the same logits with it.
+
+    Raises:
+        InputError: if the run, its backbone or the libraries are not at hand, the head has too many qubits, the network
+            is too large for one file, or ONNX Runtime disagrees.
+    """
+    run = load_run(config.run)
+    head = run.head(config.epoch)
+    _refuse_too_many_qubits(head, config)
+    onnxruntime = _runtime()
+    backbone = run_backbone(run, config.weights)
+    classifier = HybridClassifier(run, backbone, config.epoch, other_weights=config.other_weights)
+    size = sum(tensor.nbytes for tensor in classifier.state_dict().values())
+    if size > MAX_BYTES:
+        raise InputError(
+            f"{backbone.name} has {size / 1e9:.1f} GB of weights, and one ONNX file holds at most 2 GB; "
+            "train a head on a smaller backbone"
+        )
+    pixels = trial_pixels(backbone, 3)
+    content = _with_metadata(_exported(classifier, pixels[:2]), classifier)
+    difference = _largest_difference(onnxruntime, content, classifier, pixels)
+
+    folder = config.out or config.run
+    make_folder(folder)
+    write_atomically(folder / MODEL, lambda part: part.write_bytes(content))
+    write_atomically(folder / STATE, lambda part: torch.save(classifier.demo_state_dict(), part))
+    print(f"ONNX Runtime gives the same logits: largest difference {difference:.1e} (at most {TOLERANCE:.0e} allowed)")
+    print(f"{folder / STATE}: state_dict with the names of PennyLane's demo")
+    print(
+        f"{folder / MODEL}: {len(content) / 1e6:.1f} MB, pixels (B, {', '.join(map(str, pixels.shape[1:]))}) uint8 → "
+        f"{' and '.join(OUTPUTS)} of {', '.join(classifier.classes)}"
+    )
+
+
+class FixedHead(nn.Module):
+    """A trained dressed head in plain matrix products, for programs that know no quantum circuits.
+
+    With its weights fixed, all gates behind the embedding are one matrix. The embedded state is the cosines and sines
+    of ``signs @ x``, so the expectation values are three products: signs, matrix, and signs of Z over the squares.
+
+    Args:
+        head: A trained head; its parameters are copied, as float32.
+
+    Raises:
+        ValueError: If its circuit has gates that the reader of its tape refuses.
+    """
+
+    signs: torch.Tensor
+    matrix: torch.Tensor
+    z_signs: torch.Tensor
+
+    def __init__(self, head: DressedQuantumNet) -> None:
+        super().__init__()
+        circuit = dense_circuit(head.circuit, "float64")
+        matrix = circuit.output_matrix(head.q_params.detach().double().cpu())
+        for name, values in (
+            ("signs", torch.from_numpy(circuit.input_signs)),
+            ("matrix", matrix),
+            ("z_signs", torch.from_numpy(circuit.z_signs)),
+        ):
+            self.register_buffer(name, values.float().T.contiguous())
+        self.pre_net, self.post_net = head.pre_net, head.post_net
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits of shape (B, n_classes) from features of shape (B, n_features)."""
+        phases = (torch.tanh(self.pre_net(features)) * (math.pi / 2)) @ self.signs
+        amplitudes = torch.cat([phases.cos(), phases.sin()], dim=1) @ self.matrix
+        return self.post_net((amplitudes * amplitudes) @ self.z_signs)
+
+
+class _FromPixels(nn.Module):
+    """The whole network with normalisation in front and probabilities behind."""
+
+    def __init__(self, classifier: HybridClassifier) -> None:
+        super().__init__()
+        head = classifier.head
+        self.normalise = classifier.transforms.normalise
+        self.backbone = classifier.backbone
+        self.head = FixedHead(head) if isinstance(head, DressedQuantumNet) else head
+        self.eval()
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = self.head(self.backbone(self.normalise(pixels)))
+        return logits, logits.softmax(dim=1)
+
+
+def _refuse_too_many_qubits(head: Head, config: ExportConfig) -> None:
+    if isinstance(head, DressedQuantumNet) and head.circuit.n_qubits > MAX_QUBITS:
+        raise InputError(
+            f"the head in {config.run} has {head.circuit.n_qubits} qubits; as matrix products a circuit can have at "
+            f"most {MAX_QUBITS}. Train one of fewer (--qubits), or use the network in Python: HybridClassifier.load, "
+            "whose demo_state_dict() gives its weights"
+        )
+
+
+def _runtime() -> Any:
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(f"export needs {error.name}: pip install 'quantum-transfer[fast]'") from error
+    assert onnx
+    return onnxruntime
+
+
+def _exported(classifier: HybridClassifier, pixels: np.ndarray) -> bytes:
+    try:
+        return to_onnx(_FromPixels(classifier), torch.from_numpy(pixels), OUTPUTS)
+    except Exception as error:  # the exporter raises dozens of kinds for a layer that it does not know
+        reason = first_line(error)
+        name = classifier.provenance["backbone"]
+        raise InputError(f"{name} can't be turned into an ONNX model ({reason}); choose another --backbone") from error
+
+
+def _with_metadata(content: bytes, classifier: HybridClassifier) -> bytes:
+    """The model with what a user of the file has to know, which ONNX Runtime shows as its custom metadata."""
+    import onnx
+
+    model = onnx.load_model_from_string(content)
+    onnx.checker.check_model(model)
+    side, crop = classifier.transforms.resize, classifier.transforms.crop
+    model.doc_string = (
+        f"Input: RGB pictures, short side resized to {side} with antialiasing, the centre of {crop} × {crop} cropped, "
+        "uint8, channels first. Normalisation is part of the model. Outputs: logits, and their softmax."
+    )
+    metadata = {"classes": classifier.classes, **classifier.provenance, "versions": versions()}
+    onnx.helper.set_model_props(
+        model, {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
+    )
+    return model.SerializeToString()
+
+
+def _largest_difference(onnxruntime: Any, content: bytes, classifier: HybridClassifier, pixels: np.ndarray) -> float:
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    with torch.inference_mode():
+        ours = classifier(classifier.transforms.normalise(torch.from_numpy(pixels))).numpy()
+    difference = float(np.abs(session.run(["logits"], {"pixels": pixels})[0] - ours).max())
+    if not difference <= TOLERANCE:
+        raise InputError(
+            f"ONNX Runtime's logits differ from ours by {difference:.1e} on trial pictures, and at most "
+            f"{TOLERANCE:.0e} is allowed; nothing was written. Please report this with {json.dumps(versions())}"
+        )
+    return difference

@@ -1,0 +1,1 @@
+"""Circuits and the simulators that run a batch of samples at once."""

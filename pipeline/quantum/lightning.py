@@ -1,0 +1,91 @@
+"""The one place that touches Lightning's C++ bindings.
+
+They are not PennyLane's public interface. What this project relies on, in ``pennylane_lightning.lightning_qubit_ops``
+(seen in versions 0.43 to 0.45, held by tests/test_lightning.py):
+
+- ``StateVectorC128(n)`` and ``StateVectorC64(n)``: a state of n wires, wire 0 the most significant bit of the index.
+- ``.updateData(array)`` and ``.getState(array)``: copy 2ⁿ amplitudes in and out, without asking for norm 1.
+- one method a gate, under PennyLane's name for it: ``gate(wires, inverse, parameters)``.
+
+In: a gate list and amplitudes. Out: amplitudes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from pipeline.quantum.circuit import COMPLEX_GATES, REAL_GATES, Gate
+
+_STATE_VECTORS = {"complex64": "StateVectorC64", "complex128": "StateVectorC128"}
+
+
+class Register:
+    """Lightning's state vector with a gate list bound to it.
+
+    Args:
+        gates: The gates, on wires below ``n_wires``.
+        n_wires: Wires of the register; those behind the gates' own carry the samples of a batch.
+        c_dtype: ``complex64`` or ``complex128``.
+    """
+
+    def __init__(self, gates: Sequence[Gate], n_wires: int, c_dtype: str) -> None:
+        self._state = _state_vector_class(c_dtype)(n_wires)
+        self.load = self._state.updateData
+        """Copy amplitudes in from a C-contiguous array of 2^n_wires entries of dtype ``c_dtype``."""
+        self.read = self._state.getState
+        """Copy the amplitudes out into such an array."""
+        # A bound method and its wires once, not a look-up a gate: calls cost 0.2 µs, as much as a small gate itself.
+        self._calls = [
+            (getattr(self._state, gate.name), list(gate.wires), gate.weight, [] if gate.angle is None else [gate.angle])
+            for gate in gates
+        ]
+
+    def apply(self, angles: Sequence[list[float]], start: int = 0, stop: int | None = None) -> None:
+        """Apply the gates from ``start`` to ``stop``; ``angles[k]`` is a list of one: weight k in radians."""
+        for gate, wires, weight, fixed in self._calls[start:stop]:
+            gate(wires, False, fixed if weight is None else angles[weight])
+
+    def undo(self, angles: Sequence[list[float]], start: int = 0, stop: int | None = None) -> None:
+        """Apply the inverses of the gates from ``start`` to ``stop``, last gate first."""
+        for gate, wires, weight, fixed in reversed(self._calls[start:stop]):
+            gate(wires, True, fixed if weight is None else angles[weight])
+
+
+@lru_cache(maxsize=1)
+def bindings_problem() -> str | None:
+    """What is wrong with Lightning's bindings, or None where they are as this module expects them."""
+    try:
+        for c_dtype, tolerance in (("complex64", 1e-6), ("complex128", 1e-12)):
+            state_vector = _state_vector_class(c_dtype)
+            missing = [gate for gate in REAL_GATES + COMPLEX_GATES if not hasattr(state_vector, gate)]
+            if missing:
+                return f"{state_vector.__name__} has no {', '.join(missing)}"
+            # RY(2a) then CNOT takes 2·|00⟩ to 2·cos a |00⟩ + 2·sin a |11⟩, and back again by their inverses.
+            gates = [Gate("RY", (0,), weight=0), Gate("CNOT", (0, 1))]
+            register = Register(gates, 2, c_dtype)
+            start = np.array([2, 0, 0, 0], dtype=c_dtype)
+            seen = np.empty_like(start)
+            register.load(start)
+            register.apply([[0.6]])
+            register.read(seen)
+            if not np.allclose(seen, [2 * math.cos(0.3), 0, 0, 2 * math.sin(0.3)], rtol=0, atol=tolerance):
+                return f"RY and CNOT on {state_vector.__name__} gave {seen.tolist()}"
+            register.undo([[0.6]])
+            register.read(seen)
+            if not np.allclose(seen, start, rtol=0, atol=tolerance):
+                return f"the inverses of RY and CNOT on {state_vector.__name__} gave {seen.tolist()}"
+    except (ImportError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return None
+
+
+def _state_vector_class(c_dtype: str) -> Any:
+    # Imported on first use: without the bindings the other simulators still work.
+    from pennylane_lightning import lightning_qubit_ops
+
+    return getattr(lightning_qubit_ops, _STATE_VECTORS[c_dtype])

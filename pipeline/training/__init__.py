@@ -1,0 +1,1 @@
+"""Stage 2: cached features in, a run folder out."""

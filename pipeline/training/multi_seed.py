@@ -1,0 +1,210 @@
+"""Stage 2 for many heads at once: one kind of head from many seeds, all trained in the same matrix products.
+
+In: a :class:`pipeline.config.TrainConfig` with ``heads`` above 1. Out: the run of the first seed in ``config.out``, an
+ordinary run of every further seed in ``config.out/seed-N``, and ``heads.json`` with the spread of their accuracies.
+Each head sees its samples in the order that its seed alone would give it, so it ends as if trained alone, to float
+tolerance.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from features.cache.featureset import FeatureSet
+from features.cache.store import read_features
+from features.util.errors import InputError
+from pipeline.config import TrainConfig
+from pipeline.heads.baselines import ControlNets
+from pipeline.heads.dressed import DressedQuantumNet, DressedQuantumNets, Head
+from pipeline.quantum.autograd import NonFiniteError
+from pipeline.training.loop import (
+    drawn_views,
+    epoch_order,
+    finish,
+    learning_rate,
+    one_thread,
+    tensors,
+    training_tensors,
+)
+from pipeline.training.optimizer import FlatAdam
+from pipeline.training.run import CHECKPOINT, SPREAD, Run, make_folder, new_head, write_atomically
+
+HeadStack = DressedQuantumNets | ControlNets
+
+
+def train_many(config: TrainConfig) -> list[Run]:
+    """Train ``config.heads`` heads with seeds from ``config.seed`` on, and write each one's run and their spread.
+
+    Raises:
+        InputError: for features or a run folder that can't be used, or a circuit too large to be a dense matrix.
+    """
+    features = read_features(config.features)
+    configs = _config_of_each(config)
+    try:
+        nets = side_by_side([new_head(one, features.width, len(features.provenance.classes)) for one in configs])
+    except ValueError as error:
+        raise InputError(f"{config.heads} heads can't be trained together: {error}") from error
+    make_folder(config.out)
+    parameters = sum(p.numel() for p in nets.parameters() if p.requires_grad) // len(nets)
+    print(
+        f"training {config.heads} {config.head} heads of {parameters} parameters together on "
+        f"{len(features.train.labels)} cached vectors of {config.features}"
+    )
+    started = time.perf_counter()
+    try:
+        with one_thread(), np.errstate(over="ignore", invalid="ignore"):
+            best, histories = _train(config, nets, [one.seed for one in configs], features)
+    except NonFiniteError as error:
+        raise InputError(f"training stopped, nothing was written: {error}") from error
+    seconds = time.perf_counter() - started
+
+    runs = []
+    for index, (one, history) in enumerate(zip(configs, histories, strict=True)):
+        make_folder(one.out)
+        weights = {"last": nets.head_state(index), "best": best.head_state(index)}
+        runs.append(finish(one, features, weights, history, parameters))
+    # The checkpoint of an earlier single head is not one of these.
+    (config.out / CHECKPOINT).unlink(missing_ok=True)
+    record = spread(runs) | {"seconds": round(seconds, 3)}
+    text = json.dumps(record, indent=2) + "\n"
+    write_atomically(config.out / SPREAD, lambda part: part.write_text(text, encoding="utf-8"))
+    print(_table(record))
+    print(f"{config.out / SPREAD}: {config.heads} heads of {config.epochs} epochs, {seconds:.1f} s")
+    return runs
+
+
+def side_by_side(heads: Sequence[Head]) -> HeadStack:
+    """Heads of one kind as one module that trains them together.
+
+    Raises:
+        ValueError: If they differ in kind or shape, or their circuit is too large for dense matrices.
+    """
+    dressed = [head for head in heads if isinstance(head, DressedQuantumNet)]
+    return DressedQuantumNets(dressed) if len(dressed) == len(heads) else ControlNets(heads)
+
+
+def train_epochs(
+    config: TrainConfig,
+    nets: HeadStack,
+    seeds: Sequence[int],
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    train_rows: torch.Tensor,
+) -> Iterator[tuple[float, torch.Tensor, torch.Tensor]]:
+    """Train all heads for ``config.epochs``, each on rows of its own, in the order that its seed gives them.
+
+    Args:
+        config: Hyperparameters.
+        nets: The heads, in place.
+        seeds: Of the order of the samples, one a head.
+        features: Shape (N, n_features), shared; or (N, views, n_features), of which each epoch draws one a sample.
+        labels: Shape (N,).
+        train_rows: Which samples each head is trained on, int64 of shape (heads, n).
+
+    Yields:
+        After each epoch its learning rate, and each head's training loss and accuracy, float64 of shape (heads,).
+    """
+    optimizer = FlatAdam(nets, lr=config.lr)
+    views = features.shape[1] if features.ndim == 3 else 1
+    rows = features.flatten(0, -2)
+    for epoch in range(config.epochs):
+        optimizer.lr = learning_rate(config, epoch)
+        orders = torch.stack([epoch_order(seed, epoch, train_rows.shape[1]) for seed in seeds])
+        chosen = train_rows.gather(1, orders)
+        places = chosen
+        if views > 1:
+            drawn = torch.stack([drawn_views(seed, epoch, len(labels), views) for seed in seeds])
+            places = chosen * views + drawn.gather(1, chosen)
+        logits = []
+        for batch, place in zip(chosen.split(config.batch, dim=1), places.split(config.batch, dim=1), strict=True):
+            logits.append(nets.backward_cross_entropy(rows, labels[batch], place)[1])
+            optimizer.step()
+        yield optimizer.lr, *scores(torch.cat(logits, dim=1), labels[chosen])
+
+
+def scores(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each head's mean cross-entropy and accuracy, float64 of shape (heads,)."""
+    losses = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+    return losses.mean(dim=1).double(), (logits.argmax(dim=-1) == labels).double().mean(dim=1)
+
+
+def spread(runs: list[Run]) -> dict[str, Any]:
+    """Validation accuracies of all runs, last and best epoch, with mean, standard deviation and quartiles."""
+    record: dict[str, Any] = {"seeds": [run.config.seed for run in runs]}
+    for which in ("last", "best"):
+        values = [run.history[run.epochs[which] - 1]["val_accuracy"] for run in runs]
+        low, median, high = np.percentile(values, [25, 50, 75]).tolist()
+        record[which] = {
+            "mean": float(np.mean(values)),
+            "standard_deviation": float(np.std(values, ddof=1)),
+            "min": min(values),
+            "quartiles": [low, median, high],
+            "max": max(values),
+            "accuracies": values,
+        }
+    return record
+
+
+def _config_of_each(config: TrainConfig) -> list[TrainConfig]:
+    seeds = range(config.seed, config.seed + config.heads)
+    return [
+        replace(
+            config,
+            heads=1,
+            seed=seed,
+            simulator="dense",
+            out=config.out if seed == config.seed else config.out / f"seed-{seed}",
+        )
+        for seed in seeds
+    ]
+
+
+def _train(
+    config: TrainConfig, nets: HeadStack, seeds: list[int], features: FeatureSet
+) -> tuple[HeadStack, list[list[dict[str, Any]]]]:
+    """Run all epochs; the heads as they were in the best epoch of each, and a history each."""
+    from tqdm import tqdm
+
+    rows, labels = training_tensors(config, features)
+    val_rows, val_labels = tensors(features.val)
+    best = copy.deepcopy(nets)
+    best_accuracy = torch.full((len(seeds),), -1.0, dtype=torch.float64)
+    histories: list[list[dict[str, Any]]] = [[] for _ in seeds]
+    all_rows = torch.arange(len(labels)).expand(len(seeds), -1)
+    passes = train_epochs(config, nets, seeds, rows, labels, all_rows)
+    started = time.perf_counter()
+    for lr, train_loss, train_accuracy in tqdm(
+        passes, total=config.epochs, unit="epoch", desc=f"{len(seeds)} heads", disable=None
+    ):
+        with torch.no_grad():
+            val_loss, val_accuracy = scores(nets(val_rows), val_labels.expand(len(seeds), -1))
+        better = val_accuracy > best_accuracy
+        best_accuracy[better] = val_accuracy[better]
+        for kept, current in zip(best.parameters(), nets.parameters(), strict=True):
+            kept.data[better] = current.data[better]
+        now = time.perf_counter()
+        share, started = round((now - started) / len(seeds), 6), now
+        columns = (train_loss, train_accuracy, val_loss, val_accuracy)
+        for history, values in zip(histories, torch.stack(columns, dim=1).tolist(), strict=True):
+            names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+            named = dict(zip(names, values, strict=True))
+            history.append({"epoch": len(history) + 1, "lr": lr, **named, "seconds": share})
+    return best, histories
+
+
+def _table(record: dict[str, Any]) -> str:
+    lines = [f"{'val accuracy':12}  {'mean':>6}  {'sd':>6}  {'min':>6}  {'median':>6}  {'max':>6}"]
+    for which in ("last", "best"):
+        row = record[which]
+        values = (row["mean"], row["standard_deviation"], row["min"], row["quartiles"][1], row["max"])
+        lines.append(f"{which + ' epoch':12}  " + "  ".join(f"{value:6.4f}" for value in values))
+    return "\n".join(lines)

@@ -1,0 +1,375 @@
+"""features.backbone.network: the frozen network is torchvision's, and nothing but tensors is ever read from a file."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from conftest import Web, names_in
+from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
+from torchvision import models
+from weights import offer, weights_at
+
+from features.backbone import network as backbone_module
+from features.backbone.network import (
+    DEFAULT,
+    Backbone,
+    backbone_names,
+    is_named,
+    list_backbones,
+    load_backbone,
+    weight_names,
+)
+from features.sources import download
+from features.sources.download import DownloadError, download_weights
+from features.util.errors import InputError
+
+
+def state_of(file: Path) -> dict[str, torch.Tensor]:
+    return dict(torch.load(file, weights_only=True))
+
+
+@pytest.fixture(scope="module")
+def loaded(random_weights: Path) -> Backbone:
+    return load_backbone(DEFAULT, str(random_weights))
+
+
+def test_it_is_torchvisions_resnet18_without_its_last_layer(loaded: Backbone, random_weights: Path) -> None:
+    reference = torchvision.models.resnet18(weights=None)
+    reference.load_state_dict(state_of(random_weights))
+    reference.fc = nn.Identity()
+    reference.eval()
+    pixels = torch.rand(3, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(loaded.model(pixels), reference(pixels))
+    assert (loaded.name, loaded.width, loaded.weights) == ("resnet18", 512, "random_resnet18.pth")
+
+
+def test_it_is_frozen(loaded: Backbone) -> None:
+    assert not loaded.model.training
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+
+
+def test_its_preprocessing_is_the_preset(loaded: Backbone) -> None:
+    image = Image.effect_noise((300, 260), 80).convert("RGB")
+    preset = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.transforms()
+    assert torch.equal(loaded.preprocess(image), preset(image))
+    assert loaded.transform == (
+        '{"antialias":true,"crop":[224],"interpolation":"bilinear","mean":[0.485,0.456,0.406],"resize":[256],'
+        '"std":[0.229,0.224,0.225]}'
+    )
+
+
+def test_loading_leaves_the_random_numbers_alone(random_weights: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    load_backbone(DEFAULT, str(random_weights))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_file_format_does_not_change_the_fingerprint(
+    loaded: Backbone, random_weights: Path, tmp_path: Path
+) -> None:
+    state = state_of(random_weights)
+    save_file(state, tmp_path / "w.safetensors")
+    torch.save(dict(reversed(state.items())), tmp_path / "w.pt")
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    for name in ("w.safetensors", "w.pt", "old.pth"):
+        assert load_backbone(DEFAULT, str(tmp_path / name)).weights_sha256 == loaded.weights_sha256
+
+
+def test_the_classifier_may_be_of_any_width_or_absent(loaded: Backbone, random_weights: Path, tmp_path: Path) -> None:
+    state = state_of(random_weights)
+    torch.save(state | {"fc.weight": torch.zeros(2, 512), "fc.bias": torch.zeros(2)}, tmp_path / "two.pth")
+    torch.save({key: value for key, value in state.items() if not key.startswith("fc.")}, tmp_path / "none.pth")
+    for name in ("two.pth", "none.pth"):
+        assert load_backbone(DEFAULT, str(tmp_path / name)).weights_sha256 == loaded.weights_sha256
+
+
+def test_files_from_before_the_batch_counters_load(loaded: Backbone, random_weights: Path, tmp_path: Path) -> None:
+    state = {key: value for key, value in state_of(random_weights).items() if "num_batches_tracked" not in key}
+    assert len(state) == 102
+    torch.save(state, tmp_path / "old.pth")
+    assert load_backbone(DEFAULT, str(tmp_path / "old.pth")).weights_sha256 == loaded.weights_sha256
+
+
+def test_one_changed_weight_changes_the_fingerprint(loaded: Backbone, random_weights: Path, tmp_path: Path) -> None:
+    state = state_of(random_weights)
+    state["layer4.1.conv2.weight"][0, 0, 0, 0] += 1e-3
+    torch.save(state, tmp_path / "other.pth")
+    assert load_backbone(DEFAULT, str(tmp_path / "other.pth")).weights_sha256 != loaded.weights_sha256
+
+
+def test_named_weights_are_downloaded(
+    web: Web, random_weights: Path, loaded: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = offer(web, random_weights.read_bytes(), name="resnet18-{}.pth")
+    monkeypatch.setattr(backbone_module, "download_weights", lambda _: download_weights(weights))
+    named = load_backbone(DEFAULT, "IMAGENET1K_V1")
+    assert (named.weights, named.weights_sha256) == ("IMAGENET1K_V1", loaded.weights_sha256)
+    assert is_named(DEFAULT, "IMAGENET1K_V1")
+    assert not is_named(DEFAULT, str(random_weights))
+
+
+def test_named_weights_that_can_not_be_had(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = weights_at(f"{web.url}/resnet18-00000000.pth")
+    monkeypatch.setattr(backbone_module, "download_weights", lambda _: download_weights(weights))
+    with pytest.raises(DownloadError, match=r"resnet18-00000000\.pth could not be downloaded \(HTTP Error 404"):
+        load_backbone(DEFAULT, "IMAGENET1K_V1")
+
+
+# Other models --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def table() -> dict[str, list[str]]:
+    """The words of each line of the list of backbones, by the first."""
+    return {line.split()[0]: line.split()[1:] for line in list_backbones().splitlines()[1:]}
+
+
+def test_the_list_names_every_classification_model(table: dict[str, list[str]]) -> None:
+    assert list(table) == backbone_names()
+    assert len(table) >= 80
+    assert table["resnet18"] == ["512", "224", "11.2", "M", "IMAGENET1K_V1"]
+    assert table["vit_h_14"] == ["1280", "518", "632.2", "M", "IMAGENET1K_SWAG_E2E_V1,", "IMAGENET1K_SWAG_LINEAR_V1"]
+
+
+@pytest.mark.parametrize("name", backbone_names())
+def test_each_gives_features_of_its_width_at_the_size_of_its_weights(name: str, table: dict[str, list[str]]) -> None:
+    for crop in {models.get_model_weights(name)[known].transforms().crop_size[0] for known in weight_names(name)}:
+        model, layer = backbone_module._build(name, crop)
+        head_at, width = backbone_module._remove(model, layer)
+        assert str(width) == table[name][0]
+        assert isinstance(model.get_submodule(head_at), nn.Identity)
+        assert all(buffer in model.state_dict() for buffer, _ in model.named_buffers())  # else a file would not hold it
+        assert model.to("meta").eval()(torch.empty(2, 3, crop, crop, device="meta")).shape == (2, width)
+
+
+def random_model(name: str, **options: object) -> nn.Module:
+    """A model as torchvision makes it, with random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return models.get_model(name, weights=None, **options).eval()
+
+
+def features_of(model: nn.Module, layer: str, pixels: torch.Tensor) -> torch.Tensor:
+    """What arrives at a layer of the unchanged model."""
+    arriving: list[torch.Tensor] = []
+    watch = model.get_submodule(layer).register_forward_pre_hook(lambda _, inputs: arriving.append(inputs[0]))
+    with watch, torch.inference_mode():
+        model(pixels)
+    return arriving[0]
+
+
+# As torchvision builds these two where it loads its named weights.
+INCEPTION = {"transform_input": True, "aux_logits": True, "init_weights": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "options"),
+    [
+        ("mobilenet_v3_small", "classifier.3", {}),
+        ("shufflenet_v2_x0_5", "fc", {}),
+        ("mnasnet0_5", "classifier.1", {}),
+        ("regnet_y_400mf", "fc", {}),
+        ("densenet121", "classifier", {}),
+        ("googlenet", "fc", INCEPTION),
+        ("inception_v3", "fc", INCEPTION),
+    ],
+)
+def test_the_features_are_what_arrives_at_the_classification_layer(
+    name: str, layer: str, options: dict[str, object], tmp_path: Path
+) -> None:
+    reference = random_model(name, **options)
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    loaded = load_backbone(name, str(tmp_path / "weights.pth"))
+    pixels = torch.randn(2, 3, *loaded.preprocess.size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(loaded.model(pixels), features_of(reference, layer, pixels))
+    assert loaded.head_at == layer
+    # Without the classification layer, and without what a safetensors file can't hold beside tensors.
+    state = {key: value for key, value in reference.state_dict().items() if not key.startswith(f"{layer}.")}
+    save_file(state, tmp_path / "headless.safetensors")
+    assert load_backbone(name, str(tmp_path / "headless.safetensors")).weights_sha256 == loaded.weights_sha256
+
+
+def test_squeezenets_features_are_the_pooled_maps_under_its_last_convolution(tmp_path: Path) -> None:
+    reference = random_model("squeezenet1_1")
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    loaded = load_backbone("squeezenet1_1", str(tmp_path / "weights.pth"))
+    pixels = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    maps = features_of(reference, "classifier.1", pixels)
+    with torch.inference_mode():
+        assert torch.allclose(loaded.model(pixels), maps.mean(dim=(2, 3)), atol=1e-6)
+    assert (loaded.width, loaded.head_at) == (512, "classifier.3")
+
+
+def test_weights_for_larger_pictures_come_with_their_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = random_model("vit_b_16", image_size=384)
+    monkeypatch.setattr(backbone_module, "download_weights", lambda _: reference.state_dict())
+    loaded = load_backbone("vit_b_16", "IMAGENET1K_SWAG_E2E_V1")
+    assert loaded.preprocess.size == (384, 384)
+    assert '"crop":[384],"interpolation":"bicubic"' in loaded.transform
+    pixels = torch.randn(1, 3, 384, 384, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(loaded.model(pixels), features_of(reference, "heads.head", pixels))
+
+
+def test_densenet_files_from_before_pytorch_0_4_load(tmp_path: Path) -> None:
+    state = random_model("densenet121").state_dict()
+    torch.save(state, tmp_path / "new.pth")
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", key): value for key, value in state.items()}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    torch.save(old, tmp_path / "old.pth")
+    new = load_backbone("densenet121", str(tmp_path / "new.pth"))
+    assert load_backbone("densenet121", str(tmp_path / "old.pth")).weights_sha256 == new.weights_sha256
+
+
+def test_a_file_in_half_precision_runs_in_float32(random_weights: Path, tmp_path: Path) -> None:
+    torch.save({key: value.half() for key, value in state_of(random_weights).items()}, tmp_path / "half.pth")
+    loaded = load_backbone(DEFAULT, str(tmp_path / "half.pth"))
+    assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.float32}
+
+
+def test_the_alias_default_names_no_weights() -> None:
+    assert weight_names("resnet50") == ["IMAGENET1K_V1", "IMAGENET1K_V2"]
+    assert not is_named("resnet50", "DEFAULT")
+    # These are for style transfer: the layers whose output would be the features hold no values.
+    assert weight_names("vgg16") == ["IMAGENET1K_V1"]
+
+
+def test_the_file_of_every_named_weights_carries_its_checksum() -> None:
+    for name in backbone_names():
+        for known in weight_names(name):
+            file = Path(models.get_model_weights(name)[known].url).name
+            assert re.fullmatch(r"[0-9a-f]{8,}", download._hash_in(file)), file
+
+
+def test_an_unknown_backbone() -> None:
+    for call in (weight_names, lambda name: load_backbone(name, "IMAGENET1K_V1")):
+        with pytest.raises(InputError) as caught:
+            call("ResNet-50")
+        assert str(caught.value).startswith(
+            "ResNet-50 is no classification model of torchvision; --backbone (make: BACKBONE=) takes one of those that "
+            "`python -m features --list-backbones` lists. Did you mean resnet50"
+        )
+
+
+def test_weights_that_another_backbone_has() -> None:
+    with pytest.raises(InputError) as caught:
+        load_backbone("vit_h_14", "IMAGENET1K_V1")
+    assert str(caught.value).startswith(
+        "IMAGENET1K_V1 is neither a file nor one of torchvision's vit_h_14 weights (IMAGENET1K_SWAG_E2E_V1, "
+        "IMAGENET1K_SWAG_LINEAR_V1); --weights (make: WEIGHTS=) takes one of both."
+    )
+
+
+# Files that are refused ----------------------------------------------------------------------------------------------
+
+
+def refusal(weights: Path | str) -> str:
+    with pytest.raises(InputError) as caught:
+        load_backbone(DEFAULT, str(weights))
+    return str(caught.value)
+
+
+def test_neither_file_nor_name() -> None:
+    assert refusal("IMAGENET1K_v2") == (
+        "IMAGENET1K_v2 is neither a file nor one of torchvision's resnet18 weights (IMAGENET1K_V1); "
+        "--weights (make: WEIGHTS=) takes one of both. Did you mean IMAGENET1K_V1?"
+    )
+    assert refusal("/no/such/file.pth").endswith("takes one of both.")
+
+
+def test_weights_of_another_architecture(tmp_path: Path) -> None:
+    torch.save(torchvision.models.mobilenet_v3_small(weights=None).state_dict(), tmp_path / "mobile.pth")
+    first, *listed, last = refusal(tmp_path / "mobile.pth").splitlines()
+    count = int(first.removeprefix(f"{tmp_path}/mobile.pth holds no resnet18 weights: ").split()[0])
+    assert first.endswith(f"{count} tensors differ from torchvision's resnet18:")
+    assert listed[0] == "  missing: conv1.weight"
+    assert listed[-1] == f"  … and {count - 20} more"
+    assert last == "Give a state_dict of torchvision.models.resnet18, or name its --backbone."
+
+
+def test_tensors_of_another_shape_are_named(random_weights: Path, tmp_path: Path) -> None:
+    state = state_of(random_weights)
+    torch.save(state | {"conv1.weight": torch.zeros(64, 1, 7, 7), "extra": torch.zeros(1)}, tmp_path / "grey.pth")
+    assert refusal(tmp_path / "grey.pth").splitlines()[:-1] == [
+        f"{tmp_path}/grey.pth holds no resnet18 weights: 2 tensors differ from torchvision's resnet18:",
+        "  unexpected: extra",
+        "  conv1.weight: shape (64, 1, 7, 7) instead of (64, 3, 7, 7)",
+    ]
+
+
+class Payload:
+    """Pickled, it is the command to make a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self):
+        return Path.mkdir, (self.folder,)
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_code_in_a_pickle_is_never_run(tmp_path: Path, new_format: bool) -> None:
+    trap = tmp_path / "sprung"
+    payload = {"conv1.weight": Payload(trap)}
+    torch.save(payload, tmp_path / "evil.pth", _use_new_zipfile_serialization=new_format)
+    assert refusal(tmp_path / "evil.pth") == (
+        f"{tmp_path}/evil.pth holds more than tensors, and code in it is never run; "
+        "save the weights alone: torch.save(model.state_dict(), FILE)"
+    )
+    assert names_in(tmp_path) == ["evil.pth"]
+    pickle.loads(pickle.dumps(Payload(trap)))  # the trap works
+    assert trap.is_dir()
+
+
+def test_a_whole_pickled_model_is_refused(tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet18(weights=None), tmp_path / "model.pth")
+    assert "holds more than tensors, and code in it is never run" in refusal(tmp_path / "model.pth")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"state_dict": {"a": torch.zeros(1)}}, [torch.zeros(1)], torch.zeros(1), {0: torch.zeros(1)}],
+    ids=["nested", "list", "tensor", "numbered"],
+)
+def test_tensors_that_are_no_state_dict(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "other.pth")
+    assert refusal(tmp_path / "other.pth") == (
+        f"{tmp_path}/other.pth is no `state_dict` (a flat mapping of names to tensors); save one: "
+        "torch.save(model.state_dict(), FILE)"
+    )
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+@pytest.mark.parametrize("keep", [0, 10, 1000, 30_000_000])
+def test_damaged_files(random_weights: Path, tmp_path: Path, ending: str, keep: int) -> None:
+    file = tmp_path / f"cut{ending}"
+    if ending == ".safetensors":
+        save_file(state_of(random_weights), tmp_path / "whole.safetensors")
+        file.write_bytes((tmp_path / "whole.safetensors").read_bytes()[:keep])
+    else:
+        file.write_bytes(random_weights.read_bytes()[:keep])
+    message = refusal(file)
+    assert message.startswith(f"{file} ")
+    assert message.endswith("; is it whole?")
+    assert "\n" not in message
+
+
+def test_a_file_that_is_something_else(tmp_path: Path) -> None:
+    (tmp_path / "letter.pth").write_text("Dear Sir or Madam\n" * 100)
+    assert refusal(tmp_path / "letter.pth").startswith(f"{tmp_path}/letter.pth ")
+
+
+def test_the_real_weights(shared_weights: Path) -> None:
+    loaded = load_backbone(DEFAULT, str(shared_weights))
+    assert loaded.weights_sha256 == "6546c0587157a844070178f54dfc4739cd7a9389ac191e1c1f3ffebc169ea417"

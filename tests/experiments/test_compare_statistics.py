@@ -1,0 +1,136 @@
+"""Statistics of a comparison, against textbook values and against tables whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_1samp
+
+from pipeline.experiments.compare.statistics import estimate, holm, smallest_visible
+
+FOLDS = 5
+OVERLAP = 1 / (FOLDS - 1)
+
+# "Student" (W. S. Gosset), "The probable error of a mean", Biometrika 6, 1 (1908): additional hours of sleep.
+SLEEP = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
+
+
+def test_without_overlap_it_is_the_paired_t_test_of_the_textbooks():
+    found = estimate(SLEEP, overlap=0.0)
+    assert found.mean == pytest.approx(1.58)
+    assert (found.low, found.high) == pytest.approx((0.7001142, 2.4598858), abs=1e-6)
+    assert found.p == pytest.approx(0.002833, abs=1e-6)
+    assert found.effect_size == pytest.approx(1.284558, abs=1e-6)
+    assert found.p == pytest.approx(ttest_1samp(SLEEP, 0).pvalue, rel=1e-12)
+
+
+def test_with_overlap_it_is_nadeau_and_bengios():
+    # By hand: variance 2.5, (1/5 + 1/4) · 2.5 = 1.125, t = 3 / √1.125 = 2√2 with 4 degrees of freedom.
+    found = estimate([1, 2, 3, 4, 5], overlap=0.25)
+    assert found.standard_error == pytest.approx(1.125**0.5)
+    assert found.p == pytest.approx(0.047421, abs=1e-6)
+    assert found.high - found.mean == pytest.approx(2.776445 * 1.125**0.5, abs=1e-6)
+
+
+def test_repetitions_do_not_narrow_the_interval_below_what_the_overlap_leaves():
+    rng = np.random.default_rng(0)
+    wide, wider = (estimate(rng.normal(0, 1, count), OVERLAP).standard_error for count in (10_000, 50))
+    assert wide == pytest.approx(OVERLAP**0.5, rel=0.03)
+    assert wide < wider
+
+
+def test_holm_by_hand():
+    # 4 · 0.005, then max(…, 3 · 0.01), max(…, 2 · 0.03), max(…, 1 · 0.04).
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
+    assert holm([0.02, None, 0.03]) == [0.04, None, 0.04]
+
+
+def test_no_difference_at_all_is_none():
+    found = estimate([0.0] * 10, OVERLAP)
+    assert (found.mean, found.low, found.high, found.p, found.effect_size) == (0.0, 0.0, 0.0, 1.0, 0.0)
+    assert smallest_visible(found, 6) is None
+
+
+def test_values_all_alike_are_no_evidence():
+    found = estimate([0.1 + 0.2 - 0.29, 0.01, 0.01], OVERLAP)
+    assert found.mean == pytest.approx(0.01)
+    assert (found.low, found.high, found.p, found.effect_size) == (None, None, None, None)
+    assert smallest_visible(found, 6) is None
+
+
+def test_one_value_has_no_interval():
+    found = estimate([0.9], 0.0)
+    assert (found.mean, found.low, found.p, found.count) == (0.9, None, None, 1)
+    with pytest.raises(ValueError, match="no values"):
+        estimate([], 0.0)
+
+
+@pytest.mark.parametrize("comparisons", [1, 6])
+def test_the_smallest_visible_difference_is_found_four_times_in_five(comparisons):
+    rng = np.random.default_rng(1)
+    count, level = 40, 0.05 / comparisons
+    noise = rng.normal(0, 1, (2000, count))
+    needed = smallest_visible(estimate(noise[0] / noise[0].std(ddof=1), 0.0), comparisons)
+    found = np.mean([estimate(row + needed, 0.0).p <= level for row in noise])
+    assert found == pytest.approx(0.8, abs=0.03)
+
+
+# -- tables whose truth is known: nearest-mean classifiers on views of the same points --------------------------------
+
+
+def simulated(rng, shifts, n_points=80, width=3, repetitions=10):
+    """Accuracies of shape (J, heads) of repeated k-fold cross-validation. Each head sees its own ``width`` coordinates
+    of all points, in which the two classes lie ``shifts`` to either side: heads of equal shift are equally good, and
+    differ by what points there are, what they are trained on, and what they are tested on, as real heads do."""
+    labels = np.arange(n_points) % 2
+    signs = 2 * labels[:, None] - 1
+    views = np.stack([rng.normal(0, 1, (n_points, width)) + shift * signs for shift in shifts])
+    rows = []
+    for _ in range(repetitions):
+        for test in np.array_split(rng.permutation(n_points), FOLDS):
+            learned = np.ones(n_points, dtype=bool)
+            learned[test] = False
+            up, down = (views[:, learned & (labels == label)].mean(axis=1, keepdims=True) for label in (1, 0))
+            guesses = ((views[:, test] - (up + down) / 2) * (up - down)).sum(axis=2) > 0
+            rows.append((guesses == labels[test]).mean(axis=1))
+    return np.array(rows)
+
+
+@pytest.fixture(scope="module")
+def tables_without_difference():
+    """300 comparisons of six heads with a reference, all seven equally good."""
+    rng = np.random.default_rng(0)
+    return [simulated(rng, [0.5] * 7) for _ in range(300)]
+
+
+def share_found(tables, overlap, column=1):
+    return np.mean([estimate(table[:, column] - table[:, 0], overlap).p <= 0.05 for table in tables])
+
+
+def test_no_difference_is_found_in_at_most_5_percent_where_there_is_none(tables_without_difference):
+    assert share_found(tables_without_difference, OVERLAP) <= 0.05
+
+
+def test_the_uncorrected_t_test_would_find_one_in_every_other_table(tables_without_difference):
+    assert share_found(tables_without_difference, 0.0) > 0.4
+
+
+def test_of_six_heads_none_is_found_in_more_than_5_percent_with_holm_and_some_is_without(tables_without_difference):
+    p_values = [
+        [estimate(table[:, column] - table[:, 0], OVERLAP).p for column in range(1, 7)]
+        for table in tables_without_difference
+    ]
+    assert np.mean([min(holm(row)) <= 0.05 for row in p_values]) <= 0.05
+    assert np.mean([min(row) <= 0.05 for row in p_values]) > 0.05
+
+
+def test_a_planted_difference_is_found_and_its_interval_holds_it():
+    rng = np.random.default_rng(2)
+    shifts = (0.3, 0.8)
+    # The truth for such a trained head: mean accuracy over many fresh data sets.
+    truth = np.diff(np.mean([simulated(rng, shifts, repetitions=1).mean(axis=0) for _ in range(2000)], axis=0))[0]
+    found = [estimate(table[:, 1] - table[:, 0], OVERLAP) for table in (simulated(rng, shifts) for _ in range(200))]
+    assert np.mean([one.p <= 0.05 and one.mean > 0 for one in found]) > 0.85
+    assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.95

@@ -1,0 +1,433 @@
+"""The heads as torch modules: values, gradients, state, copies, processes, bad input."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import threading
+import warnings
+
+import pytest
+import torch
+from pennylane_lightning.lightning_qubit import LightningQubit
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.heads import dressed as heads
+from pipeline.heads.dressed import DressedQuantumNet, DressedQuantumNets
+from pipeline.quantum import lightning
+from pipeline.quantum.adjoint import BatchedAdjoint
+
+
+def make(simulator="lightning", seed=0, **options):
+    torch.manual_seed(seed)
+    return DressedQuantumNet(
+        **{"n_features": 6, "n_qubits": 3, "depth": 2, "q_delta": 1.0, "simulator": simulator} | options
+    )
+
+
+def rows(n_samples=5, n_features=6, dtype=torch.float32, seed=1):
+    return torch.randn(n_samples, n_features, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def gradients(head, features, upstream):
+    head.zero_grad()
+    logits = head(features)
+    logits.backward(upstream)
+    return logits.detach(), [parameter.grad for parameter in head.parameters()]
+
+
+@pytest.mark.parametrize("simulator", ["lightning", "dense"])
+@pytest.mark.parametrize("n_samples", [1, 5, 20])
+def test_as_the_qnode(simulator, n_samples):
+    reference = make("qnode").double()
+    head = make(simulator).double()
+    features = rows(n_samples, dtype=torch.float64).requires_grad_()
+    other = features.detach().clone().requires_grad_()
+    upstream = torch.randn(n_samples, 2, dtype=torch.float64)
+    expected, expected_gradients = gradients(reference, features, upstream)
+    logits, own_gradients = gradients(head, other, upstream)
+    for own, theirs in zip(
+        [logits, other.grad, *own_gradients], [expected, features.grad, *expected_gradients], strict=True
+    ):
+        torch.testing.assert_close(own, theirs, rtol=0, atol=1e-10)
+
+
+def test_the_demo_loads_and_the_same_seed_gives_its_values():
+    class Demo(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pre_net = nn.Linear(512, 4)
+            self.q_params = nn.Parameter(0.01 * torch.randn(24))
+            self.post_net = nn.Linear(4, 2)
+
+    torch.manual_seed(42)
+    demo = Demo().state_dict()
+    torch.manual_seed(42)
+    head = DressedQuantumNet()
+    assert sum(parameter.numel() for parameter in head.parameters()) == 2086
+    assert {name: tensor.tolist() for name, tensor in head.state_dict().items()} == {
+        name: tensor.tolist() for name, tensor in demo.items()
+    }
+    head.load_state_dict(demo)
+
+
+def test_dtypes():
+    assert make()(rows()).dtype == torch.float32
+    assert make().double()(rows(dtype=torch.float64)).dtype == torch.float64
+    single = make(c_dtype="complex64")
+    logits, own = gradients(single, rows(), torch.ones(5, 2))
+    expected, theirs = gradients(make(), rows(), torch.ones(5, 2))
+    for tensor, reference in zip([logits, *own], [expected, *theirs], strict=True):
+        assert tensor.dtype == torch.float32
+        torch.testing.assert_close(tensor, reference, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("simulator", ["lightning", "dense"])
+def test_gradcheck(simulator):
+    head = make(simulator).double()
+    features = rows(3, dtype=torch.float64).requires_grad_()
+    names = [name for name, _ in head.named_parameters()]
+    parameters = tuple(parameter.detach().clone().requires_grad_() for parameter in head.parameters())
+
+    def function(features, *parameters):
+        return torch.func.functional_call(head, dict(zip(names, parameters, strict=True)), (features,))
+
+    assert torch.autograd.gradcheck(function, (features, *parameters))
+    angles = rows(3, 3, torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(head.expectation_values, (angles,))
+
+
+def test_second_derivatives():
+    assert torch.autograd.gradgradcheck(make("dense").double(), (rows(3, dtype=torch.float64).requires_grad_(),))
+    head = make()
+    for function, inputs in ((head, rows().requires_grad_()), (head.expectation_values, rows(5, 3).requires_grad_())):
+        (gradient,) = torch.autograd.grad(function(inputs).sum(), inputs, create_graph=True)
+        with pytest.raises(
+            NotImplementedError, match=r"first derivatives only, .* use DressedQuantumNet.simulator='dense'"
+        ):
+            (gradient.square().sum() + inputs.sum()).backward()
+    # A penalty on the gradient of other parameters must not come out wrong in silence either.
+    loss = head(rows()).square().sum()
+    grads = torch.autograd.grad(loss, list(head.parameters()), create_graph=True)
+    with pytest.raises(NotImplementedError, match="first derivatives only"):
+        sum(gradient.square().sum() for gradient in grads).backward()
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """What the batched adjoint was asked for: whether to keep states, and which gradients."""
+    calls = []
+    forward, backward = BatchedAdjoint.forward, BatchedAdjoint.backward
+
+    def counted_forward(self, angles, weights, keep=True):
+        calls.append(("forward", keep))
+        return forward(self, angles, weights, keep)
+
+    def counted_backward(self, memory, upstream, need_angles=True, need_weights=True):
+        calls.append(("backward", need_angles, need_weights))
+        return backward(self, memory, upstream, need_angles, need_weights)
+
+    monkeypatch.setattr(BatchedAdjoint, "forward", counted_forward)
+    monkeypatch.setattr(BatchedAdjoint, "backward", counted_backward)
+    return calls
+
+
+def test_no_derivative_where_none_is_asked_for(counted):
+    head = make().eval()
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert not head(rows()).requires_grad
+            assert not head.expectation_values(rows(5, 3)).requires_grad
+    head.requires_grad_(False)
+    assert not head(rows()).requires_grad
+    assert counted == [("forward", False)] * 5
+
+
+@pytest.mark.parametrize(
+    ("trained", "expected"),
+    [
+        (["pre_net.weight"], [("backward", True, False)]),
+        (["pre_net.bias", "q_params"], [("backward", True, True)]),
+        (["q_params"], [("backward", False, True)]),
+        (["post_net.weight", "post_net.bias"], []),
+    ],
+)
+def test_gradients_only_where_required(counted, trained, expected):
+    head = make()
+    _, reference = gradients(head, rows(), torch.ones(5, 2))
+    for name, parameter in head.named_parameters():
+        parameter.requires_grad_(name in trained)
+    counted.clear()
+    _, own = gradients(head, rows(), torch.ones(5, 2))
+    assert counted == [("forward", True), *expected]
+    for (name, _), gradient, other in zip(head.named_parameters(), own, reference, strict=True):
+        assert (gradient is not None) == (name in trained)
+        assert gradient is None or torch.equal(gradient, other)
+
+
+def test_a_parameter_changed_between_forward_and_backward_is_refused():
+    head = make()
+    loss = head(rows()).sum()
+    with torch.no_grad():
+        head.post_net.weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_backward_twice():
+    head = make()
+    loss = head(rows()).sum()
+    first = torch.autograd.grad(loss, list(head.parameters()), retain_graph=True)
+    for one, other in zip(first, torch.autograd.grad(loss, list(head.parameters())), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_hooks_and_other_layers_are_honoured():
+    head = make()
+    expected = head(rows())
+    seen = []
+    handle = head.pre_net.register_forward_hook(lambda *args: seen.append(args))
+    torch.testing.assert_close(head(rows()), expected)
+    assert len(seen) == 1
+    handle.remove()
+    with warnings.catch_warnings():
+        nn.utils.parametrizations.weight_norm(head.pre_net)
+    torch.testing.assert_close(head(rows()), expected)
+
+
+@pytest.mark.parametrize("simulator", ["lightning", "qnode", "dense"])
+def test_copies(simulator):
+    head = make(simulator)
+    expected, _ = gradients(head, rows(), torch.ones(5, 2))
+    for other in (copy.deepcopy(head), pickle.loads(pickle.dumps(head))):
+        logits, _ = gradients(other, rows(), torch.ones(5, 2))
+        assert torch.equal(logits, expected)
+
+
+class Logits(Dataset):
+    """Samples that are themselves results of a head, so that workers have to run it."""
+
+    def __init__(self, head):
+        self.head = head
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self.head(rows(3, seed=index)).detach()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
+def test_workers(method):
+    head = make()
+    expected = torch.stack([head(rows(3, seed=k)).detach() for k in range(4)])
+    loader = DataLoader(Logits(head), batch_size=2, num_workers=1, multiprocessing_context=method)
+    torch.testing.assert_close(torch.cat(list(loader)), expected)
+
+
+def test_threads():
+    head = make(n_qubits=5)
+    expected = [gradients(copy.deepcopy(head), rows(seed=k), torch.ones(5, 2)) for k in range(4)]
+    results = [None] * 4
+
+    def run(k):
+        for _ in range(20):
+            results[k] = gradients(copy.deepcopy(head), rows(seed=k), torch.ones(5, 2))
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for (logits, own), (reference, theirs) in zip(results, expected, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip([logits, *own], [reference, *theirs], strict=True))
+
+
+@pytest.mark.parametrize("simulator", ["lightning", "qnode", "dense"])
+def test_bad_features(simulator):
+    head = make(simulator)
+    for shape in ((3, 5), (0, 6), (6,)):
+        with pytest.raises(ValueError, match=r"features have shape .*; this head takes \(B, 6\) with B at least 1"):
+            head(torch.zeros(shape))
+    with pytest.raises(ValueError, match=r"features are torch.float64 and the head is torch.float32; convert one"):
+        head(rows(dtype=torch.float64))
+    for value in (math.nan, math.inf):
+        features = rows()
+        features[3, 2] = value
+        with pytest.raises(ValueError, match=f"row 3 of the features holds {value} in column 2; .* extract them again"):
+            head(features)
+    with torch.no_grad():
+        head.pre_net.weight[0, 0] = math.nan
+    with pytest.raises(
+        ValueError, match=r"parameters are not finite, .* training has diverged; lower the learning rate"
+    ):
+        head(rows())
+
+
+@pytest.mark.parametrize("simulator", ["lightning", "dense"])
+def test_cross_entropy_without_autograd(simulator):
+    head, reference = make(simulator, n_classes=3), make(simulator, n_classes=3)
+    labels = torch.tensor([0, 2, 1, 1, 0])
+    for _ in range(2):
+        loss, logits = head.backward_cross_entropy(rows(), labels)
+    expected = reference(rows())
+    expected_loss = nn.functional.cross_entropy(expected, labels)
+    expected_loss.backward()
+    assert loss.shape == ()
+    assert not loss.requires_grad
+    torch.testing.assert_close(loss, expected_loss.detach())
+    torch.testing.assert_close(logits, expected.detach())
+    for parameter, other in zip(head.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad)
+    head.q_params.requires_grad_(False)
+    head.backward_cross_entropy(rows(), labels)
+    assert head.q_params.grad is None
+    torch.testing.assert_close(head.post_net.bias.grad, reference.post_net.bias.grad)
+
+
+def test_labels_that_are_no_classes():
+    for labels in ([0, 1, 0, 1, 2], [0, 1, 0, 1, -1], [0, 1]):
+        with pytest.raises(
+            ValueError, match=r"labels of shape .*; \(5,\) of them are wanted, one a sample, from 0 to 1"
+        ):
+            make().backward_cross_entropy(rows(), torch.tensor(labels))
+
+
+def test_diverged_quantum_weights():
+    head = make()
+    with torch.no_grad():
+        head.q_params[0] = math.nan
+    with pytest.raises(ValueError, match="training has diverged"):
+        head(rows())
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="simulator is 'gpu'; choose one of lightning, qnode, dense"):
+        make("gpu")
+    with pytest.raises(ValueError, match="c_dtype is 'float64'; choose one of complex128, complex64"):
+        make(c_dtype="float64")
+    with pytest.raises(ValueError, match=r"n_qubits is 40: simulator='lightning' would take about [\d,]+ GiB"):
+        make(n_qubits=40)
+    with pytest.raises(ValueError, match=r"n_qubits is 20: .* take fewer qubits, or simulator='lightning'"):
+        make("dense", n_qubits=20)
+
+
+@pytest.fixture
+def _unexpected_bindings(monkeypatch):
+    heads._lightning_works.cache_clear()
+    lightning.bindings_problem.cache_clear()
+    monkeypatch.setattr(lightning, "_STATE_VECTORS", {"complex64": "Renamed", "complex128": "Renamed"})
+    yield
+    heads._lightning_works.cache_clear()
+    lightning.bindings_problem.cache_clear()
+
+
+@pytest.mark.usefixtures("_unexpected_bindings")
+def test_other_bindings_fall_back_to_the_qnode_with_one_warning():
+    with pytest.warns(RuntimeWarning, match=r"bindings are not as expected \(AttributeError") as warned:
+        head, _ = make(), make()
+    assert len(warned) == 1
+    assert head.simulator == "qnode"
+    assert head.device_name == "lightning.qubit"
+    logits, _ = gradients(head, rows(), torch.ones(5, 2))
+    torch.testing.assert_close(logits, make("dense")(rows()).detach())
+
+
+def test_qnodes_on_lightning_compute_no_jacobian_without_gradient(monkeypatch):
+    def refuse(*_args, **_options):
+        raise AssertionError("a Jacobian was computed")
+
+    head = make("qnode", device="lightning.qubit")
+    for name in ("compute_derivatives", "execute_and_compute_derivatives"):
+        monkeypatch.setattr(LightningQubit, name, refuse)
+    with torch.no_grad():
+        head(rows())
+
+
+# -- many heads ----------------------------------------------------------------------------------------------------
+
+
+def stack(n_heads=3, **options):
+    singles = [make(seed=seed, **options) for seed in range(n_heads)]
+    return singles, DressedQuantumNets(singles)
+
+
+@pytest.mark.parametrize("entangler", ["chain", "ring", "none"])
+def test_many_heads_as_each_alone(entangler):
+    singles, together = stack(entangler=entangler)
+    shared = rows(20)
+    order = torch.stack([torch.randperm(20, generator=torch.Generator().manual_seed(k))[:4] for k in range(3)])
+    upstream = torch.randn(3, 4, 2)
+    for logits in (together(shared, order), together(shared[order])):
+        together.zero_grad()
+        logits.backward(upstream)
+        stacked = {
+            "pre_net.weight": together.pre_weight,
+            "pre_net.bias": together.pre_bias,
+            "q_params": together.q_params,
+            "post_net.weight": together.post_weight,
+            "post_net.bias": together.post_bias,
+        }
+        for k, single in enumerate(singles):
+            expected, _ = gradients(single, shared[order[k]], upstream[k])
+            torch.testing.assert_close(logits[k].detach(), expected, rtol=1e-5, atol=1e-5)
+            for name, parameter in single.named_parameters():
+                torch.testing.assert_close(stacked[name].grad[k], parameter.grad, rtol=1e-5, atol=1e-5)
+    labels = torch.arange(20) % 2
+    losses, _ = together.backward_cross_entropy(shared, labels[order], order)
+    for k, single in enumerate(singles):
+        loss, _ = single.backward_cross_entropy(shared[order[k]], labels[order[k]])
+        torch.testing.assert_close(losses[k], loss)
+        for name, parameter in single.named_parameters():
+            torch.testing.assert_close(stacked[name].grad[k], parameter.grad, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        everything = together(shared)
+    assert everything.shape == (len(together), 20, 2) == (3, 20, 2)
+    torch.testing.assert_close(everything[1], singles[1](shared).detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_many_heads_train_as_each_alone():
+    singles, together = stack()
+    shared, labels = rows(20), torch.arange(20) % 2
+    optimizer = torch.optim.Adam(together.parameters(), 0.05, fused=True)
+    optimizers = [torch.optim.Adam(single.parameters(), 0.05, fused=True) for single in singles]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(30):
+        order = torch.randint(0, 20, (3, 4), generator=generator)
+        optimizer.zero_grad()
+        (nn.functional.cross_entropy(together(shared, order).flatten(0, 1), labels[order].flatten()) * 3).backward()
+        optimizer.step()
+        for k, (single, own) in enumerate(zip(singles, optimizers, strict=True)):
+            own.zero_grad()
+            nn.functional.cross_entropy(single(shared[order[k]]), labels[order[k]]).backward()
+            own.step()
+    for k, single in enumerate(singles):
+        taken = make(seed=9)
+        taken.load_state_dict(together.head_state(k))
+        for name, parameter in taken.named_parameters():
+            torch.testing.assert_close(parameter, single.get_parameter(name), rtol=0, atol=1e-3)
+
+
+def test_many_heads_gradcheck():
+    _, together = stack(2)
+    together.double()
+    assert torch.autograd.gradcheck(together, (rows(4, dtype=torch.float64).requires_grad_(),))
+
+
+def test_many_heads_refuse():
+    with pytest.raises(ValueError, match="0 heads of 0 shapes; heads trained together must be at least one"):
+        DressedQuantumNets([])
+    with pytest.raises(ValueError, match="2 heads of 2 shapes"):
+        DressedQuantumNets([make(), make(depth=3)])
+    _, together = stack()
+    with pytest.raises(ValueError, match=r"features have shape \(3, 5\)"):
+        together(torch.zeros(3, 5))
+    features = rows()
+    features[4, 1] = math.nan
+    with pytest.raises(ValueError, match=r"row 4 of the features holds nan in column 1"):
+        together(features)
+    with pytest.raises(ValueError, match=r"row 4 of the features holds nan in column 1"):
+        together.backward_cross_entropy(features, torch.zeros(3, 2, dtype=torch.int64), torch.tensor([[0, 4]] * 3))

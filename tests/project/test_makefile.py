@@ -1,0 +1,166 @@
+"""The Makefile works by files: each stage runs when what it depends on has changed, and only then."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_make(*arguments, check=True):
+    finished = subprocess.run(
+        ["make", f"PYTHON={sys.executable}", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+    )
+    if check:
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished
+
+
+def stages_run(finished):
+    """Which stages did work, told by the line each one prints."""
+    marks = {"features": "made in", "train": "trained head of", "eval": "report, with its pictures"}
+    return {stage for stage, mark in marks.items() if mark in finished.stdout}
+
+
+def test_each_stage_runs_when_something_it_depends_on_changed_and_only_then(picture_folder, random_weights, tmp_path):
+    weights = shutil.copy(random_weights, tmp_path / "a.pth")
+    out = tmp_path / "out"
+    usual = [f"DATA={picture_folder}", f"WEIGHTS={weights}", f"OUT={out}"]
+    short = 'ARGS=--epochs 1 --workers 1 --note "two words"'
+
+    assert stages_run(run_make("eval", *usual, short)) == {"features", "train", "eval"}
+    again = run_make("eval", *usual, short)
+    assert stages_run(again) == set()
+    assert again.stdout == f"{out}/run/report.html is up to date\n"
+
+    assert stages_run(run_make("eval", *usual, short.replace("epochs 1", "epochs 2"))) == {"train", "eval"}
+
+    # A touched picture is looked at again, but its fingerprint is the same: nothing else follows.
+    os.utime(next(picture_folder.rglob("*.png")))
+    touched = run_make("eval", *usual, short.replace("epochs 1", "epochs 2"))
+    assert "up to date, same images, weights and transform" in touched.stdout
+    assert stages_run(touched) == set()
+
+    next((picture_folder / "val").rglob("*.png")).unlink()
+    changed = run_make("eval", *usual, short.replace("epochs 1", "epochs 2"))
+    assert "other images than those of" in changed.stdout
+    assert stages_run(changed) == {"features", "train", "eval"}
+
+
+def test_offline_uses_the_packaged_features(tmp_path):
+    finished = run_make("features", "OFFLINE=1", f"OUT={tmp_path}")
+    assert "Using the packaged features." in finished.stdout
+    assert finished.stdout.splitlines()[-1].endswith("packaged features")
+
+
+def test_the_device_is_that_of_the_evaluation_and_nothing_is_trained_again(tmp_path):
+    usual = ["OFFLINE=1", f"OUT={tmp_path}"]
+    run_make("train", *usual, "ARGS=--epochs 1")
+    flags = "--device default.mixed --noise none depolarizing=0.02,readout=0.01 --shots 32 --device-options seed=3"
+    finished = run_make("eval", *usual, f"ARGS=--epochs 1 {flags}")
+    assert stages_run(finished) == {"eval"}
+    assert "The last epoch's head on default.mixed seed=3:" in finished.stdout
+    assert "depolarizing=0.02,readout=0.01      32" in finished.stdout
+    assert (tmp_path / "run/devices.png").is_file()
+
+
+def test_compare_makes_its_features_and_takes_its_variables(tmp_path):
+    finished = run_make(
+        "compare", "OFFLINE=1", f"OUT={tmp_path}", "SEEDS=1", "FOLDS=2", "ARGS=--epochs 1 --heads quantum classical"
+    )
+    assert "comparing 2 heads, each from 1 seed on 2 folds" in finished.stdout
+    assert finished.stdout.splitlines()[-1].startswith(f"{tmp_path}/compare/compare.md: ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mistake_ends_with_the_stages_own_message(tmp_path):
+    finished = run_make("train", "OFFLINE=1", f"OUT={tmp_path}", "ARGS=--epocs 3", check=False)
+    assert finished.returncode == 2
+    assert "--epochs" in finished.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_demo_makes_its_run_and_serves_it(picture_folder, random_weights, tmp_path):
+    command = ["make", f"PYTHON={sys.executable}", "demo", f"DATA={picture_folder}", f"WEIGHTS={random_weights}"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    with subprocess.Popen(
+        [*command, f"OUT={tmp_path}", "ARGS=--epochs 1 --epoch best"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        ready = next(line for line in process.stdout if "Ctrl-C ends it" in line)
+        assert ready.startswith(f"{tmp_path}/run: the head of epoch 1 on http://127.0.0.1:")
+        # As a terminal sends Ctrl-C: to make and to all that it started.
+        os.killpg(process.pid, signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    assert output == "\nended; no upload is kept\n"
+    assert "Traceback" not in errors
+
+
+def test_paper_and_sweep_make_what_they_need_first(tmp_path):
+    usual = ["OFFLINE=1", f"OUT={tmp_path}"]
+    finished = run_make("paper", *usual, "SEEDS=2", "ARGS=--rows cc")
+    assert finished.stdout.splitlines()[-1].startswith(f"{tmp_path}/paper/paper.md: the table")
+    finished = run_make("sweep", *usual, "TRIALS=1", "ARGS=--epochs 1 --folds 2 --repeats 1")
+    assert finished.stdout.splitlines()[-1].startswith('  make train ARGS="--qubits 4 ')
+    assert (tmp_path / "sweep/sweep.json").is_file()
+
+
+def test_clean_removes_what_the_stages_made_and_nothing_else(tmp_path):
+    out = tmp_path / "out"
+    run_make("features", "OFFLINE=1", f"OUT={out}")
+    (out / "mine.txt").write_text("keep")
+    run_make("clean", f"OUT={out}")
+    assert list(out.iterdir()) == [out / "mine.txt"]
+
+
+def test_help_lists_every_target():
+    text = run_make().stdout
+    for target in [
+        "help",
+        "install",
+        "features",
+        "train",
+        "eval",
+        "predict",
+        "demo",
+        "export",
+        "compare",
+        "paper",
+        "sweep",
+        "test",
+        "bench",
+        "bench-peers",
+        "lint",
+    ]:
+        assert f"make {target} " in text
+
+
+def test_an_output_folder_with_spaces_is_refused():
+    finished = run_make("eval", "OUT=/tmp/two words", check=False)
+    assert finished.returncode == 2
+    assert "name has spaces" in finished.stderr
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_top_level_holds_what_it_should():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    top = {name.split("/")[0] for name in tracked.stdout.splitlines()}
+    visible = {name for name in top if not name.startswith(".")}
+    assert visible == {"features", "pipeline", "tests", "Makefile", "pyproject.toml", "README.md", "LICENSE"}

@@ -1,0 +1,100 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.decomposition import PCA
+
+from pipeline.heads.baselines import ClassicalNet, LinearNet, LogisticNet, MlpNet
+from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.report.projection import inner_values, project, projections, separation
+
+
+def test_points_on_a_line():
+    along = np.array([-2.0, 0.0, 2.0])
+    found = project(np.stack([1 + 0.6 * along, -0.8 * along, 0 * along], axis=1))
+    assert found.mean == pytest.approx([1, 0, 0])
+    # Of the two directions, the one whose largest entry is positive.
+    assert found.components[0] == pytest.approx([-0.6, 0.8, 0])
+    assert found.share == pytest.approx([1, 0])
+    assert found.points[:, 0] == pytest.approx([2, 0, -2])
+
+
+def test_a_known_share():
+    # Variances 9 and 4 along two axes.
+    found = project(np.array([[3.0, 0], [-3, 0], [0, 2], [0, -2]]))
+    assert found.share == pytest.approx([9 / 13, 4 / 13])
+    assert found.components == pytest.approx(np.eye(2))
+
+
+@given(st.integers(0, 100), st.integers(2, 6), st.integers(3, 30))
+def test_it_is_scikit_learns(seed, n, rows):
+    values = np.random.default_rng(seed).normal(size=(rows, n))
+    found, expected = project(values), PCA(2, svd_solver="full").fit(values)
+    assert found.share == pytest.approx(expected.explained_variance_ratio_)
+    assert np.abs(found.components) == pytest.approx(np.abs(expected.components_))
+    assert found.components @ found.components.T == pytest.approx(np.eye(2))
+
+
+def test_one_dimension_one_image_and_no_variance():
+    assert project(np.array([[1.0], [3.0]])).points.tolist() == [[-1.0], [1.0]]
+    alone = project(np.array([[1.0, 2.0, 3.0]]))
+    assert alone.share.tolist() == [0.0]
+    assert alone.points.tolist() == [[0.0]]
+    assert project(np.ones((5, 4))).share.tolist() == [0.0, 0.0]
+
+
+def test_separation_is_the_variance_between_the_classes():
+    labels = np.array([0, 0, 1, 1])
+    assert separation(np.array([[1.0], [1.0], [5.0], [5.0]]), labels) == 1
+    assert separation(np.array([[1.0], [5.0], [1.0], [5.0]]), labels) == 0
+    # Means ±2, and ±1 around each: 4 / (4 + 1).
+    assert separation(np.array([[-3.0], [-1.0], [1.0], [3.0]]), labels) == pytest.approx(0.8)
+    assert separation(np.ones((4, 2)), labels) == 0
+
+
+def test_what_a_quantum_head_holds_inside():
+    torch.manual_seed(0)
+    head = DressedQuantumNet(n_features=5, n_qubits=3, depth=0)
+    features = torch.randn(7, 5)
+    found = inner_values(head, features.numpy())
+    assert list(found) == ["tanh", "⟨Z⟩"]
+    with torch.no_grad():
+        tanh = torch.tanh(head.pre_net(features)).numpy()
+        logits = head(features)
+        assert torch.allclose(head.post_net(torch.from_numpy(found["⟨Z⟩"])), logits, atol=1e-6)
+    assert found["tanh"] == pytest.approx(tanh, abs=1e-6)
+    # H, then RY(x), then ⟨Z⟩: the closed form is -sin x.
+    assert found["⟨Z⟩"] == pytest.approx(-np.sin(tanh * math.pi / 2), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("head", "names"),
+    [
+        (ClassicalNet(5, 2, 3), ["tanh"]),
+        (MlpNet(5, 2, 3, 2), ["tanh"]),
+        (LinearNet(5, 2), []),
+        (LogisticNet(5, 2), []),
+    ],
+)
+def test_what_the_controls_hold_inside(head, names):
+    features = torch.randn(7, 5)
+    found = inner_values(head, features.numpy())
+    assert list(found) == names
+    for values in found.values():
+        assert values == pytest.approx(torch.tanh(head.pre_net(features)).detach().numpy())
+
+
+def test_the_record_is_plain():
+    record = projections(
+        ClassicalNet(5, 2, 4), np.random.default_rng(0).normal(size=(6, 5)).astype("f4"), np.arange(6) % 2
+    )
+    assert {name: np.shape(value) for name, value in record["tanh"].items()} == {
+        "mean": (4,),
+        "components": (2, 4),
+        "share": (2,),
+        "separation": (),
+    }
+    assert isinstance(record["tanh"]["components"], list)

@@ -1,0 +1,54 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.training.optimizer import FlatAdam
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 2))
+
+
+def descend(module, optimizer, steps=20):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        module.zero_grad()
+        module(torch.randn(4, 5, generator=generator)).square().sum().backward()
+        optimizer.step()
+
+
+def test_its_steps_are_those_of_torchs_adam(net):
+    other = copy.deepcopy(net)
+    descend(net, FlatAdam(net, lr=0.01))
+    descend(other, torch.optim.Adam(other.parameters(), lr=0.01))
+    for ours, theirs in zip(net.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_the_first_step_is_the_learning_rate_against_the_gradients_sign(net):
+    # Algorithm 1: at step 1 the bias-corrected mean over the root of the square is g/|g|.
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    descend(net, FlatAdam(net, lr=0.01), steps=1)
+    for parameter, old in zip(net.parameters(), before, strict=True):
+        assert torch.allclose(parameter, old - 0.01 * parameter.grad.sign(), atol=1e-6)
+
+
+def test_a_restored_state_goes_on_bit_for_bit(net):
+    optimizer = FlatAdam(net, lr=0.01)
+    descend(net, optimizer, steps=3)
+    twin = copy.deepcopy(net)
+    twins = FlatAdam(twin, lr=0.01)
+    twins.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    descend(net, optimizer)
+    descend(twin, twins)
+    assert torch.equal(optimizer.values, twins.values)
+
+
+def test_parameters_stay_views_when_a_state_dict_is_loaded(net):
+    optimizer = FlatAdam(net, lr=0.01)
+    net.load_state_dict({name: torch.zeros_like(tensor) for name, tensor in net.state_dict().items()})
+    assert not optimizer.values.any()
