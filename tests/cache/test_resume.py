@@ -47,7 +47,10 @@ import json, os, signal, sys
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from features import backbone, extract, local, partfile, runtime
+from features import extract
+from features.backbone import network as backbone, runtime
+from features.cache import partfile
+from features.engines import local
 from features.config import ExtractConfig
 from features.cache.store import verify_features
 

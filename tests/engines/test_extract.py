@@ -21,13 +21,17 @@ from PIL import Image
 from torch import nn
 from weights import sha256, weights_at
 
-from features import backbone, download, extract, local, store
+from features import extract
+from features.backbone import network as backbone
 from features.backbone.runtime import Runtime, open_runtime
+from features.cache import store
 from features.cache.featureset import FeatureFile
 from features.cache.store import read_features, verify_features
 from features.cache.writer import write_features
 from features.config import ExtractConfig
+from features.engines import local
 from features.extract import make_features
+from features.sources import download
 from features.sources.images import Checked, decode, file_digests, images_sha256, open_images
 from features.sources.packaged import PACKAGED
 from features.util.errors import InputError
