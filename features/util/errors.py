@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 
 MAX_LISTED = 20
 
@@ -62,3 +63,9 @@ def listing(lines: Iterable[str]) -> str:
     if len(lines) > MAX_LISTED:
         shown.append(f"  … and {len(lines) - MAX_LISTED} more")
     return "\n".join(shown)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """`` (did you mean NEAREST?)`` for the end of a message, or nothing where no name is near."""
+    near = get_close_matches(name, list(names), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
