@@ -33,7 +33,7 @@ CHANGED = $(shell [ -e '$(OUT)/features.h5' ] \
             || echo FORCE)
 
 .DEFAULT_GOAL = help
-.PHONY: help install $(STAGES) paper sweep test bench bench-peers lint format clean FORCE
+.PHONY: help install $(STAGES) paper sweep test test-slow bench bench-peers lint format clean FORCE
 .PRECIOUS: $(OUT)/features.h5 $(OUT)/run/run.json $(OUT)/run/report.html
 
 help: ## list the targets and variables
@@ -90,8 +90,11 @@ paper: $(OUT)/features.h5 ## the paper's systems, each with the published number
 sweep: $(OUT)/features.h5 ## search for good hyperparameters of the quantum head -> OUT/sweep/
 	$(PYTHON) -m pipeline sweep --features '$(OUT)/features.h5' --out '$(OUT)/sweep' --trials '$(TRIALS)' $(ARGS)
 
-test: lint ## lint, types and all tests
-	$(PYTHON) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: lint ## lint, types and the quick tests: six minutes on two cores
+	$(PYTEST)
+
+test-slow: $(READY) ## the slow tests: every kill point, every backbone, long runs on Ray
+	$(PYTEST) -m slow
 
 bench: $(READY) ## time all stages against rivals -> OUT/bench/; leave the machine alone meanwhile
 	$(PYTHON) -m pipeline.bench --extraction --out '$(OUT)/bench' $(BENCH_DATA) $(BENCH_WEIGHTS) $(ARGS)
@@ -145,6 +148,7 @@ $(OUT)/.%.args: FORCE | $(READY)
 	@set -e; flags=$$($(call flags,$*)); echo "$(STAGE_FLAGS_$*) $$flags" > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
+PYTEST = $(PYTHON) -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 BENCH_DATA = $(if $(filter-out hymenoptera,$(DATA)),--data '$(DATA)')
 BENCH_WEIGHTS = $(if $(filter-out IMAGENET1K_V1,$(WEIGHTS)),--weights '$(WEIGHTS)')
 STAGE_FLAGS_features = --data '$(DATA)' --backbone '$(BACKBONE)' --weights '$(WEIGHTS)' $(if $(OFFLINE),--offline)

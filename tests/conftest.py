@@ -23,15 +23,25 @@ from PIL import Image
 from features.cache.featureset import Provenance
 from features.cache.writer import FeatureWriter
 
+# Two workers share two cores. Set before torch is imported, and inherited by every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 COLOURS = {"blue": (40, 60, 200), "red": (200, 60, 40)}
 PICTURES = {"train": {"blue": 4, "red": 4}, "val": {"blue": 2, "red": 3}}
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The commands of the README take as long as many other tests together: begun first, they run beside those."""
-    items.sort(key=lambda item: item.path.name != "test_readme.py")
+    """Group the tests of a file for pytest-xdist's ``--dist loadgroup``: one worker makes the fixtures of a module once.
+
+    Tests marked with a group of their own keep it. They take longest, so they begin first and the others run beside them.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
 
 
 @pytest.fixture(autouse=True)

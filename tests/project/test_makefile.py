@@ -143,6 +143,7 @@ def test_help_lists_every_target():
         "paper",
         "sweep",
         "test",
+        "test-slow",
         "bench",
         "bench-peers",
         "lint",
