@@ -71,12 +71,3 @@ def lock(descriptor: int, path: Path) -> bool:
 def being_written(final: Path) -> InputError:
     """What to say of a file that another process is writing."""
     return InputError(f"another process is writing {final} just now; wait for it, or name another file")
-
-
-def sync_folder(folder: Path) -> None:
-    """Put a folder's entries on the disk: without it a power loss may take back a name that was given."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

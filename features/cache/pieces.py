@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from features.cache.featureset import SPLITS, FeatureFile, Provenance
-from features.cache.partfile import being_written, lock, sync_folder
+from features.cache.partfile import being_written, lock
 from features.cache.store import verify_features, verify_file
 from features.cache.writer import FeatureWriter, join
 from features.sources.images import ImageSet
 from features.util.errors import InputError
+from features.util.files import sync_folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from features.cache.featureset import SPLITS, FeatureFile, Provenance, Split
-from features.cache.partfile import PartFile, sync_folder
+from features.cache.partfile import PartFile
 from features.cache.store import (
     FORMAT_VERSION,
     JSON_FIELDS,
@@ -25,6 +25,7 @@ from features.cache.store import (
     seal_of,
     verify_file,
 )
+from features.util.files import sync_folder
 from features.util.provenance import canonical_json
 
 CHUNK_ROWS = 64

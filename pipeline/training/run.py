@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +17,7 @@ from safetensors.torch import save
 
 from features.cache.featureset import FeatureSet
 from features.util.errors import InputError
+from features.util.files import write_atomically
 from pipeline.config import TrainConfig
 from pipeline.heads.baselines import ClassicalNet, LinearNet, LogisticNet, MlpNet
 from pipeline.heads.dressed import DressedQuantumNet, Head
@@ -217,18 +216,6 @@ def save_history(folder: Path, history: list[dict[str, Any]]) -> None:
     """Write ``history.jsonl`` atomically."""
     text = "".join(json.dumps(row) + "\n" for row in history)
     write_atomically(folder / HISTORY, lambda part: part.write_text(text, encoding="utf-8"))
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a file beside ``path``, put it on the disk, then give it the name; on failure remove it."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        write(part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 _ABOUT_THE_HEAD = ("report.json", "report.html", "*.png", "model.onnx", "model.pth", SPREAD)

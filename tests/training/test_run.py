@@ -8,7 +8,7 @@ from safetensors.torch import save
 from features.util.errors import InputError
 from pipeline.config import TrainConfig
 from pipeline.training.loop import train
-from pipeline.training.run import CHECKPOINT, HEAD, HISTORY, load_run, write_atomically
+from pipeline.training.run import CHECKPOINT, HEAD, HISTORY, load_run
 
 
 @pytest.fixture
@@ -87,17 +87,3 @@ def test_a_recorded_value_out_of_range_is_refused(run):
     change_head(run.path, change)
     with pytest.raises(InputError, match="--qubits is 0"):
         load_run(run.path)
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
-    target = tmp_path / "file"
-    target.write_text("old")
-
-    def fail(part):
-        part.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(target, fail)
-    assert target.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [target]
