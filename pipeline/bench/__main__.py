@@ -102,8 +102,8 @@ def main() -> None:
 
 def time_backbone(config: BenchConfig) -> None:
     """Time stage 1 or stage 3; leaves ``extraction.json`` or ``hybrid.json``, and ``….md``, in ``config.out``."""
+    from features.util.files import write_text
     from pipeline.bench import extraction, hybrid
-    from pipeline.training.run import write_atomically
 
     repeats = 2 if config.quick else config.repeats
     if config.extraction:
@@ -114,8 +114,8 @@ def time_backbone(config: BenchConfig) -> None:
         name, text = "hybrid", hybrid.render(record)
     config.out.mkdir(parents=True, exist_ok=True)
     files = [config.out / f"{name}.json", config.out / f"{name}.md"]
-    write_atomically(files[0], lambda part: part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8"))
-    write_atomically(files[1], lambda part: part.write_text(text + "\n", encoding="utf-8"))
+    write_text(files[0], json.dumps(record, indent=1) + "\n")
+    write_text(files[1], text + "\n")
     print(f"{text}\n\n{files[0]}: every sample; tables in {files[1].name}")
 
 
@@ -192,15 +192,15 @@ def _works(config: BenchConfig) -> Iterator[Any]:
 
 def _write(config: BenchConfig, record: dict[str, Any]) -> list[Path]:
     """Write record, tables and plot, each whole or not at all."""
+    from features.util.files import write_text
     from pipeline.bench.plot import draw
     from pipeline.bench.table import render
     from pipeline.bench.targets import target_rows
-    from pipeline.training.run import write_atomically
 
     record["targets"] = target_rows(record)
     files = [config.out / f"{'peers' if config.peers else 'bench'}.{ending}" for ending in ("json", "md", "png")]
     for file, text in ((files[0], json.dumps(record, indent=1, ensure_ascii=False) + "\n"), (files[1], render(record))):
-        write_atomically(file, lambda part, text=text: part.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+        write_text(file, text)
     draw(record, files[2])
     return files
 

@@ -12,9 +12,9 @@ from typing import Any
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from features.util.files import write_atomically
 from pipeline.bench.entrants import LABELS
 from pipeline.bench.ratios import seconds, summary
-from pipeline.training.run import write_atomically
 
 # Hues that stay apart for colour-blind readers (Okabe and Ito, 2008); markers and dashes tell them apart without any.
 STYLES: dict[str, dict[str, Any]] = {

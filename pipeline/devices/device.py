@@ -8,14 +8,13 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import numpy as np
 import pennylane as qml
 
-from features.util.errors import InputError
+from features.util.errors import InputError, did_you_mean
 from pipeline.devices.noise import Noise
 from pipeline.heads.dressed import DressedQuantumNet, physical_memory
 
@@ -143,10 +142,9 @@ def _installed(name: str) -> EntryPoint:
     found = {point.name: point for point in entry_points(group="pennylane.plugins")}
     if name in found:
         return found[name]
-    near = get_close_matches(name, found, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    hint = did_you_mean(name, found)
     package = next((package for start, package in PLUGINS.items() if name.startswith(start)), None)
-    plugin = f". {name} would come with: pip install {package}" if package and not near else ""
+    plugin = f". {name} would come with: pip install {package}" if package and not hint else ""
     raise InputError(f"--device is {name!r}; installed are {', '.join(sorted(found))}{hint}{plugin}")
 
 

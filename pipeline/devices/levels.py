@@ -19,8 +19,8 @@ from pipeline.config import EvalConfig
 from pipeline.devices.device import DeviceCircuit, open_device
 from pipeline.devices.noise import Noise
 from pipeline.heads.dressed import DressedQuantumNet
-from pipeline.inference.metrics import metrics
 from pipeline.training.run import Run
+from pipeline.util.metrics import metrics
 
 _FIGURES = ("accuracy", "correct", "total", "wilson95")
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
+
+from features.util.errors import did_you_mean
 
 # PennyLane's channel of each name, in the order in which they follow a gate. Each takes a probability.
 GATE_CHANNELS = {
@@ -47,8 +48,7 @@ class Noise:
         for part in text.split(","):
             name, _, value = part.partition("=")
             if name not in NAMES:
-                near = get_close_matches(name, NAMES, n=1)
-                hint = f" (did you mean {near[0]}?)" if near else ""
+                hint = did_you_mean(name, NAMES)
                 raise ValueError(f"--noise {text} has {name!r}; there are {', '.join(NAMES)}, and none alone{hint}")
             if name in strengths:
                 raise ValueError(f"--noise {text} has {name} twice; give each once")

@@ -24,9 +24,9 @@ from features.util.provenance import versions
 from pipeline.config import EvalConfig
 from pipeline.devices.levels import device_evaluation
 from pipeline.inference.hybrid import HybridClassifier, refuse_other_backbone
-from pipeline.inference.metrics import metrics
 from pipeline.inference.sources import find_images, run_backbone
 from pipeline.training.run import Run, load_run
+from pipeline.util.metrics import metrics
 
 FORMAT_VERSION = 1
 # Largest difference between logits from the images and from the cached features that still counts as the same network.

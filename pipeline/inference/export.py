@@ -17,13 +17,14 @@ from torch import nn
 from features.backbone.onnx_model import to_onnx
 from features.backbone.runtime import trial_pixels
 from features.util.errors import InputError, first_line
+from features.util.files import write_atomically
 from features.util.provenance import versions
 from pipeline.config import ExportConfig
 from pipeline.heads.dressed import DressedQuantumNet, Head
 from pipeline.inference.hybrid import HybridClassifier
 from pipeline.inference.sources import run_backbone
 from pipeline.quantum.dense import dense_circuit
-from pipeline.training.run import load_run, make_folder, write_atomically
+from pipeline.training.run import load_run, make_folder
 
 MAX_QUBITS = 10
 """Its matrix has 4ⁿ numbers: 4 MB at 10 qubits, four times as much with each further one."""

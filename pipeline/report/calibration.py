@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.inference.metrics import wilson95
+from pipeline.util.metrics import wilson95
 
 BINS = 10
 RESAMPLES = 1000

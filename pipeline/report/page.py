@@ -9,6 +9,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from features.util.files import write_text
 from features.util.provenance import tensors_sha256
 from pipeline.inference.evaluation import Report
 from pipeline.report.calibration import calibration
@@ -17,7 +18,7 @@ from pipeline.report.examples import examples
 from pipeline.report.figures import FIGURES, WIRES, confusions
 from pipeline.report.projection import projections
 from pipeline.report.summary import calibration_words, checks, sentence
-from pipeline.training.run import Run, config_record, write_atomically
+from pipeline.training.run import Run, config_record
 from pipeline.util.drawing import Drawing, style
 
 # Past so many classes the heading counts them.
@@ -50,8 +51,8 @@ def write_report(report: Report) -> Path:
             drawing.close()
     record = report.record | {"pictures": {f"{name}.png": drawing.words for name, drawing in drawings.items()}}
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(folder / "report.json", lambda part: part.write_text(text, encoding="utf-8"))
-    write_atomically(folder / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
+    write_text(folder / "report.json", text)
+    write_text(folder / "report.html", page)
     return folder / "report.html"
 
 

@@ -22,6 +22,7 @@ from torch.nn import functional
 from features.cache.featureset import FeatureSet
 from features.cache.store import read_features
 from features.util.errors import InputError
+from features.util.files import write_text
 from pipeline.config import TrainConfig
 from pipeline.heads.baselines import ControlNets
 from pipeline.heads.dressed import DressedQuantumNet, DressedQuantumNets, Head
@@ -36,7 +37,7 @@ from pipeline.training.loop import (
     training_tensors,
 )
 from pipeline.training.optimizer import FlatAdam
-from pipeline.training.run import CHECKPOINT, SPREAD, Run, make_folder, new_head, write_atomically
+from pipeline.training.run import CHECKPOINT, SPREAD, Run, make_folder, new_head
 
 HeadStack = DressedQuantumNets | ControlNets
 
@@ -76,7 +77,7 @@ def train_many(config: TrainConfig) -> list[Run]:
     (config.out / CHECKPOINT).unlink(missing_ok=True)
     record = spread(runs) | {"seconds": round(seconds, 3)}
     text = json.dumps(record, indent=2) + "\n"
-    write_atomically(config.out / SPREAD, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(config.out / SPREAD, text)
     print(_table(record))
     print(f"{config.out / SPREAD}: {config.heads} heads of {config.epochs} epochs, {seconds:.1f} s")
     return runs

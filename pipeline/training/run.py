@@ -17,7 +17,7 @@ from safetensors.torch import save
 
 from features.cache.featureset import FeatureSet
 from features.util.errors import InputError
-from features.util.files import write_atomically
+from features.util.files import write_atomically, write_text
 from pipeline.config import TrainConfig
 from pipeline.heads.baselines import ClassicalNet, LinearNet, LogisticNet, MlpNet
 from pipeline.heads.dressed import DressedQuantumNet, Head
@@ -138,7 +138,7 @@ def save_run(run: Run) -> None:
     write_atomically(run.path / HEAD, lambda part: part.write_bytes(save(tensors, metadata)))
     save_history(run.path, run.history)
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(run.path / RECORD, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(run.path / RECORD, text)
     for pattern in _ABOUT_THE_HEAD:
         for stale in run.path.glob(pattern):
             stale.unlink()
@@ -215,7 +215,7 @@ def run_record(run: Run) -> dict[str, Any]:
 def save_history(folder: Path, history: list[dict[str, Any]]) -> None:
     """Write ``history.jsonl`` atomically."""
     text = "".join(json.dumps(row) + "\n" for row in history)
-    write_atomically(folder / HISTORY, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(folder / HISTORY, text)
 
 
 _ABOUT_THE_HEAD = ("report.json", "report.html", "*.png", "model.onnx", "model.pth", SPREAD)

@@ -21,7 +21,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
-from pipeline.training.run import write_atomically
+from features.util.files import write_atomically
 
 PAPER, INK, MUTED, FAINT = "#ffffff", "#1f2328", "#59636e", "#d1d9e0"
 # Hues that stay apart for colour-blind readers (Okabe and Ito, 2008); a marker of its own goes with each.

@@ -15,13 +15,13 @@ from PIL import Image
 from features.util.errors import InputError
 from pipeline.config import EvalConfig, TrainConfig
 from pipeline.inference.evaluation import evaluate
-from pipeline.inference.metrics import metrics
 from pipeline.report import write_report
 from pipeline.report.examples import at_random, examples, least_sure, most_wrong
 from pipeline.report.figures import FIGURES, confusions
 from pipeline.report.summary import calibration_words
 from pipeline.training.loop import train
 from pipeline.util.drawing import DARK, Drawing, style
+from pipeline.util.metrics import metrics
 
 FILES = {"report.html", "report.json", *(f"{name}.png" for name in FIGURES)}
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from features.util.files import write_text
 from features.util.provenance import canonical_json
 from pipeline.config import CompareConfig, Hyperparameters, TrainConfig
 from pipeline.experiments.compare.folds import Pool, Trial, trials
@@ -24,7 +25,7 @@ from pipeline.heads.baselines import LogisticNet
 from pipeline.heads.dressed import Head
 from pipeline.training.loop import one_thread, score
 from pipeline.training.multi_seed import scores, side_by_side, train_epochs
-from pipeline.training.run import new_head, write_atomically
+from pipeline.training.run import new_head
 
 FORMAT_VERSION = 1
 SEEDS_IN_BLOCK = 10
@@ -75,7 +76,7 @@ def write_block(folder: Path, block: Block, record: dict[str, Any], wanted: str)
     """Keep a block's record, whole or not at all; the record with what tells that it is."""
     record = {"key": wanted, **asdict(block), **record, "sha256": _fingerprint(record["trainings"])}
     text = json.dumps(record)
-    write_atomically(folder / block.file_name, lambda part: part.write_text(text, encoding="utf-8"))
+    write_text(folder / block.file_name, text)
     return json.loads(text)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from features.cache.featureset import FeatureSet
 from features.cache.store import read_features
 from features.util.errors import InputError
+from features.util.files import write_text
 from features.util.provenance import versions
 from pipeline.config import CompareConfig
 from pipeline.experiments.compare.blocks import key, plan, read_block, settings, write_block
@@ -28,7 +29,7 @@ from pipeline.experiments.compare.results import figures, trainings
 from pipeline.experiments.compare.table import render, to_csv
 from pipeline.heads.dressed import Head
 from pipeline.quantum.autograd import NonFiniteError
-from pipeline.training.run import features_record, make_folder, new_head, write_atomically
+from pipeline.training.run import features_record, make_folder, new_head
 
 FORMAT_VERSION = 1
 
@@ -54,7 +55,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         ("compare.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n"),
         ("compare.md", text + "\n"),
     ):
-        write_atomically(config.out / name, lambda part, content=content: part.write_text(content, encoding="utf-8"))  # type: ignore[misc]
+        write_text(config.out / name, content)
     draw(record, rows, config.out / "compare.png")
     print(f"\n{text}\n")
     print(f"{config.out / 'compare.md'}: tables and conclusion; figure in compare.png, all numbers in .json and .csv")

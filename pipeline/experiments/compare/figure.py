@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from features.util.files import write_atomically
 from pipeline.experiments.compare.conclusion import LEVEL
-from pipeline.training.run import write_atomically
 from pipeline.util.drawing import BLUE, ORANGE
 
 

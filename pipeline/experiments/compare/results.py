@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.experiments.compare.statistics import estimate, holm, smallest_visible
+from pipeline.experiments.statistics import estimate, holm, smallest_visible
 
 DESIGNS = ("k-fold", "published")
 

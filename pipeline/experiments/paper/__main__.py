@@ -169,8 +169,8 @@ def _pictures_exist(record: dict[str, Any], context: Context) -> bool:
 
 def _write(config: PaperConfig, context: Context, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Write the table as it stands, each file whole or not at all; its record."""
+    from features.util.files import write_text
     from pipeline.experiments.paper.table import as_csv, markdown
-    from pipeline.training.run import write_atomically
 
     table = {
         "format_version": FORMAT_VERSION,
@@ -185,7 +185,7 @@ def _write(config: PaperConfig, context: Context, rows: list[dict[str, Any]]) ->
         "paper.md": markdown(table),
     }
     for name, text in texts.items():
-        write_atomically(config.out / name, lambda part, text=text: part.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+        write_text(config.out / name, text)
     return table
 
 

@@ -14,11 +14,11 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 
+from features.util.files import write_atomically
 from pipeline.experiments.paper.extractor import STRONG_NOISE, measured
 from pipeline.experiments.paper.fit import Samples
 from pipeline.experiments.paper.row import summary
 from pipeline.experiments.paper.tetrominoes import CLASSES, templates
-from pipeline.training.run import write_atomically
 from pipeline.util.drawing import BLUE, ORANGE
 
 if TYPE_CHECKING:

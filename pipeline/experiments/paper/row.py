@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.experiments.compare.statistics import estimate
+from pipeline.experiments.statistics import estimate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.util.errors import InputError
+from features.util.files import write_atomically
 from features.util.provenance import canonical_json
 from pipeline.config import SweepConfig
-from pipeline.training.run import write_atomically
 
 if TYPE_CHECKING:
     from optuna import Study

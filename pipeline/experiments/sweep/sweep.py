@@ -28,13 +28,14 @@ import torch
 from features.cache.featureset import FeatureSet, Split
 from features.cache.store import read_features
 from features.util.errors import InputError
+from features.util.files import write_atomically, write_text
 from features.util.provenance import versions
 from pipeline.config import ENTANGLERS, SweepConfig, TrainConfig
 from pipeline.experiments.sweep.study import SEARCHED, best, connect, done, need_optuna, open_study
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.training.loop import one_thread, tensors
 from pipeline.training.multi_seed import HeadStack, scores, side_by_side, train_epochs
-from pipeline.training.run import make_folder, new_head, write_atomically
+from pipeline.training.run import make_folder, new_head
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -72,7 +73,7 @@ def sweep(config: SweepConfig) -> dict[str, Any]:
         record = _record(config, features, study, time.perf_counter() - started)
         record["pictures"] = _draw(study, config.out, record)
         text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-        write_atomically(config.out / "sweep.json", lambda part: part.write_text(text, encoding="utf-8"))
+        write_text(config.out / "sweep.json", text)
     print(_words(config, record))
     return record
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from pipeline.experiments.compare.statistics import estimate, holm, smallest_visible
+from pipeline.experiments.statistics import estimate, holm, smallest_visible
 
 FOLDS = 5
 OVERLAP = 1 / (FOLDS - 1)
