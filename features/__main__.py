@@ -5,25 +5,12 @@ from __future__ import annotations
 
 import sys
 
-import tyro
-
-from features.cache.info import InfoConfig, VerifyConfig, info, verify
-from features.config import ExtractConfig
-from features.util.errors import run_command
+from features.config import ExtractConfig, InfoConfig, VerifyConfig
+from features.util.commands import Command, main
 
 
-def main() -> None:
-    """Parse the flags, then make the features, or look into a cache."""
-    command, arguments = sys.argv[1:2], sys.argv[2:]
-    if command == ["verify"]:
-        verify(tyro.cli(VerifyConfig, prog="python -m features verify", args=arguments, config=_FLAGS))
-    elif command == ["info"]:
-        info(tyro.cli(InfoConfig, prog="python -m features info", args=arguments, config=_FLAGS))
-    else:
-        _make(tyro.cli(ExtractConfig, prog="python -m features", config=_FLAGS))
-
-
-def _make(config: ExtractConfig) -> None:
+def make(config: ExtractConfig) -> None:
+    """Make the features, or list the backbones."""
     if config.list_backbones:
         from features.backbone.network import list_backbones
 
@@ -34,7 +21,29 @@ def _make(config: ExtractConfig) -> None:
     make_features(config)
 
 
-_FLAGS = (tyro.conf.FlagCreatePairsOff,)
+def verify(config: VerifyConfig) -> None:
+    """Print that a cache is whole."""
+    from features.cache.info import verify
+
+    verify(config)
+
+
+def info(config: InfoConfig) -> None:
+    """Print what a cache holds."""
+    from features.cache.info import info
+
+    info(config)
+
+
+FEATURES = Command(
+    about="images -> out/features.h5: one pass of the frozen backbone",
+    config=ExtractConfig,
+    run=make,
+    commands={
+        "verify": Command(about="is every byte of a cache as it was written?", config=VerifyConfig, run=verify),
+        "info": Command(about="what is in a cache, and where it comes from", config=InfoConfig, run=info),
+    },
+)
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(main(FEATURES, "python -m features"))

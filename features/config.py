@@ -1,21 +1,24 @@
-"""What stage 1 can be told: one frozen dataclass, which is the command line and its help text."""
+"""Configurations of stage 1's commands: each class is a command's flags and its help page."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
+from typing import Annotated, Literal, get_args
 
-DTYPES = ("float32", "float16")
-RUNTIMES = ("auto", "onnxruntime", "torch")
-DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("float32", "bfloat16", "float16")
-ENGINES = ("local", "ray")
+import tyro
+
+from features.util.flags import SHARE, Flags, at_least
+
+Runtime = Literal["auto", "onnxruntime", "torch"]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16", "float16"]
+RUNTIMES, DEVICES, PRECISIONS = map(get_args, (Runtime, Device, Precision))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractConfig:
+class ExtractConfig(Flags):
     """Run a frozen backbone once over a data set and cache its features to HDF5.
 
     For example:
@@ -33,13 +36,13 @@ class ExtractConfig:
     """`hymenoptera` (the demo's archive, downloaded and verified); a folder with train/ and val/, one subfolder a
     class; a folder of class folders, with --split; a .csv or .parquet file with columns path, label and perhaps split;
     or a torchvision data set by name (cifar10, oxford-iiit-pet, …), downloaded."""
-    split: float | None = None
+    split: Annotated[float, SHARE] | None = None
     """Share of each class that is held out as val, where the data has no split of its own."""
-    seed: int = 0
+    seed: Annotated[int, at_least(0)] = 0
     """Seed of --split, --limit and --views."""
     classes: str = ""
     """Classes to keep, separated by commas; all by default."""
-    limit: int | None = None
+    limit: Annotated[int, at_least(1)] | None = None
     """At most so many images of each class in each split, chosen by --seed."""
     skip_bad: bool = False
     """Leave unreadable images out and list them in the file, instead of stopping before the network starts."""
@@ -50,27 +53,27 @@ class ExtractConfig:
     (.pth, .pt or .safetensors)."""
     list_backbones: bool = False
     """List the backbones with their features, image sizes and weights, and do nothing else."""
-    views: int = 0
+    views: Annotated[int, at_least(0)] = 0
     """Augmented views of each training image (random crop and flip) whose features are stored beside the plain ones."""
     out: Path = Path("out/features.h5")
     """The cache to write. One that is up to date by its fingerprints is kept."""
-    dtype: str = "float32"
+    dtype: Literal["float32", "float16"] = "float32"
     """How features are stored: `float32`, or `float16` in half the space."""
     shards: bool = False
     """Leave the finished pieces as shards, features-00000-of-00040.h5, instead of joining them into one file."""
-    shard_rows: int = 256
+    shard_rows: Annotated[int, at_least(1)] = 256
     """Images in a piece: what is lost at most when a run is killed, and the size of a shard."""
-    runtime: str = "auto"
+    runtime: Runtime = "auto"
     """What runs the network: `onnxruntime` (the extra `fast`) or `torch`; `auto` takes the fastest exact one."""
-    device: str = "auto"
+    device: Device = "auto"
     """`cpu` or `cuda`; `auto` takes CUDA where there is one."""
-    precision: str = "float32"
+    precision: Precision = "float32"
     """Of the network's arithmetic: `float32`, or `bfloat16` or `float16` where the device has them; recorded."""
-    batch: int = 16
+    batch: Annotated[int, at_least(1)] = 16
     """Images in one pass through the network."""
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: Annotated[int, at_least(1)] = field(default_factory=lambda: os.cpu_count() or 1)
     """Threads that read and decode images beside the network; by default as many as there are cores."""
-    engine: str = "local"
+    engine: Literal["local", "ray"] = "local"
     """`local`: this process. `ray`: Ray Data over the machines of a cluster (the extra `ray`); --out must then lie on a
     file system that all of them share."""
     address: str | None = None
@@ -82,41 +85,16 @@ class ExtractConfig:
     note: str = ""
     """Free text kept in the file: whose images and weights these are, their licences."""
 
-    def __post_init__(self) -> None:
-        problems = [
-            f"{_flag(name)} is {getattr(self, name)}; it must be {least} or more"
-            for name, least in (
-                ("seed", 0),
-                ("limit", 1),
-                ("views", 0),
-                ("shard_rows", 1),
-                ("batch", 1),
-                ("workers", 1),
-            )
-            if getattr(self, name) is not None and getattr(self, name) < least
-        ]
-        if self.split is not None and not 0 < self.split < 1:
-            problems.append(f"--split is {self.split}; it must be more than 0 and less than 1")
-        for name, choices in (
-            ("dtype", DTYPES),
-            ("runtime", RUNTIMES),
-            ("device", DEVICES),
-            ("precision", PRECISIONS),
-            ("engine", ENGINES),
-        ):
-            given = getattr(self, name)
-            if given not in choices:
-                near = get_close_matches(given, choices, n=1)
-                hint = f" (did you mean {near[0]}?)" if near else ""
-                problems.append(f"{_flag(name)} is {given!r}; choose one of {', '.join(choices)}{hint}")
+    def problems(self) -> list[str]:
+        """What is wrong with the values, a sentence each."""
+        problems = super().problems()
         if self.address is not None and self.engine != "ray":
             problems.append(f"--address is {self.address}, but --engine is {self.engine}; add --engine ray")
         if not self.data:
             problems.append("--data is empty; give `hymenoptera`, a folder, a list or a torchvision data set")
         if not self.weights:
             problems.append("--weights is empty; give IMAGENET1K_V1 or a file")
-        if problems:
-            raise ValueError("; ".join(problems))
+        return problems
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -124,5 +102,21 @@ class ExtractConfig:
         return tuple(name.strip() for name in self.classes.split(",") if name.strip())
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+@dataclass(frozen=True, kw_only=True)
+class VerifyConfig(Flags):
+    """Read a feature cache from end to end: is every byte as it was written? Exit code 2 and the reason if not."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """The cache; for shards a quoted pattern, 'out/features-*.h5'."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoConfig(Flags):
+    """Tell what is in a feature cache, and what it was made from. Verifies it on the way."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """The cache; for shards a quoted pattern, 'out/features-*.h5'."""
+    json: bool = False
+    """Print JSON: everything the file records."""

@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
-import tyro
 
 from features.cache.featureset import FeatureFile
 from features.cache.store import SPLITS, open_cache, shard_files, verify_features
-
-
-@dataclass(frozen=True, kw_only=True)
-class VerifyConfig:
-    """Read a feature cache from end to end: is every byte as it was written? Exit code 2 and the reason if not."""
-
-    file: Annotated[Path, tyro.conf.Positional]
-    """The cache; for shards a quoted pattern, 'out/features-*.h5'."""
-    json: bool = False
-    """Print JSON."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class InfoConfig:
-    """Tell what is in a feature cache, and what it was made from. Verifies it on the way."""
-
-    file: Annotated[Path, tyro.conf.Positional]
-    """The cache; for shards a quoted pattern, 'out/features-*.h5'."""
-    json: bool = False
-    """Print JSON: everything the file records."""
+from features.config import InfoConfig, VerifyConfig
 
 
 def verify(config: VerifyConfig) -> None:
