@@ -8,17 +8,13 @@ from typing import Annotated
 import tyro
 
 from features.util.errors import InputError, run_command
-from pipeline.config import (
-    HEADS,
-    CompareConfig,
-    DemoConfig,
-    EvalConfig,
-    ExportConfig,
-    HeadsConfig,
-    PredictConfig,
-    SweepConfig,
-    TrainConfig,
-)
+from pipeline.demo.config import DemoConfig
+from pipeline.experiments.compare.config import CompareConfig
+from pipeline.experiments.sweep.config import SweepConfig
+from pipeline.heads.choices import HEADS
+from pipeline.heads.config import HeadsConfig
+from pipeline.inference.config import EvalConfig, ExportConfig, PredictConfig
+from pipeline.training.config import TrainConfig
 
 Command = (
     Annotated[TrainConfig, tyro.conf.subcommand("train")]
@@ -42,7 +38,7 @@ def main() -> None:
     )
     # torch and PennyLane take seconds to import: only once the flags are right.
     if isinstance(config, TrainConfig):
-        if config.heads > 1:
+        if config.seeds > 1:
             from pipeline.training.multi_seed import train_many
 
             train_many(config)
@@ -98,10 +94,10 @@ def heads(config: HeadsConfig) -> None:
     from pipeline.training.run import new_head
 
     print(f"{'head':9}  {'trained':>7}  {'in the middle':>13}  made of")
-    ends = (config.width + 1) * config.qubits + (config.qubits + 1) * config.classes
+    ends = (config.n_features + 1) * config.qubits + (config.qubits + 1) * config.n_classes
     for name in HEADS:
         settings = TrainConfig(head=name, qubits=config.qubits, depth=config.depth, simulator="dense")
-        head = new_head(settings, config.width, config.classes)
+        head = new_head(settings, config.n_features, config.n_classes)
         middle = "" if name in ("linear", "logistic") else head.n_trainable - ends
         print(f"{name:9}  {head.n_trainable:7}  {middle:13}  {head.description}")
 

@@ -10,7 +10,10 @@ import sys
 from dataclasses import fields
 
 from features.config import ExtractConfig
-from pipeline.config import CompareConfig, DemoConfig, EvalConfig, ExportConfig, PredictConfig, TrainConfig
+from pipeline.demo.config import DemoConfig
+from pipeline.experiments.compare.config import CompareConfig
+from pipeline.inference.config import EvalConfig, ExportConfig, PredictConfig
+from pipeline.training.config import TrainConfig
 
 # Whose a flag is, the last first: what a run is trained with is training's, the batch of an evaluation included.
 CHAINS = {
@@ -25,7 +28,7 @@ CHAINS = {
 # Views are made by stage 1 and drawn from in training: a flag for both.
 AGREED = ("views",)
 # Several stages run on a device; what `make eval` names is the one to evaluate the head on.
-OF_THE_GOAL = {"eval": ("device",)}
+OF_THE_GOAL = {"eval": ("q_device",)}
 
 STAGES = {
     "features": ExtractConfig,

@@ -26,10 +26,11 @@ from pipeline.bench.environment import machine
 from pipeline.bench.materials import random_weights
 from pipeline.bench.ratios import paired_ratio, shown, summary, timed
 from pipeline.bench.table import markdown, milliseconds, reached_table
-from pipeline.config import ExportConfig, TrainConfig
 from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.inference.config import ExportConfig
 from pipeline.inference.export import MODEL, export
 from pipeline.inference.hybrid import HybridClassifier
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.training.run import Run
 

@@ -22,11 +22,11 @@ def time_training(epochs: int, repeats: int) -> list[dict[str, Any]]:
     """Train again and again, one head and 100 together, in turns.
 
     Returns:
-        For ``train`` and ``train --heads 100``: ``name``, ``command``, and in each repetition ``wall_seconds`` of the
+        For ``train`` and ``train --seeds 100``: ``name``, ``command``, and in each repetition ``wall_seconds`` of the
         process and ``training_seconds`` that it reports of itself.
     """
     one = ["train", "--epochs", str(epochs)]
-    commands = {"train": one, "train --heads 100": [*one, "--heads", "100"]}
+    commands = {"train": one, "train --seeds 100": [*one, "--seeds", "100"]}
     runs: list[dict[str, Any]] = [
         {"name": name, "command": f"python -m pipeline {' '.join(words)}", "wall_seconds": [], "training_seconds": []}
         for name, words in commands.items()

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from features.util.errors import InputError
-from pipeline.config import DemoConfig
+from pipeline.demo.config import DemoConfig
 from pipeline.demo.examples import Example, validation_examples
 from pipeline.inference.hybrid import HybridClassifier
 from pipeline.inference.sources import run_backbone

@@ -60,7 +60,7 @@ def open_device(name: str, n_qubits: int, options: dict[str, Any], seed: int) ->
         takes = ", ".join(option for option in accepted if option not in ("wires", "shots", "kwargs")) or "none"
         given = " ".join(f"{key}={value}" for key, value in options.items()) or "none"
         raise InputError(
-            f"--device {name} can't be opened with --device-options {given}: {_reason(error)}; the options that it "
+            f"--q-device {name} can't be opened with --q-device-options {given}: {_reason(error)}; the options that it "
             f"names: {takes}. A device that takes more than text goes through pipeline.devices.levels.evaluate_on"
         ) from error
 
@@ -120,7 +120,7 @@ class DeviceCircuit:
         except Exception as error:
             hint = ""
             if not self.noise.quiet and self.device.name != "default.mixed":
-                hint = "; channels of noise need a device of density matrices: --device default.mixed"
+                hint = "; channels of noise need a device of density matrices: --q-device default.mixed"
             elif self.shots is None and not self.device.name.startswith(("default.", "lightning.")):
                 hint = "; if it measures by shots only, give it --shots"
             raise InputError(f"{self._words} fails: {_reason(error)}{hint}") from error
@@ -128,7 +128,7 @@ class DeviceCircuit:
     @property
     def _words(self) -> str:
         shots = "without shots" if self.shots is None else f"with {self.shots} shots"
-        return f"the circuit of {self.n_qubits} wires on --device {self.device.name}, noise {self.noise}, {shots}"
+        return f"the circuit of {self.n_qubits} wires on --q-device {self.device.name}, noise {self.noise}, {shots}"
 
 
 def sample_bytes(name: str, n_qubits: int, shots: int | None) -> int:
@@ -145,7 +145,7 @@ def _installed(name: str) -> EntryPoint:
     hint = did_you_mean(name, found)
     package = next((package for start, package in PLUGINS.items() if name.startswith(start)), None)
     plugin = f". {name} would come with: pip install {package}" if package and not hint else ""
-    raise InputError(f"--device is {name!r}; installed are {', '.join(sorted(found))}{hint}{plugin}")
+    raise InputError(f"--q-device is {name!r}; installed are {', '.join(sorted(found))}{hint}{plugin}")
 
 
 def _load(point: EntryPoint) -> Any:
@@ -153,8 +153,8 @@ def _load(point: EntryPoint) -> Any:
         return point.load()
     except Exception as error:
         raise InputError(
-            f"--device {point.name} is listed by its plugin but can't be loaded: {_reason(error)}; update that plugin, "
-            "or name another device"
+            f"--q-device {point.name} is listed by its plugin but can't be loaded: {_reason(error)}; update that "
+            "plugin, or name another device"
         ) from error
 
 

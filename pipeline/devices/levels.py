@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from features.util.errors import InputError
-from pipeline.config import EvalConfig
+from pipeline.devices.config import DeviceConfig
 from pipeline.devices.device import DeviceCircuit, open_device
 from pipeline.devices.noise import Noise
 from pipeline.heads.dressed import DressedQuantumNet
@@ -115,7 +115,7 @@ class DeviceEvaluation:
         }
 
 
-def device_evaluation(config: EvalConfig, run: Run) -> DeviceEvaluation | None:
+def device_evaluation(config: DeviceConfig, run: Run) -> DeviceEvaluation | None:
     """What the flags ask for, tried out; None if they ask for no device.
 
     Raises:
@@ -127,13 +127,13 @@ def device_evaluation(config: EvalConfig, run: Run) -> DeviceEvaluation | None:
     if not isinstance(head, DressedQuantumNet):
         raise InputError(
             f"the head in {run.path} is {run.config.head!r}, which has no circuit to run on a device; leave out "
-            "--device, --shots and --noise, or train a quantum head"
+            "--q-device, --shots and --noise, or train a quantum head"
         )
     noise = [Noise.parse(text) for text in config.noise] or [Noise()]
     return DeviceEvaluation(
         head,
-        config.device or ("default.mixed" if config.noise else "default.qubit"),
-        options=dict(map(_option, config.device_options)),
+        config.q_device or ("default.mixed" if config.noise else "default.qubit"),
+        options=dict(map(_option, config.q_device_options)),
         noise=noise,
         shots=[number or None for number in config.shots] or [None],
         seed=run.config.seed,

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.config import C_DTYPES, SIMULATORS
 from pipeline.quantum import adjoint, dense
 from pipeline.quantum.autograd import (
     NonFiniteError,
@@ -24,6 +23,7 @@ from pipeline.quantum.autograd import (
     expectation_values,
     non_finite,
 )
+from pipeline.quantum.choices import C_DTYPES, SIMULATORS
 from pipeline.quantum.circuit import Circuit
 from pipeline.quantum.lightning import bindings_problem
 

@@ -21,8 +21,8 @@ from features.engines.pixels import Stopwatch, pixel_batches
 from features.sources.images import ImageSet, file_digests, images_sha256, without
 from features.util.errors import InputError
 from features.util.provenance import versions
-from pipeline.config import EvalConfig
 from pipeline.devices.levels import device_evaluation
+from pipeline.inference.config import EvalConfig
 from pipeline.inference.hybrid import HybridClassifier, refuse_other_backbone
 from pipeline.inference.sources import find_images, run_backbone
 from pipeline.training.run import Run, load_run

@@ -19,8 +19,8 @@ from features.backbone.runtime import trial_pixels
 from features.util.errors import InputError, first_line
 from features.util.files import write_atomically
 from features.util.provenance import versions
-from pipeline.config import ExportConfig
 from pipeline.heads.dressed import DressedQuantumNet, Head
+from pipeline.inference.config import ExportConfig
 from pipeline.inference.hybrid import HybridClassifier
 from pipeline.inference.sources import run_backbone
 from pipeline.quantum.dense import dense_circuit

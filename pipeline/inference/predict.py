@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from features.sources.folder import EXTENSIONS, files_below
 from features.util.errors import MAX_LISTED, InputError, listing
-from pipeline.config import PredictConfig
+from pipeline.inference.config import PredictConfig
 
 if TYPE_CHECKING:
     from pipeline.inference.hybrid import Prediction

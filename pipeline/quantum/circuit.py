@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pennylane as qml
 
-from pipeline.config import ENTANGLERS
+from pipeline.quantum.choices import ENTANGLERS
 
 ROTATIONS = ("RX", "RY", "RZ")
 REAL_GATES = ("Hadamard", "PauliX", "PauliZ", "RY", "CNOT", "CZ", "SWAP", "Toffoli", "CSWAP")

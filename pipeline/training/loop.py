@@ -1,6 +1,6 @@
 """Stage 2: cached features → a trained head.
 
-In: a :class:`pipeline.config.TrainConfig`. Out: a run folder (see :mod:`pipeline.training.run`). The backbone takes no
+In: a ``TrainConfig``. Out: a run folder (see :mod:`pipeline.training.run`). The backbone takes no
 part: a step sees (batch, n_features) vectors, never an image.
 """
 
@@ -25,10 +25,10 @@ from features.cache.featureset import FeatureSet, Split
 from features.cache.store import read_features
 from features.util.errors import InputError
 from features.util.provenance import versions
-from pipeline.config import TrainConfig
 from pipeline.heads.baselines import LogisticNet
 from pipeline.heads.dressed import Head
 from pipeline.quantum.autograd import NonFiniteError
+from pipeline.training.config import TrainConfig
 from pipeline.training.optimizer import FlatAdam
 from pipeline.training.run import (
     CHECKPOINT,

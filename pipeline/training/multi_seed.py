@@ -1,6 +1,6 @@
 """Stage 2 for many heads at once: one kind of head from many seeds, all trained in the same matrix products.
 
-In: a :class:`pipeline.config.TrainConfig` with ``heads`` above 1. Out: the run of the first seed in ``config.out``, an
+In: a ``TrainConfig`` with ``seeds`` above 1. Out: the run of the first seed in ``config.out``, an
 ordinary run of every further seed in ``config.out/seed-N``, and ``heads.json`` with the spread of their accuracies.
 Each head sees its samples in the order that its seed alone would give it, so it ends as if trained alone, to float
 tolerance.
@@ -23,10 +23,10 @@ from features.cache.featureset import FeatureSet
 from features.cache.store import read_features
 from features.util.errors import InputError
 from features.util.files import write_text
-from pipeline.config import TrainConfig
 from pipeline.heads.baselines import ControlNets
 from pipeline.heads.dressed import DressedQuantumNet, DressedQuantumNets, Head
 from pipeline.quantum.autograd import NonFiniteError
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import (
     drawn_views,
     epoch_order,
@@ -43,7 +43,7 @@ HeadStack = DressedQuantumNets | ControlNets
 
 
 def train_many(config: TrainConfig) -> list[Run]:
-    """Train ``config.heads`` heads with seeds from ``config.seed`` on, and write each one's run and their spread.
+    """Train ``config.seeds`` heads with seeds from ``config.seed`` on, and write each one's run and their spread.
 
     Raises:
         InputError: for features or a run folder that can't be used, or a circuit too large to be a dense matrix.
@@ -53,11 +53,11 @@ def train_many(config: TrainConfig) -> list[Run]:
     try:
         nets = side_by_side([new_head(one, features.width, len(features.provenance.classes)) for one in configs])
     except ValueError as error:
-        raise InputError(f"{config.heads} heads can't be trained together: {error}") from error
+        raise InputError(f"{config.seeds} heads can't be trained together: {error}") from error
     make_folder(config.out)
     parameters = sum(p.numel() for p in nets.parameters() if p.requires_grad) // len(nets)
     print(
-        f"training {config.heads} {config.head} heads of {parameters} parameters together on "
+        f"training {config.seeds} {config.head} heads of {parameters} parameters together on "
         f"{len(features.train.labels)} cached vectors of {config.features}"
     )
     started = time.perf_counter()
@@ -79,7 +79,7 @@ def train_many(config: TrainConfig) -> list[Run]:
     text = json.dumps(record, indent=2) + "\n"
     write_text(config.out / SPREAD, text)
     print(_table(record))
-    print(f"{config.out / SPREAD}: {config.heads} heads of {config.epochs} epochs, {seconds:.1f} s")
+    print(f"{config.out / SPREAD}: {config.seeds} heads of {config.epochs} epochs, {seconds:.1f} s")
     return runs
 
 
@@ -156,11 +156,11 @@ def spread(runs: list[Run]) -> dict[str, Any]:
 
 
 def _config_of_each(config: TrainConfig) -> list[TrainConfig]:
-    seeds = range(config.seed, config.seed + config.heads)
+    seeds = range(config.seed, config.seed + config.seeds)
     return [
         replace(
             config,
-            heads=1,
+            seeds=1,
             seed=seed,
             simulator="dense",
             out=config.out if seed == config.seed else config.out / f"seed-{seed}",

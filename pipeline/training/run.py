@@ -18,9 +18,9 @@ from safetensors.torch import save
 from features.cache.featureset import FeatureSet
 from features.util.errors import InputError
 from features.util.files import write_atomically, write_text
-from pipeline.config import TrainConfig
 from pipeline.heads.baselines import ClassicalNet, LinearNet, LogisticNet, MlpNet
 from pipeline.heads.dressed import DressedQuantumNet, Head
+from pipeline.training.config import TrainConfig
 
 FORMAT_VERSION = 1
 HEAD, RECORD, HISTORY, CHECKPOINT = "head.safetensors", "run.json", "history.jsonl", "checkpoint.pt"
@@ -90,7 +90,7 @@ def new_head(config: TrainConfig, n_features: int, n_classes: int) -> Head:
             depth=config.depth,
             q_delta=config.q_delta,
             simulator=config.simulator,
-            device=config.device,
+            device=config.q_device,
             entangler="none" if config.head == "separable" else config.entangler,
             c_dtype=config.c_dtype,
         )
@@ -191,6 +191,7 @@ def config_from(values: dict[str, Any]) -> TrainConfig:
     Raises:
         ValueError: if a value is out of range.
     """
+    values = {_RENAMED.get(name, name): value for name, value in values.items()}
     known = {item.name for item in fields(TrainConfig)}
     values = {name: value for name, value in values.items() if name in known}
     return TrainConfig(**values | {name: Path(values[name]) for name in ("features", "out")})
@@ -219,6 +220,8 @@ def save_history(folder: Path, history: list[dict[str, Any]]) -> None:
 
 
 _ABOUT_THE_HEAD = ("report.json", "report.html", "*.png", "model.onnx", "model.pth", SPREAD)
+# Names that recorded settings had before.
+_RENAMED = {"device": "q_device", "heads": "seeds"}
 _RECORDED = ("features", "epochs", "parameters", "seconds", "created", "versions")
 
 

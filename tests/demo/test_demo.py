@@ -24,10 +24,11 @@ import pipeline.demo.server
 from features.sources.packaged import PACKAGED
 from features.util.errors import InputError
 from pipeline import HybridClassifier
-from pipeline.config import DemoConfig, TrainConfig
+from pipeline.demo.config import DemoConfig
 from pipeline.demo.examples import validation_examples
 from pipeline.demo.reading import read_picture
 from pipeline.demo.server import listen, serve
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.training.run import load_run
 

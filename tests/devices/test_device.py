@@ -88,29 +88,29 @@ def test_the_seed_is_given_to_devices_that_take_one():
 @pytest.mark.parametrize(
     ("name", "noise", "options", "message"),
     [
-        ("default.mxed", "none", {}, r"--device is 'default.mxed'; installed are .*\(did you mean default.mixed\?\)"),
+        ("default.mxed", "none", {}, r"--q-device is 'default.mxed'; installed are .*\(did you mean default.mixed\?\)"),
         ("ionq.qpu", "none", {}, r"installed are .*ionq.qpu would come with: pip install pennylane-ionq"),
-        ("nowhere", "none", {}, r"--device is 'nowhere'; installed are default.clifford, [\w., ]*reference.qubit$"),
+        ("nowhere", "none", {}, r"--q-device is 'nowhere'; installed are default.clifford, [\w., ]*reference.qubit$"),
         (
             "default.mixed",
             "none",
             {"wires": 2},
-            "of 3 wires on --device default.mixed.* contain wires not found.*: .2.",
+            "of 3 wires on --q-device default.mixed.* contain wires not found.*: .2.",
         ),
         (
             "default.mixed",
             "none",
             {"foo": 1},
-            "--device-options foo=1: TypeError: .*'foo'; the options that it names: seed",
+            "--q-device-options foo=1: TypeError: .*'foo'; the options that it names: seed",
         ),
         (
             "default.qubit",
             "bit_flip=0.1",
             {},
-            "fails: .*BitFlip.* not supported.*density matrices: --device default.mixed",
+            "fails: .*BitFlip.* not supported.*density matrices: --q-device default.mixed",
         ),
-        ("lightning.qubit", "readout=0.1", {}, "fails: .*BitFlip.* not supported.*: --device default.mixed"),
-        ("default.gaussian", "none", {}, "on --device default.gaussian, noise none, without shots fails: "),
+        ("lightning.qubit", "readout=0.1", {}, "fails: .*BitFlip.* not supported.*: --q-device default.mixed"),
+        ("default.gaussian", "none", {}, "on --q-device default.gaussian, noise none, without shots fails: "),
     ],
 )
 def test_what_a_device_can_not_do_is_said_before_it_starts(head, name, noise, options, message):
@@ -121,7 +121,9 @@ def test_what_a_device_can_not_do_is_said_before_it_starts(head, name, noise, op
 def test_a_sample_that_does_not_fit_into_memory_is_refused_before_anything_is_made():
     torch.manual_seed(0)
     head = DressedQuantumNet(8, 2, n_qubits=20, depth=1)
-    with pytest.raises(InputError, match=r"of 20 wires on --device default.mixed.* would take about 49,152 GiB for a"):
+    with pytest.raises(
+        InputError, match=r"of 20 wires on --q-device default.mixed.* would take about 49,152 GiB for a"
+    ):
         circuit_on(head, "default.mixed")
     with pytest.raises(InputError, match="take fewer shots"):
         circuit_on(head, "default.qubit", shots=10**13)

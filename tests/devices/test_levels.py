@@ -11,10 +11,11 @@ from features.cache.store import read_features
 from features.sources.packaged import PACKAGED
 from features.util.errors import InputError, run_command
 from pipeline.__main__ import main
-from pipeline.config import EvalConfig, TrainConfig
 from pipeline.devices.levels import evaluate_on
+from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
 from pipeline.report import summary, write_report
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.training.run import load_run
 
@@ -46,7 +47,7 @@ def test_without_these_flags_there_is_no_device(config):
 
 @pytest.mark.parametrize("device", ["default.qubit", "default.mixed", "lightning.qubit"])
 def test_without_noise_and_shots_the_figures_are_the_exact_ones(config, device):
-    record = evaluate(replace(config, device=device)).record
+    record = evaluate(replace(config, q_device=device)).record
     last, found = record["epochs"]["last"], record["devices"]
     assert found["device"] == device
     assert found["noise_model"] == "no channels in the circuit"
@@ -95,7 +96,7 @@ def test_shots_alone_run_on_default_qubit(config):
 
 
 def test_options_reach_the_device_as_python_values(config):
-    config = replace(config, device="default.mixed", shots=(8,), device_options=("seed=5", "wires=6"))
+    config = replace(config, q_device="default.mixed", shots=(8,), q_device_options=("seed=5", "wires=6"))
     record = evaluate(config).record["devices"]
     assert record["seed"] == 5
     assert record["options"] == {"seed": "5", "wires": "6"}
@@ -122,7 +123,7 @@ def test_the_report_has_the_picture_and_takes_it_away_again(config):
 
 
 def test_a_device_without_a_seed_is_said_to_have_none(config):
-    report = evaluate(replace(config, device="null.qubit", shots=(8,)))
+    report = evaluate(replace(config, q_device="null.qubit", shots=(8,)))
     assert report.record["devices"]["seed"] is None
     assert "null.qubit takes no seed" in summary(report.record)
 
@@ -131,7 +132,7 @@ def test_a_head_without_circuit_is_refused(tmp_path, feature_file):
     train(TrainConfig(features=feature_file, out=tmp_path / "run", epochs=1, head="linear"))
     feature_file.unlink()
     with pytest.raises(
-        InputError, match=r"is 'linear', which has no circuit to run on a device; leave out --device, --s"
+        InputError, match=r"is 'linear', which has no circuit to run on a device; leave out --q-device, --s"
     ):
         evaluate(EvalConfig(run=tmp_path / "run", shots=(10,)))
 
@@ -197,7 +198,9 @@ def command(monkeypatch, trained):
 
 
 def test_the_command_prints_a_row_a_level(command, capsys, trained):
-    flags = "--shots 64 0 --noise none depolarizing=0.02,readout=0.01 --device default.mixed --device-options seed=3"
+    flags = (
+        "--shots 64 0 --noise none depolarizing=0.02,readout=0.01 --q-device default.mixed --q-device-options seed=3"
+    )
     assert command(*flags.split()) == 0
     printed = capsys.readouterr().out
     assert "The last epoch's head on default.mixed seed=3:" in printed
@@ -214,12 +217,18 @@ def test_the_command_prints_a_row_a_level(command, capsys, trained):
     [
         ("--shots -1", "--shots is -1; each must be 0 (exact) or more"),
         ("--noise readout=2 bit=1", "--noise readout=2 has readout 2; it is a probability, from 0 to 1; --noise bit=1"),
-        ("--device default.qubit --device-options a", "--device-options has 'a'; write KEY=VALUE"),
-        ("--device default.qubit --device-options shots=3", "--device-options has shots=3; give --shots instead"),
-        ("--device-options seed=3", "--device-options are given without --device; name the device"),
-        ("--device default.mxed", "(did you mean default.mixed?)"),
-        ("--device lightning.qubit --noise bit_flip=0.1", "need a device of density matrices: --device default.mixed"),
-        ("--device lightning.qubit --device-options foo=1", "can't be opened with --device-options foo=1: TypeError"),
+        ("--q-device default.qubit --q-device-options a", "--q-device-options has 'a'; write KEY=VALUE"),
+        ("--q-device default.qubit --q-device-options shots=3", "--q-device-options has shots=3; give --shots instead"),
+        ("--q-device-options seed=3", "--q-device-options are given without --q-device; name the device"),
+        ("--q-device default.mxed", "(did you mean default.mixed?)"),
+        (
+            "--q-device lightning.qubit --noise bit_flip=0.1",
+            "need a device of density matrices: --q-device default.mixed",
+        ),
+        (
+            "--q-device lightning.qubit --q-device-options foo=1",
+            "can't be opened with --q-device-options foo=1: TypeError",
+        ),
         ("--shots 9999999999999", "take fewer shots"),
     ],
 )

@@ -11,9 +11,10 @@ from features.config import ExtractConfig
 from features.extract import make_features
 from features.sources.images import decode
 from pipeline import HybridClassifier
-from pipeline.config import EvalConfig, ExportConfig, TrainConfig
+from pipeline.inference.config import EvalConfig, ExportConfig
 from pipeline.inference.evaluation import evaluate
 from pipeline.inference.export import export
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 
 

@@ -12,7 +12,7 @@ import torch
 from features.cache.store import read_features
 from features.cache.writer import write_features
 from features.util.errors import InputError
-from pipeline.config import TrainConfig
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import drawn_views, train
 from pipeline.training.multi_seed import train_many
 
@@ -76,9 +76,9 @@ def test_every_view_is_drawn_equally_often() -> None:
 
 
 def test_many_heads_draw_as_each_would_alone(noisy: Path, tmp_path: Path) -> None:
-    config = TrainConfig(features=noisy, out=tmp_path / "many", views=3, heads=3, **SMALL)
+    config = TrainConfig(features=noisy, out=tmp_path / "many", views=3, seeds=3, **SMALL)
     for run in train_many(config):
-        alone = train(replace(config, heads=1, seed=run.config.seed, out=tmp_path / f"alone{run.config.seed}"))
+        alone = train(replace(config, seeds=1, seed=run.config.seed, out=tmp_path / f"alone{run.config.seed}"))
         for name, tensor in weights(alone).items():
             assert torch.allclose(weights(run)[name], tensor, atol=2e-5), name
 

@@ -18,14 +18,15 @@ from conftest import wait_for
 
 from features.cache.store import read_features
 from features.util.errors import InputError
-from pipeline.config import HEADS, CompareConfig
 from pipeline.experiments.compare import blocks, comparison
 from pipeline.experiments.compare.blocks import Block, key, plan, run_block, settings
 from pipeline.experiments.compare.comparison import compare
 from pipeline.experiments.compare.conclusion import conclude, points
+from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.compare.folds import Pool, pooled, refuse_few, trials
 from pipeline.experiments.compare.results import figures
 from pipeline.experiments.compare.table import COLUMNS
+from pipeline.heads.choices import HEADS
 from pipeline.training.loop import epoch_order, learning_rate, score, train, train_step
 from pipeline.training.optimizer import FlatAdam
 from pipeline.training.run import new_head
@@ -126,13 +127,13 @@ def test_on_a_fold_a_head_ends_as_one_trained_alone_on_its_rows(config, pool, he
     assert row["loss"] == pytest.approx(loss, abs=1e-5)
 
 
-@pytest.mark.parametrize("rule", ["last", "inner"])
+@pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("head", HEADS)
-def test_no_head_peeks_at_the_labels_it_is_judged_by(config, pool, head, rule):
+def test_no_head_peeks_at_the_labels_it_is_judged_by(config, pool, head, early_stopping):
     labels = pool.labels.copy()
     labels[pool.n_published :] = 1 - labels[pool.n_published :]
     swapped = Pool(features=pool.features, labels=labels, n_published=pool.n_published, classes=pool.classes)
-    config = replace(config, epoch=rule, epochs=6, lr=0.05)
+    config = replace(config, early_stopping=early_stopping, epochs=6, lr=0.05)
     one, other = (run_block(config, Block(head, (7,)), each)["trainings"][-1] for each in (pool, swapped))
     assert one["fold"] is other["fold"] is None
     assert one["epoch"] == other["epoch"]
@@ -142,7 +143,7 @@ def test_no_head_peeks_at_the_labels_it_is_judged_by(config, pool, head, rule):
 def test_the_inner_rule_chooses_an_epoch_and_the_last_rule_does_not(config, pool):
     wild = replace(config, epochs=8, lr=0.1)
     last = run_block(wild, Block("quantum", (7, 8)), pool)["trainings"]
-    inner = run_block(replace(wild, epoch="inner"), Block("quantum", (7, 8)), pool)["trainings"]
+    inner = run_block(replace(wild, early_stopping=True), Block("quantum", (7, 8)), pool)["trainings"]
     assert {row["epoch"] for row in last} == {8}
     assert len({row["epoch"] for row in inner}) > 1
     assert all(row["n_inner"] > 0 for row in inner)
@@ -154,7 +155,14 @@ def test_a_block_is_the_same_bits_again_and_its_key_names_what_it_depends_on(con
     wanted = key(config, "abc")
     for same in ({"seeds": 9}, {"heads": HEADS}, {"engine": "ray"}, {"workers": 3}, {"seed": 1}):
         assert key(replace(config, **same), "abc") == wanted
-    for other in ({"lr": 0.1}, {"folds": 4}, {"epoch": "inner"}, {"depth": 2}, {"epochs": 9}, {"entangler": "ring"}):
+    for other in (
+        {"lr": 0.1},
+        {"folds": 4},
+        {"early_stopping": True},
+        {"depth": 2},
+        {"epochs": 9},
+        {"entangler": "ring"},
+    ):
         assert key(replace(config, **other), "abc") != wanted
     assert key(config, "abd") != wanted
 
@@ -377,7 +385,7 @@ def record_of(accuracies, reference="classical", seeds=10, folds=5):
         for seed in range(seeds)
         for fold in range(folds if design == "k-fold" else 1)
     ]
-    config = {"seeds": seeds, "folds": folds, "reference": reference, "epoch": "last"}
+    config = {"seeds": seeds, "folds": folds, "reference": reference, "early_stopping": False}
     found = figures(rows, list(accuracies), reference)
     return {"config": config, "images": 100, "published": {"train": 80, "val": 20}, "figures": found}
 

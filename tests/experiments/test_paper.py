@@ -19,13 +19,13 @@ from scipy import stats
 from features.cache.store import read_features
 from features.cache.writer import FeatureWriter
 from features.util.errors import InputError, run_command
-from pipeline.config import TrainConfig
 from pipeline.experiments.paper import images, plane, transfer
 from pipeline.experiments.paper.__main__ import NAMES, PaperConfig, paper
 from pipeline.experiments.paper.images import train_heads
 from pipeline.experiments.paper.row import Context, Entry, Outcome, summary
 from pipeline.experiments.paper.rows import ROWS
 from pipeline.experiments.paper.table import as_csv, markdown
+from pipeline.training.config import TrainConfig
 from pipeline.training.multi_seed import train_many
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +87,7 @@ def test_an_interval_of_accuracies_ends_at_one():
 
 
 def test_heads_of_a_row_are_those_that_stage_2_trains(feature_file, tmp_path):
-    config = TrainConfig(features=feature_file, out=tmp_path / "run", head="linear", epochs=3, batch=5, seed=7, heads=2)
+    config = TrainConfig(features=feature_file, out=tmp_path / "run", head="linear", epochs=3, batch=5, seed=7, seeds=2)
     runs = train_many(config)
     ours = train_heads(config, [read_features(feature_file)], [7, 8], task="t", model="m", published=None)
     assert ours.last == pytest.approx([run.history[-1]["val_accuracy"] for run in runs])

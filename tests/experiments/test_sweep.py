@@ -18,9 +18,10 @@ from features.cache.featureset import Split
 from features.cache.store import read_features
 from features.cache.writer import write_features
 from features.util.errors import InputError
-from pipeline.config import SweepConfig, TrainConfig
 from pipeline.experiments.sweep import sweep as module
+from pipeline.experiments.sweep.config import SweepConfig
 from pipeline.experiments.sweep.sweep import inner_accuracies, sweep
+from pipeline.training.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 optuna = pytest.importorskip("optuna", reason="needs the extra `sweep`: pip install '.[sweep]'")

@@ -17,11 +17,13 @@ from torch import nn
 from features.config import ExtractConfig
 from features.extract import make_features
 from features.util.errors import InputError
-from pipeline.config import HEADS, EvalConfig, TrainConfig
 from pipeline.heads.baselines import STRENGTHS, ClassicalNet, ControlNets, LinearNet, LogisticNet, MlpNet
+from pipeline.heads.choices import HEADS
+from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
 from pipeline.inference.hybrid import HybridClassifier
 from pipeline.report import write_report
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.training.multi_seed import side_by_side, train_many
 from pipeline.training.run import HEAD, HISTORY, RECORD, load_run, new_head

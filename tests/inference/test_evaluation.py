@@ -10,10 +10,11 @@ from features.config import ExtractConfig
 from features.extract import make_features
 from features.sources.images import open_images
 from features.util.errors import InputError
-from pipeline.config import EvalConfig, TrainConfig
+from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
 from pipeline.inference.sources import find_images
 from pipeline.report import write_report
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.training.run import load_run
 from pipeline.util.metrics import metrics

@@ -11,7 +11,7 @@ from features.backbone.network import DEFAULT, load_backbone
 from features.cache.store import read_features
 from features.util.errors import InputError
 from pipeline import HybridClassifier
-from pipeline.config import TrainConfig
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 
 

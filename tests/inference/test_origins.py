@@ -5,8 +5,8 @@ import pytest
 from features.config import ExtractConfig
 from features.extract import make_features
 from features.util.errors import InputError
-from pipeline.config import TrainConfig
 from pipeline.inference.sources import find_images, find_weights
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from features.util.errors import InputError
 from pipeline import HybridClassifier
-from pipeline.config import PredictConfig, TrainConfig
+from pipeline.inference.config import PredictConfig
 from pipeline.inference.predict import image_files, predict
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 
 

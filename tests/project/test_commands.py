@@ -11,10 +11,11 @@ import torch
 
 from features.config import ExtractConfig
 from features.extract import make_features
-from pipeline.config import EvalConfig, TrainConfig
+from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
 from pipeline.report.commands import command, commands, extraction
 from pipeline.report.page import write_report
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.training.run import load_run
 

@@ -29,15 +29,19 @@ from pipeline.flags import flags_for
         ),
         (
             "eval",
-            ["--device", "default.mixed", "--noise", "readout=0.1", "none", "--shots", "0", "8"],
+            ["--q-device", "default.mixed", "--noise", "readout=0.1", "none", "--shots", "0", "8"],
             {
                 "features": [],
                 "train": [],
-                "eval": ["--device", "default.mixed", "--noise", "readout=0.1", "none", "--shots", "0", "8"],
+                "eval": ["--q-device", "default.mixed", "--noise", "readout=0.1", "none", "--shots", "0", "8"],
             },
         ),
-        ("eval", ["--device-options", "seed=1"], {"features": [], "train": [], "eval": ["--device-options", "seed=1"]}),
-        ("train", ["--device", "default.qubit"], {"features": [], "train": ["--device", "default.qubit"]}),
+        (
+            "eval",
+            ["--q-device-options", "seed=1"],
+            {"features": [], "train": [], "eval": ["--q-device-options", "seed=1"]},
+        ),
+        ("train", ["--q-device", "default.qubit"], {"features": [], "train": ["--q-device", "default.qubit"]}),
         ("eval", ["--epocs", "3"], {"train": [], "eval": ["--epocs", "3"]}),
     ],
 )

@@ -66,7 +66,7 @@ def test_offline_uses_the_packaged_features(tmp_path):
 def test_the_device_is_that_of_the_evaluation_and_nothing_is_trained_again(tmp_path):
     usual = ["OFFLINE=1", f"OUT={tmp_path}"]
     run_make("train", *usual, "ARGS=--epochs 1")
-    flags = "--device default.mixed --noise none depolarizing=0.02,readout=0.01 --shots 32 --device-options seed=3"
+    flags = "--q-device default.mixed --noise none depolarizing=0.02,readout=0.01 --shots 32 --q-device-options seed=3"
     finished = run_make("eval", *usual, f"ARGS=--epochs 1 {flags}")
     assert stages_run(finished) == {"eval"}
     assert "The last epoch's head on default.mixed seed=3:" in finished.stdout

@@ -13,12 +13,13 @@ from conftest import names_in
 from PIL import Image
 
 from features.util.errors import InputError
-from pipeline.config import EvalConfig, TrainConfig
+from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
 from pipeline.report import write_report
 from pipeline.report.examples import at_random, examples, least_sure, most_wrong
 from pipeline.report.figures import FIGURES, confusions
 from pipeline.report.summary import calibration_words
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.util.drawing import DARK, Drawing, style
 from pipeline.util.metrics import metrics

@@ -12,9 +12,10 @@ from conftest import synthetic_provenance
 from features.cache.writer import FeatureWriter
 from features.config import ExtractConfig
 from features.extract import make_features
-from pipeline.config import EvalConfig, TrainConfig
+from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
 from pipeline.report import write_report
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 
 # Names that HTML, a shell, matplotlib's mathematics or its letters could trip over.

@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import CompareConfig, EvalConfig, PredictConfig, TrainConfig
+from pipeline.experiments.compare.config import CompareConfig
+from pipeline.inference.config import EvalConfig, PredictConfig
+from pipeline.training.config import TrainConfig
 
 
 def test_the_defaults_are_the_papers():
@@ -39,10 +41,10 @@ def test_eval_and_predict_check_their_values():
 
 def test_compare_names_all_that_is_wrong_with_its_values_at_once():
     with pytest.raises(ValueError, match="--lr is") as problem:
-        CompareConfig(lr=-1.0, seeds=0, folds=1, heads=("quantum", "quantom"), epoch="best", address="auto")
+        CompareConfig(lr=-1.0, seeds=0, folds=1, heads=("quantum", "quantom"), address="auto")
     assert str(problem.value) == (
         "--lr is -1.0; it must be more than 0; --seeds is 0; it must be 1 or more; --folds is 1; it must be 2 or more; "
-        "--epoch is 'best'; choose one of last, inner; --heads has quantom; choose of quantum, separable, frozen, "
+        "--heads has quantom; choose of quantum, separable, frozen, "
         "classical, mlp, linear, logistic; --reference is 'classical'; it must be one of --heads: quantum, quantom; "
         "--address is 'auto', which is for --engine ray"
     )

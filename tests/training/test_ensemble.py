@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from features.util.errors import InputError
-from pipeline.config import TrainConfig
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.training.multi_seed import spread, train_many
 from pipeline.training.run import CHECKPOINT, HEAD, HISTORY, RECORD, load_run
@@ -14,7 +14,7 @@ from pipeline.training.run import CHECKPOINT, HEAD, HISTORY, RECORD, load_run
 @pytest.fixture
 def config(feature_file, tmp_path):
     return TrainConfig(
-        features=feature_file, out=tmp_path / "run", epochs=3, batch=5, lr=0.003, lr_step=2, seed=7, heads=3
+        features=feature_file, out=tmp_path / "run", epochs=3, batch=5, lr=0.003, lr_step=2, seed=7, seeds=3
     )
 
 
@@ -22,7 +22,7 @@ def test_each_head_equals_the_one_trained_alone_with_its_seed(config, tmp_path):
     together = train_many(config)
     assert [run.config.seed for run in together] == [7, 8, 9]
     for run in together:
-        alone = train(replace(config, heads=1, seed=run.config.seed, out=tmp_path / f"alone-{run.config.seed}"))
+        alone = train(replace(config, seeds=1, seed=run.config.seed, out=tmp_path / f"alone-{run.config.seed}"))
         assert run.epochs == alone.epochs
         for which in ("last", "best"):
             for name, tensor in alone.weights[which].items():
@@ -51,7 +51,7 @@ def test_the_spread_is_that_of_the_histories(config):
 
 
 def test_the_checkpoint_of_an_earlier_single_head_goes(config):
-    train(replace(config, heads=1))
+    train(replace(config, seeds=1))
     assert (config.out / CHECKPOINT).exists()
     train_many(config)
     assert not (config.out / CHECKPOINT).exists()
@@ -59,7 +59,7 @@ def test_the_checkpoint_of_an_earlier_single_head_goes(config):
 
 def test_the_spread_of_earlier_heads_goes_with_a_single_one(config):
     train_many(config)
-    train(replace(config, heads=1))
+    train(replace(config, seeds=1))
     assert not (config.out / "heads.json").exists()
 
 
@@ -70,7 +70,7 @@ def test_a_circuit_too_large_for_dense_matrices_is_refused(config):
 
 def test_resume_is_for_a_single_head():
     with pytest.raises(ValueError, match="only a single head can be resumed"):
-        TrainConfig(heads=2, resume=True)
+        TrainConfig(seeds=2, resume=True)
 
 
 def test_heads_that_diverge_end_with_advice(config):

@@ -6,7 +6,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from features.util.errors import InputError
-from pipeline.config import TrainConfig
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.training.run import CHECKPOINT, HEAD, HISTORY, load_run
 

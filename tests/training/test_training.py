@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from features.util.errors import InputError
-from pipeline.config import TrainConfig
 from pipeline.training import loop as training
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import epoch_order, score, train
 from pipeline.training.run import CHECKPOINT, HEAD, HISTORY, RECORD, load_run
 

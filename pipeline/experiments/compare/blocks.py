@@ -1,6 +1,6 @@
 """The work of a comparison in blocks: one head from a few seeds, on all their trials, trained side by side.
 
-In: a :class:`pipeline.config.CompareConfig`, a pool of images. Out: a record a block, kept as a file of its own, so
+In: a ``CompareConfig``, a pool of images. Out: a record a block, kept as a file of its own, so
 that a comparison that was stopped goes on where it was. A block's record depends on nothing but what :func:`key` names.
 """
 
@@ -19,10 +19,11 @@ import torch
 
 from features.util.files import write_text
 from features.util.provenance import canonical_json
-from pipeline.config import CompareConfig, Hyperparameters, TrainConfig
+from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.compare.folds import Pool, Trial, trials
 from pipeline.heads.baselines import LogisticNet
 from pipeline.heads.dressed import Head
+from pipeline.training.config import Hyperparameters, TrainConfig
 from pipeline.training.loop import one_thread, score
 from pipeline.training.multi_seed import scores, side_by_side, train_epochs
 from pipeline.training.run import new_head
@@ -57,7 +58,8 @@ def key(config: CompareConfig, content_sha256: str) -> str:
     values = {item.name: getattr(config, item.name) for item in fields(Hyperparameters)}
     for name in ("features", "out", "seed"):
         del values[name]
-    values |= {"folds": config.folds, "epoch": config.epoch, "features": content_sha256, "version": FORMAT_VERSION}
+    values |= {"folds": config.folds, "epoch": "inner" if config.early_stopping else "last"}
+    values |= {"features": content_sha256, "version": FORMAT_VERSION}
     return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
 
@@ -93,7 +95,7 @@ def run_block(config: CompareConfig, block: Block, pool: Pool) -> dict[str, Any]
 
     started, busy = time.perf_counter(), time.process_time()
     rows, labels = torch.from_numpy(pool.features), torch.from_numpy(pool.labels)
-    todo = [trial for seed in block.seeds for trial in trials(pool, seed, config.folds, config.epoch == "inner")]
+    todo = [trial for seed in block.seeds for trial in trials(pool, seed, config.folds, config.early_stopping)]
     found: list[tuple[Trial, dict[str, Any]]] = []
     # Also so that sums are formed in one order: the same block gives the same bits wherever it runs.
     with threadpool_limits(1), one_thread(), np.errstate(over="ignore", invalid="ignore"):
@@ -142,7 +144,7 @@ def _train(
     for _ in train_epochs(settings(config, head, seeds[0]), nets, seeds, rows, labels, train):
         with torch.no_grad():
             tested.append(torch.stack(scores(nets(rows, test), labels[test])))
-            if config.epoch == "inner":
+            if config.early_stopping:
                 chosen_by.append(scores(nets(rows, inner), labels[inner])[0])
     # Of shape (epochs, heads).
     losses, accuracies = torch.stack(tested, dim=1).numpy()

@@ -1,6 +1,6 @@
 """Does the quantum part help? All heads on the same images, with paired seeds and folds.
 
-In: a :class:`pipeline.config.CompareConfig`. Out: ``compare.md``, ``compare.png``, ``compare.json`` and ``compare.csv``
+In: a ``CompareConfig``. Out: ``compare.md``, ``compare.png``, ``compare.json`` and ``compare.csv``
 in ``config.out``, and below it ``blocks/``, a file for each piece of work that is done.
 """
 
@@ -19,9 +19,9 @@ from features.cache.store import read_features
 from features.util.errors import InputError
 from features.util.files import write_text
 from features.util.provenance import versions
-from pipeline.config import CompareConfig
 from pipeline.experiments.compare.blocks import key, plan, read_block, settings, write_block
 from pipeline.experiments.compare.conclusion import conclude
+from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.compare.engine import run_blocks
 from pipeline.experiments.compare.figure import draw
 from pipeline.experiments.compare.folds import Pool, pooled, refuse_few

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from features.engines.ray_cluster import connect
-from pipeline.config import CompareConfig
 from pipeline.experiments.compare.blocks import Block, run_block
+from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.compare.folds import Pool
 
 RETRIES = 3

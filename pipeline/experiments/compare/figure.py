@@ -37,7 +37,7 @@ def draw(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], file: Pat
         axis.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1, frameon=False)
     figure.suptitle(
         f"{config['seeds']} × {config['folds']}-fold cross-validation, {record['images']} images, "
-        + ("last epoch" if config["epoch"] == "last" else "epoch chosen on an inner split")
+        + ("epoch chosen on an inner split" if config["early_stopping"] else "last epoch")
     )
     write_atomically(file, lambda part: figure.savefig(part, format="png", dpi=120))
     plt.close(figure)

@@ -18,8 +18,8 @@ from features.cache.store import read_features
 from features.config import ExtractConfig
 from features.extract import make_features
 from features.util.errors import InputError
-from pipeline.config import TrainConfig
 from pipeline.experiments.paper.row import Context, Entry, Job, Outcome
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import one_thread
 from pipeline.training.multi_seed import scores, side_by_side, train_epochs
 from pipeline.training.run import new_head

@@ -13,7 +13,6 @@ from typing import Any
 
 from features.cache.featureset import FeatureSet
 from features.cache.store import read_features
-from pipeline.config import TrainConfig
 from pipeline.experiments.paper import extractor as a
 from pipeline.experiments.paper.fit import Samples, fit
 from pipeline.experiments.paper.images import train_heads
@@ -21,6 +20,7 @@ from pipeline.experiments.paper.networks import StateClassifiers
 from pipeline.experiments.paper.row import Context, Entry, Job, Outcome
 from pipeline.experiments.paper.tetrominoes import CLASSES, N_QUBITS, PICTURES
 from pipeline.quantum.circuit import Circuit
+from pipeline.training.config import TrainConfig
 
 TASK = "seven tetromino states, noise 0.6"
 NEW = Circuit(n_qubits=N_QUBITS, depth=a.WHOLE.depth - a.KEPT.depth)

@@ -1,6 +1,6 @@
 """The memory of a sweep: an Optuna study in a journal on the disk, written by several processes, read by any later one.
 
-In: a :class:`pipeline.config.SweepConfig` and the features' fingerprint, from which the study's name follows: another
+In: a ``SweepConfig`` and the features' fingerprint, from which the study's name follows: another
 protocol is another study in the same journal.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from features.util.errors import InputError
 from features.util.files import write_atomically
 from features.util.provenance import canonical_json
-from pipeline.config import SweepConfig
+from pipeline.experiments.sweep.config import SweepConfig
 
 if TYPE_CHECKING:
     from optuna import Study

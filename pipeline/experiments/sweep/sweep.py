@@ -1,6 +1,6 @@
 """The search for hyperparameters: ``python -m pipeline sweep``, with Optuna.
 
-In: a :class:`pipeline.config.SweepConfig`. Out: in its folder, the journal of all trials, ``sweep.json`` and pictures.
+In: a ``SweepConfig``. Out: in its folder, the journal of all trials, ``sweep.json`` and pictures.
 A trial trains one setting on every fold of every repeat, all side by side in the same matrix products, and looks at
 nothing but the training features.
 """
@@ -30,9 +30,11 @@ from features.cache.store import read_features
 from features.util.errors import InputError
 from features.util.files import write_atomically, write_text
 from features.util.provenance import versions
-from pipeline.config import ENTANGLERS, SweepConfig, TrainConfig
+from pipeline.experiments.sweep.config import SweepConfig
 from pipeline.experiments.sweep.study import SEARCHED, best, connect, done, need_optuna, open_study
 from pipeline.quantum.autograd import NonFiniteError
+from pipeline.quantum.choices import ENTANGLERS
+from pipeline.training.config import TrainConfig
 from pipeline.training.loop import one_thread, tensors
 from pipeline.training.multi_seed import HeadStack, scores, side_by_side, train_epochs
 from pipeline.training.run import make_folder, new_head

@@ -1,0 +1,54 @@
+"""Flags of an evaluation on a PennyLane device, with shots or noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.devices.noise import Noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceConfig:
+    """Where to measure a trained head beside the exact evaluation: a PennyLane device, shots, noise."""
+
+    q_device: str | None = None
+    """Also measure the head on this PennyLane device, PennyLane's own or a plugin's: `default.qubit`, `default.mixed`,
+    `qiskit.aer`, … Where only --shots or --noise are given it is `default.qubit`, for noise `default.mixed`."""
+    q_device_options: tuple[str, ...] = ()
+    """KEY=VALUE … of the device, as `qml.device` takes them. They are written into the report: no keys or passwords."""
+    shots: tuple[int, ...] = ()
+    """Measurements of each image's circuit; several for one row each; 0 for exact expectation values."""
+    noise: tuple[str, ...] = ()
+    """Noise in the circuit, such as depolarizing=0.02,readout=0.01; several levels for one row each; `none` for none.
+    Probabilities of depolarizing, amplitude_damping, phase_damping, bit_flip and phase_flip follow every gate on every
+    wire that it touches; readout flips each measured bit."""
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the head is to be measured on a device, beside the exact evaluation."""
+        return bool(self.q_device or self.shots or self.noise)
+
+    def __post_init__(self) -> None:
+        problems = self.problems()
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, a sentence each."""
+        problems = []
+        if any(number < 0 for number in self.shots):
+            problems.append(f"--shots is {' '.join(map(str, self.shots))}; each must be 0 (exact) or more")
+        for text in self.noise:
+            try:
+                Noise.parse(text)
+            except ValueError as error:
+                problems.append(str(error))
+        for text in self.q_device_options:
+            key, equals, _ = text.partition("=")
+            if not (key.isidentifier() and equals):
+                problems.append(f"--q-device-options has {text!r}; write KEY=VALUE")
+            elif key == "shots":
+                problems.append(f"--q-device-options has {text}; give --shots instead")
+        if self.q_device_options and self.q_device is None:
+            problems.append("--q-device-options are given without --q-device; name the device")
+        return problems

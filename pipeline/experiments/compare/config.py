@@ -1,0 +1,63 @@
+"""Flags of ``compare``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.heads.choices import HEADS
+from pipeline.training.config import Hyperparameters
+from pipeline.util.checks import below, not_among
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig(Hyperparameters):
+    """Does the quantum part help? Train all heads with paired seeds on paired folds, and say what can be concluded.
+
+    Each repetition has a seed of its own: for the partition of all images into folds, and, in every head alike, for the
+    initial weights and the order of the samples. The published train/val split is judged beside it. No head is chosen
+    by the images it is judged on. A comparison that was stopped goes on when the same command is given again.
+
+    Leaves in --out: compare.md (the tables and the conclusion), compare.png, compare.json (all figures), compare.csv
+    (every training) and blocks/ (what is done, for going on).
+    """
+
+    out: Path = Path("out/compare")
+    """The folder to write."""
+    seeds: int = 20
+    """Repetitions, with seeds from --seed on."""
+    folds: int = 5
+    """Folds of the stratified partition of all images."""
+    heads: tuple[str, ...] = HEADS
+    """Which heads to compare."""
+    reference: str = "classical"
+    """The head that all others are compared to."""
+    early_stopping: bool = False
+    """Hold a fifth of the training images back, and take each head as it is after the epoch of lowest loss on them;
+    otherwise after the last epoch."""
+    engine: str = "local"
+    """`local` uses processes of this machine, `ray` a cluster (pip install 'quantum-transfer[ray]')."""
+    address: str | None = None
+    """The Ray cluster's address; without one, Ray starts on this machine."""
+    workers: int = 0
+    """Processes on this machine; 0 for as many as cores."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, a sentence each."""
+        problems = [
+            *super().problems(),
+            *below(self, seeds=1, folds=2, workers=0),
+            *not_among(self, engine=("local", "ray")),
+        ]
+        unknown = [name for name in self.heads if name not in HEADS]
+        if unknown:
+            problems.append(f"--heads has {', '.join(unknown)}; choose of {', '.join(HEADS)}")
+        if len(set(self.heads)) < max(2, len(self.heads)):
+            problems.append(f"--heads is {' '.join(self.heads) or 'empty'}; name two or more, each once")
+        if self.reference not in self.heads:
+            problems.append(f"--reference is {self.reference!r}; it must be one of --heads: {', '.join(self.heads)}")
+        if self.address is not None and self.engine != "ray":
+            problems.append(f"--address is {self.address!r}, which is for --engine ray")
+        if self.address is not None and self.workers:
+            problems.append("--workers is for this machine; the cluster at --address has its own number")
+        return problems

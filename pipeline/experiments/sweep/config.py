@@ -1,0 +1,44 @@
+"""Flags of ``sweep``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.util.checks import below
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """Search for good hyperparameters of the quantum head with Optuna: qubits, depth, entangler, q_delta, lr, batch.
+
+    Looks at the training features only: a setting's worth is its accuracy in repeated stratified cross-validation
+    within them, at the last epoch; every setting gets the same folds and seeds. The validation features are used once,
+    for the setting that wins. The first trial is the paper's setting.
+
+    Leaves in --out: sweep.json (all trials, the best setting, its command), importance.png, contour.png, and
+    journal.log, from which the same command goes on: give more --trials, or start it again after Ctrl-C.
+    """
+
+    features: Path = Path("out/features.h5")
+    """The feature cache that stage 1 made."""
+    out: Path = Path("out/sweep")
+    """The folder to write."""
+    trials: int = 50
+    """Settings to try in all, those of earlier calls included."""
+    jobs: int = 0
+    """Processes that try settings side by side, one thread each; 0 takes one for each core."""
+    epochs: int = 30
+    """Passes over the training features of a fold. Settings that are behind after a third of them may be cut short."""
+    folds: int = 5
+    """Parts of the training features, each held out once."""
+    repeats: int = 4
+    """Times that all of it is done, each with other folds and initial weights; the winner is judged on 5 times as many
+    initial weights."""
+    seed: int = 42
+    """Seed of the folds, of the initial weights, and of the search."""
+
+    def __post_init__(self) -> None:
+        problems = below(self, trials=1, jobs=0, epochs=1, folds=2, repeats=1, seed=0)
+        if problems:
+            raise ValueError("; ".join(problems))
