@@ -34,9 +34,9 @@ PICTURES = {"train": {"blue": 4, "red": 4}, "val": {"blue": 2, "red": 3}}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests of a file for pytest-xdist's ``--dist loadgroup``: one worker makes the fixtures of a module once.
+    """Group the tests of a file for ``--dist loadgroup`` of pytest-xdist: one worker makes a module's fixtures, once.
 
-    Tests marked with a group of their own keep it. They take longest, so they begin first and the others run beside them.
+    A test that is marked with a group keeps it. Such groups take longest, so they begin first.
     """
     items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
     for item in items:
@@ -231,6 +231,15 @@ def cifar(web: Web, monkeypatch: pytest.MonkeyPatch) -> Any:
     from archives import Cifar
 
     return Cifar(web, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def warm_python() -> Iterator[Path]:
+    """An executable that does what ``sys.executable`` does, without the seconds of importing torch and PennyLane."""
+    from fork_server import interpreter
+
+    with interpreter() as executable:
+        yield executable
 
 
 @pytest.fixture(scope="session")
