@@ -97,12 +97,12 @@ test-slow: $(READY) ## the slow tests: every kill point, every backbone, long ru
 	$(PYTEST) -m slow
 
 bench: $(READY) ## time all stages against rivals -> OUT/bench/; leave the machine alone meanwhile
-	$(PYTHON) -m pipeline.bench --extraction --out '$(OUT)/bench' $(BENCH_DATA) $(BENCH_WEIGHTS) $(ARGS)
-	$(PYTHON) -m pipeline.bench --hybrid --out '$(OUT)/bench' $(BENCH_WEIGHTS) $(ARGS)
-	$(PYTHON) -m pipeline.bench --out '$(OUT)/bench' $(ARGS)
+	$(PYTHON) -m pipeline.bench --targets tests/bench/targets.csv --extraction --out '$(OUT)/bench' $(BENCH_DATA) $(BENCH_WEIGHTS) $(ARGS)
+	$(PYTHON) -m pipeline.bench --targets tests/bench/targets.csv --hybrid --out '$(OUT)/bench' $(BENCH_WEIGHTS) $(ARGS)
+	$(PYTHON) -m pipeline.bench --targets tests/bench/targets.csv --out '$(OUT)/bench' $(ARGS)
 
 bench-peers: $(READY) ## the same against TensorCircuit-NG and JAX, in an environment of their own
-	$(PYTHON) -m pipeline.bench --peers --out '$(OUT)/bench' $(ARGS)
+	$(PYTHON) -m pipeline.bench --targets tests/bench/targets.csv --peers --out '$(OUT)/bench' $(ARGS)
 
 lint: $(READY) ## style and types
 	$(PYTHON) -m ruff check .

@@ -6,11 +6,11 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from features.util.errors import InputError
-from pipeline.bench.race import ROOT
+from pipeline.bench.race.rival import ROOT
 
 PEERS_FOLDER = ROOT / ".venv-peers"
 PEERS_PACKAGES = ("tensorcircuit-ng", "jax", "optax")
@@ -19,6 +19,25 @@ LEFT_OUT = {
     "13.7 ms a step at 4 qubits, batch 4, when last measured",
 }
 """Peers that take no part, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where a benchmark ran.
+
+    Attributes:
+        processor: Its name.
+        cores: Cores that this process may use.
+        memory_bytes: All of its memory.
+        system: Name and release of the operating system.
+        load: How busy it was: its load averages over 1, 5 and 15 minutes.
+    """
+
+    processor: str
+    cores: int | None
+    memory_bytes: int
+    system: str
+    load: list[float]
 
 
 def peers_python() -> Path | None:
@@ -50,15 +69,15 @@ def make_peers_environment() -> Path:
     return python
 
 
-def machine() -> dict[str, Any]:
-    """The machine: processor, cores, memory, system, and how busy it was with other things."""
-    return {
-        "processor": _field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "system": f"{platform.system()} {platform.release()}",
-        "load": list(os.getloadavg()),
-    }
+def machine() -> Machine:
+    """This machine, now."""
+    return Machine(
+        processor=_field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        system=f"{platform.system()} {platform.release()}",
+        load=list(os.getloadavg()),
+    )
 
 
 def _marker() -> Path:

@@ -88,6 +88,12 @@ def style() -> Iterator[None]:
         yield
 
 
+def save_png(figure: Figure, path: Path, dpi: int) -> None:
+    """Write a figure as a PNG file, atomically, and free its memory."""
+    write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=dpi))
+    plt.close(figure)
+
+
 @dataclass(frozen=True)
 class Drawing:
     """A figure, and in words what it shows, for those who can't see it. To be used inside :func:`style`."""

@@ -10,8 +10,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.bench.table import markdown
 from pipeline.experiments.compare.conclusion import RULES, p_value, points
+from pipeline.util.markdown import markdown
 
 COLUMNS = (
     "head",

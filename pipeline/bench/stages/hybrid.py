@@ -1,6 +1,6 @@
 """Stage 3 against a plain ResNet18: one image at a time and in batches, on the same images in turns.
 
-In: weights, or random ones. Out: a record, and its tables.
+In: weights, or random ones. Out: :class:`HybridTimes`, and its tables.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import contextlib
 import copy
 import io
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +22,10 @@ from features.backbone.network import Backbone, load_backbone
 from features.backbone.runtime import trial_pixels
 from features.sources.packaged import PACKAGED
 from features.util.provenance import versions
-from pipeline.bench.environment import machine
-from pipeline.bench.materials import random_weights
-from pipeline.bench.ratios import paired_ratio, shown, summary, timed
-from pipeline.bench.table import markdown, milliseconds, reached_table
+from pipeline.bench.environment import Machine, machine
+from pipeline.bench.quartiles import Quartiles, milliseconds, paired_ratio, quartiles, timed, with_quartiles
+from pipeline.bench.stages.materials import random_weights
+from pipeline.bench.targets import Reached, Target, judge, targets_table
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.inference.config import ExportConfig
 from pipeline.inference.export import MODEL, export
@@ -33,10 +33,10 @@ from pipeline.inference.hybrid import HybridClassifier
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.training.run import Run
+from pipeline.util.markdown import markdown
 
 # Batch sizes, and the images that a rival classifies in a round.
 IMAGES = {1: 16, 32: 64}
-TARGETS = {1: 1.15, 32: 1.05}
 LABELS = {
     "plain": "ResNet18 with a linear last layer, as torchvision builds it",
     "plain_channels_last": "the same, channels last",
@@ -46,17 +46,43 @@ LABELS = {
 }
 
 
-def bench_hybrid(weights: str | None, repeats: int, quick: bool) -> dict[str, Any]:
+FIGURES = tuple(f"batch {batch}: hybrid / {rival}" for batch in IMAGES for rival in ("plain", "plain_channels_last"))
+"""What targets can bound."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HybridTimes:
+    """What ``hybrid.json`` holds.
+
+    Attributes:
+        created: UTC time, ISO 8601.
+        machine: Where it ran.
+        versions: Libraries.
+        weights: The weights' file, or ``random``.
+        threads: Threads of torch.
+        seconds_an_image: For each batch size, of each rival in each round.
+        differences: The largest of each rival's logits from the hybrid's.
+        targets: Bounds on the figures, and what was reached.
+    """
+
+    created: str
+    machine: Machine
+    versions: dict[str, str]
+    weights: str
+    threads: int
+    seconds_an_image: dict[int, dict[str, list[float]]]
+    differences: dict[str, float]
+    targets: list[Reached]
+
+
+def bench_hybrid(weights: str | None, repeats: int, quick: bool, targets: Sequence[Target] = ()) -> HybridTimes:
     """Race the rivals in turns.
 
     Args:
         weights: Weights of ResNet18; None takes random ones.
         repeats: Rounds.
         quick: Few images, to see that everything runs.
-
-    Returns:
-        The record: for each batch size, seconds an image of each rival in each round; the largest differences of
-        logits from the hybrid's.
+        targets: Bounds on the figures.
     """
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -71,42 +97,38 @@ def bench_hybrid(weights: str | None, repeats: int, quick: bool) -> dict[str, An
                 for name, network in networks.items():
                     work = _passes(network, batch, batch if quick else images)
                     seconds[batch][name].append(timed(work, batch if quick else images)())
-    record: dict[str, Any] = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "versions": versions(),
-        "weights": Path(weights).name if weights else "random",
-        "threads": torch.get_num_threads(),
-        "seconds_an_image": {str(batch): of_batch for batch, of_batch in seconds.items()},
-        "differences": differences,
-    }
-    record["targets"] = list(_targets(record))
-    return record
+    return HybridTimes(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine(),
+        versions=versions(),
+        weights=Path(weights).name if weights else "random",
+        threads=torch.get_num_threads(),
+        seconds_an_image=seconds,
+        differences=differences,
+        targets=judge(targets, _figures(seconds).__getitem__),
+    )
 
 
-def render(record: Mapping[str, Any]) -> str:
-    """The tables of a record, as Markdown."""
-    processor = record["machine"]
+def render(times: HybridTimes) -> str:
+    """The tables, as Markdown."""
     rows = [["per image", "batch", "ms (quartiles)", "over the plain network (quartiles)"]]
-    for batch, seconds in record["seconds_an_image"].items():
+    for batch, seconds in times.seconds_an_image.items():
         for name, samples in seconds.items():
-            figure, ratio = summary(samples), paired_ratio(samples, seconds["plain"])
+            figure, ratio = quartiles(samples), paired_ratio(samples, seconds["plain"])
             assert figure is not None
             assert ratio is not None
-            rows.append([LABELS[name], batch, milliseconds(figure), shown(ratio)])
+            rows.append([LABELS[name], str(batch), milliseconds(figure), with_quartiles(ratio)])
     effects = [["rival", "largest difference of logits from ours"]]
-    effects += [[LABELS[name], f"{difference:.1e}"] for name, difference in record["differences"].items()]
-    rounds = len(record["seconds_an_image"]["1"]["plain"])
-    return "\n\n".join(
-        [
-            f"Stage 3: the whole network ({record['weights']} weights), {record['threads']} threads; "
-            f"{processor['processor']}, {processor['cores']} cores. Medians of {rounds} rounds, in which the rivals "
-            "took turns; ratios round by round.",
-            markdown(rows),
-            markdown(effects),
-            reached_table(record["targets"]),
-        ]
-    )
+    effects += [[LABELS[name], f"{difference:.1e}"] for name, difference in times.differences.items()]
+    rounds = len(times.seconds_an_image[1]["plain"])
+    parts = [
+        f"Stage 3: the whole network ({times.weights} weights), {times.threads} threads; {times.machine.processor}, "
+        f"{times.machine.cores} cores. Medians of {rounds} rounds, in which the rivals took turns; ratios "
+        "round by round.",
+        markdown(rows),
+        markdown(effects),
+    ]
+    return "\n\n".join([*parts, targets_table(times.targets)] if times.targets else parts)
 
 
 Network = Callable[[np.ndarray], np.ndarray]
@@ -157,15 +179,8 @@ def _passes(network: Network, batch: int, images: int) -> Callable[[], None]:
     return run
 
 
-def _targets(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for batch, bound in TARGETS.items():
-        seconds = record["seconds_an_image"][str(batch)]
-        for rival in ("plain", "plain_channels_last"):
-            figure = paired_ratio(seconds["hybrid"], seconds[rival])
-            assert figure is not None
-            yield {
-                "what": f"time an image, batch {batch}: ours over {LABELS[rival]}",
-                "bound": f"≤ {bound}",
-                "reached": shown(figure),
-                "met": figure.median <= bound,
-            }
+def _figures(seconds: dict[int, dict[str, list[float]]]) -> dict[str, Quartiles | None]:
+    """What targets can bound, by the names in ``FIGURES``."""
+    rivals = [(batch, rival) for batch in IMAGES for rival in ("plain", "plain_channels_last")]
+    ratios = [paired_ratio(seconds[batch]["hybrid"], seconds[batch][rival]) for batch, rival in rivals]
+    return dict(zip(FIGURES, ratios, strict=True))

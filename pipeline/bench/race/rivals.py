@@ -1,6 +1,6 @@
 """The rivals in torch: PennyLane's ways to run the circuit, ours, and the head without it.
 
-``python -m pipeline.bench.rivals NAME`` is the process of one rival; see :mod:`pipeline.bench.worker`.
+``python -m pipeline.bench.race.rivals NAME`` is the process of one rival; see :mod:`pipeline.bench.worker`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch._dynamo  # torch.optim imports it with its first optimiser: two sec
 from torch import nn
 from torch.nn import functional
 
-from pipeline.bench.worker import LEARNING_RATE, N_CLASSES, N_FEATURES, Task, Work, serve
+from pipeline.bench.race.worker import LEARNING_RATE, N_CLASSES, N_FEATURES, Task, Work, serve
 from pipeline.heads.dressed import DressedQuantumNet, DressedQuantumNets
 from pipeline.training.loop import train_step
 from pipeline.training.optimizer import FlatAdam
@@ -65,7 +65,7 @@ class CircuitTask:
         return values.detach(), *torch.autograd.grad(values, (self.angles, self.head.q_params), self.upstream)
 
     def results(self, _first: Any, second: tuple[torch.Tensor, ...]) -> dict[str, Any]:
-        """See :class:`pipeline.bench.worker.Task`."""
+        """See :class:`pipeline.bench.race.worker.Task`."""
         return dict(zip(("values", "angles", "q_params"), second, strict=True))
 
 
@@ -94,7 +94,7 @@ class StepTask:
         return logits.detach()
 
     def results(self, first: torch.Tensor, second: torch.Tensor) -> dict[str, Any]:
-        """See :class:`pipeline.bench.worker.Task`."""
+        """See :class:`pipeline.bench.race.worker.Task`."""
         gradients = {name: parameter.grad for name, parameter in self.head.named_parameters()}
         return {"logits": first, "logits_2": second} | gradients
 
@@ -120,7 +120,7 @@ class ForwardTask(StepTask):
             return self.head(self.features)
 
     def results(self, first: torch.Tensor, _second: torch.Tensor) -> dict[str, Any]:
-        """See :class:`pipeline.bench.worker.Task`."""
+        """See :class:`pipeline.bench.race.worker.Task`."""
         return {"logits": first}
 
 
@@ -145,7 +145,7 @@ class HeadsTask:
         return logits
 
     def results(self, first: torch.Tensor, second: torch.Tensor) -> dict[str, Any]:
-        """See :class:`pipeline.bench.worker.Task`: of the last head."""
+        """See :class:`pipeline.bench.race.worker.Task`: of the last head."""
         names = {"pre_net.weight": "pre_weight", "post_net.bias": "post_bias", "q_params": "q_params"}
         arrays = {name: self.heads.get_parameter(own).grad for name, own in names.items()}
         arrays |= {"logits": first, "logits_2": second}

@@ -8,34 +8,43 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from features.util.errors import InputError
-from pipeline.bench.race import ROOT
+from pipeline.bench.race.rival import ROOT
 from pipeline.training.run import RECORD, SPREAD
 
 FEATURES = ROOT / "features" / "data" / "hymenoptera.h5"
 
 
-def time_training(epochs: int, repeats: int) -> list[dict[str, Any]]:
-    """Train again and again, one head and 100 together, in turns.
+@dataclass(frozen=True, kw_only=True)
+class TrainingTimes:
+    """A training command, run again and again.
 
-    Returns:
-        For ``train`` and ``train --seeds 100``: ``name``, ``command``, and in each repetition ``wall_seconds`` of the
-        process and ``training_seconds`` that it reports of itself.
+    Attributes:
+        name: ``train``, or ``train --seeds 100``.
+        command: As it is typed.
+        wall_seconds: Of the process, in each repetition.
+        training_seconds: What it says of itself: training alone.
     """
+
+    name: str
+    command: str
+    wall_seconds: list[float] = field(default_factory=list)
+    training_seconds: list[float] = field(default_factory=list)
+
+
+def time_training(epochs: int, repeats: int) -> list[TrainingTimes]:
+    """Train one head, and 100 together, in turns."""
     one = ["train", "--epochs", str(epochs)]
     commands = {"train": one, "train --seeds 100": [*one, "--seeds", "100"]}
-    runs: list[dict[str, Any]] = [
-        {"name": name, "command": f"python -m pipeline {' '.join(words)}", "wall_seconds": [], "training_seconds": []}
-        for name, words in commands.items()
-    ]
+    runs = [TrainingTimes(name=name, command=f"python -m pipeline {' '.join(ws)}") for name, ws in commands.items()]
     for _ in range(repeats):
         for run, words in zip(runs, commands.values(), strict=True):
             wall, training = _train(words)
-            run["wall_seconds"].append(wall)
-            run["training_seconds"].append(training)
+            run.wall_seconds.append(wall)
+            run.training_seconds.append(training)
     return runs
 
 

@@ -1,6 +1,6 @@
 """Stage 1 against torch alone: the network, and the whole way from files to rows, on the same images in turns.
 
-In: images and weights, or generated ones. Out: a record, and its tables.
+In: images and weights, or generated ones. Out: :class:`ExtractionTimes`, and its tables.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,12 @@ from features.engines.pixels import Stopwatch
 from features.extract import make_features
 from features.sources.images import Checked, ImageSet, check_images, check_paths, decode, open_images
 from features.util.provenance import versions
-from pipeline.bench.environment import machine
-from pipeline.bench.materials import copies, photographs, random_weights, untrained
-from pipeline.bench.race import ROOT
-from pipeline.bench.ratios import paired_ratio, shown, summary, timed
-from pipeline.bench.table import markdown, milliseconds, number, reached_table
+from pipeline.bench.environment import Machine, machine
+from pipeline.bench.quartiles import Quartiles, milliseconds, number, paired_ratio, quartiles, timed
+from pipeline.bench.race.rival import ROOT
+from pipeline.bench.stages.materials import copies, photographs, random_weights, untrained
+from pipeline.bench.targets import Reached, Target, judge, targets_table
+from pipeline.util.markdown import markdown
 
 BATCH = 16
 # Images that a rival passes through the network in a round; those of the whole way are all images there are.
@@ -47,7 +49,56 @@ LABELS = {
 }
 
 
-def bench_extraction(data: str | None, weights: str | None, repeats: int, quick: bool) -> dict[str, Any]:
+NETWORK, WHOLE = "network: eager / ours", "images a second: end to end / network alone"
+DIFFERENCE, MEMORY = "network: largest difference / largest feature", "peak memory: ten times the images / once"
+FIGURES = (NETWORK, WHOLE, DIFFERENCE, MEMORY)
+"""What targets can bound."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far features are from torch's: the largest difference, and the largest of torch's own."""
+
+    max_difference: float
+    feature_scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionTimes:
+    """What ``extraction.json`` holds.
+
+    Attributes:
+        created: UTC time, ISO 8601.
+        machine: Where it ran.
+        versions: Libraries.
+        images: Their number.
+        data: The images' name, or ``generated``.
+        weights: The weights' name, or ``random``.
+        batch: Images in one pass.
+        threads: Threads of torch.
+        seconds_an_image: Of each rival in each round.
+        differences: Of each rival's features from torch's.
+        peak_memory_bytes: Of extractions of so many small images.
+        targets: Bounds on the figures, and what was reached.
+    """
+
+    created: str
+    machine: Machine
+    versions: dict[str, str]
+    images: int
+    data: str
+    weights: str
+    batch: int
+    threads: int
+    seconds_an_image: dict[str, list[float]]
+    differences: dict[str, Difference]
+    peak_memory_bytes: dict[int, int]
+    targets: list[Reached]
+
+
+def bench_extraction(
+    data: str | None, weights: str | None, repeats: int, quick: bool, targets: Sequence[Target] = ()
+) -> ExtractionTimes:
     """Race the rivals in turns.
 
     Args:
@@ -55,9 +106,7 @@ def bench_extraction(data: str | None, weights: str | None, repeats: int, quick:
         weights: Weights of ResNet18; None takes random ones.
         repeats: Rounds.
         quick: Few images, to see that everything runs.
-
-    Returns:
-        The record: seconds an image of each rival in each round, the largest differences of features, peak memory.
+        targets: Bounds on the figures.
     """
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -69,53 +118,48 @@ def bench_extraction(data: str | None, weights: str | None, repeats: int, quick:
             for name, rival in rivals.items():
                 seconds[name].append(rival())
         memory = peak_memory(scratch, (40, 80) if quick else MEMORY_COUNTS)
-    record: dict[str, Any] = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "versions": versions(),
-        "images": len(image_set.all_paths),
-        "data": image_set.name if data else "generated",
-        "weights": backbone.weights if weights else "random",
-        "batch": BATCH,
-        "threads": torch.get_num_threads(),
-        "seconds_an_image": seconds,
-        "differences": differences,
-        "peak_memory_bytes": memory,
-    }
-    record["targets"] = list(_targets(record))
-    return record
+    return ExtractionTimes(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine(),
+        versions=versions(),
+        images=len(image_set.all_paths),
+        data=image_set.name if data else "generated",
+        weights=backbone.weights if weights else "random",
+        batch=BATCH,
+        threads=torch.get_num_threads(),
+        seconds_an_image=seconds,
+        differences=differences,
+        peak_memory_bytes=memory,
+        targets=judge(targets, _figures(seconds, differences["network"], memory).__getitem__),
+    )
 
 
-def render(record: Mapping[str, Any]) -> str:
-    """The tables of a record, as Markdown."""
-    seconds = record["seconds_an_image"]
+def render(times: ExtractionTimes) -> str:
+    """The tables, as Markdown."""
     rows = [["per image", "ms (quartiles)", "images a second", "times eager"]]
-    for name, samples in seconds.items():
-        figure, ratio = summary(samples), paired_ratio(seconds["eager"], samples)
+    for name, samples in times.seconds_an_image.items():
+        figure, ratio = quartiles(samples), paired_ratio(times.seconds_an_image["eager"], samples)
         assert figure is not None
         assert ratio is not None
         rows.append([LABELS[name], milliseconds(figure), number(1 / figure.median), number(ratio.median)])
     effects = [["rival", "largest difference from eager", "largest feature"]]
     effects += [
-        [LABELS[name], f"{effect['max_difference']:.2g}", f"{effect['feature_scale']:.3g}"]
-        for name, effect in record["differences"].items()
+        [LABELS[name], f"{effect.max_difference:.2g}", f"{effect.feature_scale:.3g}"]
+        for name, effect in times.differences.items()
     ]
-    peaks = ", ".join(f"{n:,} images {size / 2**20:.0f} MiB" for n, size in _peaks(record).items())
-    processor = record["machine"]
-    return "\n\n".join(
-        [
-            f"Stage 1: {record['images']} images ({record['data']}), ResNet18 ({record['weights']}), batch "
-            f"{record['batch']}, {record['threads']} threads; {processor['processor']}, {processor['cores']} cores. "
-            f"Medians of {len(seconds['eager'])} rounds, in which the rivals took turns; ratios round by round.",
-            markdown(rows),
-            markdown(effects),
-            f"Peak memory of a whole extraction: {peaks}.",
-            reached_table(record["targets"]),
-        ]
-    )
+    peaks = ", ".join(f"{n:,} images {size / 2**20:.0f} MiB" for n, size in times.peak_memory_bytes.items())
+    parts = [
+        f"Stage 1: {times.images} images ({times.data}), ResNet18 ({times.weights}), batch {times.batch}, "
+        f"{times.threads} threads; {times.machine.processor}, {times.machine.cores} cores. Medians of "
+        f"{len(times.seconds_an_image['eager'])} rounds, in which the rivals took turns; ratios round by round.",
+        markdown(rows),
+        markdown(effects),
+        f"Peak memory of a whole extraction: {peaks}.",
+    ]
+    return "\n\n".join([*parts, targets_table(times.targets)] if times.targets else parts)
 
 
-def peak_memory(scratch: Path, counts: Sequence[int]) -> dict[str, int]:
+def peak_memory(scratch: Path, counts: Sequence[int]) -> dict[int, int]:
     """Peak resident bytes of an extraction of so many small images, each in a process of its own, by a small network so
     that ten thousand of them do not take all day."""
     weights = scratch / "small.pth"
@@ -125,19 +169,19 @@ def peak_memory(scratch: Path, counts: Sequence[int]) -> dict[str, int]:
         images = copies(scratch / f"copies{count}", count)
         out = scratch / f"copies{count}.h5"
         finished = subprocess.run(
-            [sys.executable, "-m", "pipeline.bench.extraction", str(images), str(weights), str(out)],
+            [sys.executable, "-m", "pipeline.bench.stages.extraction", str(images), str(weights), str(out)],
             cwd=ROOT,
             capture_output=True,
             text=True,
             check=True,
         )
-        peaks[str(count)] = int(finished.stdout.splitlines()[-1])
+        peaks[count] = int(finished.stdout.splitlines()[-1])
     return peaks
 
 
 def _rivals(
     scratch: Path, image_set: ImageSet, backbone: Backbone, images: int
-) -> tuple[dict[str, Callable[[], float]], dict[str, dict[str, float]]]:
+) -> tuple[dict[str, Callable[[], float]], dict[str, Difference]]:
     """What is timed, each a call that returns seconds an image, and how far each one's features are from torch's."""
     checked = check_images(image_set)
     paths = image_set.all_paths[:images]
@@ -158,10 +202,10 @@ def _rivals(
         "bfloat16": open_runtime(backbone, runtime="torch", device="cpu", precision="bfloat16"),
     }
     differences = {
-        name: {
-            "max_difference": float(np.abs(np.concatenate([runtime(batch) for batch in batches]) - exact).max()),
-            "feature_scale": float(np.abs(exact).max()),
-        }
+        name: Difference(
+            max_difference=float(np.abs(np.concatenate([runtime(batch) for batch in batches]) - exact).max()),
+            feature_scale=float(np.abs(exact).max()),
+        )
         for name, runtime in runtimes.items()
     }
     rivals = {"eager": timed(eager, len(paths))}
@@ -194,34 +238,18 @@ def _over(runtime: Runtime, batches: Sequence[np.ndarray]) -> Callable[[], None]
     return run
 
 
-def _targets(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    seconds = record["seconds_an_image"]
-    for what, above, below, bound in (
-        ("network: eager over ours", "eager", "network", 1.5),
-        ("images a second: end to end over the network alone", "network", "end_to_end", 0.9),
-    ):
-        figure = paired_ratio(seconds[above], seconds[below])
-        assert figure is not None
-        yield {"what": what, "bound": f"≥ {bound}", "reached": shown(figure), "met": figure.median >= bound}
-    effect = record["differences"]["network"]
-    part = effect["max_difference"] / effect["feature_scale"]
-    yield {
-        "what": "network: largest difference over largest feature",
-        "bound": "≤ 1e-5",
-        "reached": f"{part:.1e}",
-        "met": part <= 1e-5,
+def _figures(
+    seconds: dict[str, list[float]], network: Difference, memory: dict[int, int]
+) -> dict[str, Quartiles | None]:
+    """What targets can bound, by the names in ``FIGURES``."""
+    part = network.max_difference / network.feature_scale
+    few, many = memory.values()
+    return {
+        NETWORK: paired_ratio(seconds["eager"], seconds["network"]),
+        WHOLE: paired_ratio(seconds["network"], seconds["end_to_end"]),
+        DIFFERENCE: Quartiles(part, part, part),
+        MEMORY: Quartiles(many / few, many / few, many / few),
     }
-    few, many = _peaks(record).values()
-    yield {
-        "what": "peak memory: ten times the images over once",
-        "bound": "≤ 1.1",
-        "reached": f"{many / few:.3f}",
-        "met": many <= 1.1 * few,
-    }
-
-
-def _peaks(record: Mapping[str, Any]) -> dict[int, int]:
-    return {int(count): size for count, size in record["peak_memory_bytes"].items()}
 
 
 def _pixels(image_set: ImageSet, backbone: Backbone, path: str) -> np.ndarray:

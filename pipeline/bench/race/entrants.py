@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pipeline.bench.race import Entrant
+from pipeline.bench.race.rival import Entrant
 
 LABELS = {
     "demo_loop": "demo's loop over samples, default.qubit",
@@ -68,4 +68,4 @@ def _own(
     checked: bool = True,
     cells: tuple[tuple[int, int], ...] | None = None,
 ) -> Entrant:
-    return Entrant(name, (sys.executable, "-m", "pipeline.bench.rivals", name), kinds, checked, cells)
+    return Entrant(name, (sys.executable, "-m", "pipeline.bench.race.rivals", name), kinds, checked, cells)

@@ -1,213 +1,26 @@
 """The race: rivals take turns on the same work, A B C A B C …, only one of them running at a time.
 
-In: rivals and pieces of work. Out: for each piece of work what became of each rival, and its seconds in every round.
+In: entrants and pieces of work. Out: a :class:`pipeline.bench.race.outcome.Cell` for each piece of work.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import selectors
-import signal
-import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.bench.worker import Work
+from pipeline.bench.race.outcome import Cell, Outcome
+from pipeline.bench.race.rival import PATIENCE, Entrant, Rival, RivalError
+from pipeline.bench.race.worker import Work
 
-ROOT = Path(__file__).parents[2]
 BLOCK_SECONDS = 0.1
 """How long a rival calls again and again in its turn; a slow one calls once."""
 TOLERANCE = 5e-5
 """Largest difference from the reference, relative to its largest entry, that is still rounding of float32."""
-PATIENCE = 300.0
-"""Seconds for what happens once: to import, to compile."""
 MEMORY_SHARE = 0.7
 """The part of the free memory that a rival may be expected to take."""
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """Who takes part.
-
-    Attributes:
-        name: As in every table.
-        command: Starts its process.
-        kinds: The kinds of work it does.
-        checked: Whether its results are compared with the reference's.
-        cells: Its only (qubits, batch); every one if None.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    kinds: tuple[str, ...] = ("circuit", "step")
-    checked: bool = True
-    cells: tuple[tuple[int, int], ...] | None = None
-
-    def takes_part(self, work: Work) -> bool:
-        """Whether it does this work."""
-        return work.kind in self.kinds and (self.cells is None or (work.qubits, work.batch) in self.cells)
-
-
-@dataclass
-class Outcome:
-    """What became of one rival at one piece of work.
-
-    Attributes:
-        status: ``timed``, ``skipped``, ``failed``, or ``wrong``: its results are not those of the reference.
-        note: Why it was not timed.
-        error: Largest difference from the reference, relative to its largest entry; None if not compared.
-        first_seconds: The first call, with whatever is compiled or set up in it.
-        call_seconds: The second call: a plan for how often to repeat it.
-        bytes: The most memory held in the second call, beyond what the process held before it knew the work.
-        first_bytes: The same of the first call.
-        seconds: The median call of each round.
-        calls: Their number in each round.
-        cores: Processor time over wall time in each round.
-    """
-
-    status: str = "timed"
-    note: str = ""
-    error: float | None = None
-    first_seconds: float | None = None
-    call_seconds: float | None = None
-    bytes: int | None = None
-    first_bytes: int | None = None
-    seconds: list[float] = field(default_factory=list)
-    calls: list[int] = field(default_factory=list)
-    cores: list[float] = field(default_factory=list)
-
-
-@dataclass
-class Cell:
-    """A piece of work with what became of the rivals at it."""
-
-    work: Work
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-
-    def record(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return asdict(self.work) | {"rivals": {name: asdict(outcome) for name, outcome in self.outcomes.items()}}
-
-
-class Rival:
-    """An entrant's process.
-
-    Args:
-        entrant: Who it is.
-        threads: How many its libraries may use.
-
-    Attributes:
-        versions: Its libraries, once it has done something.
-        working: Whether it holds a piece of work.
-    """
-
-    def __init__(self, entrant: Entrant, threads: int) -> None:
-        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-        self.entrant = entrant
-        self.versions: dict[str, str] = {}
-        self.working = False
-        self._environment = os.environ | dict.fromkeys(names, str(threads))
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pending = b""
-
-    def start(self) -> None:
-        """Start the process; it imports its libraries while others do."""
-        self._process = subprocess.Popen(
-            self.entrant.command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=self._environment,
-            cwd=ROOT,
-            start_new_session=True,  # Ctrl-C is for the parent, which ends its children itself
-        )
-        self.versions, self._pending = {}, b""
-
-    def open(self, work: Work) -> None:
-        """Give it a piece of work.
-
-        Raises:
-            RivalError: If it can't start, or can't do it.
-        """
-        if self._process is None:
-            self.start()
-        self.versions = self.versions or self._line(PATIENCE)["versions"]
-        self.working = True
-        self.ask(asdict(work), PATIENCE)
-
-    def ask(self, request: Mapping[str, Any], patience: float) -> dict[str, Any]:
-        """Its answer to a request.
-
-        Raises:
-            RivalError: If it answers with an error, dies, or takes longer than ``patience`` seconds: it is then ended.
-        """
-        assert self._process is not None
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            self.end()
-            raise RivalError("its process ended; what it said stands above") from None
-        answer = self._line(patience)
-        if "error" in answer:
-            self.working = self.working and "died" not in answer
-            raise RivalError(answer["error"], refused=answer.get("refused", False))
-        return answer
-
-    def close(self) -> None:
-        """Let it forget its piece of work, if it holds one; where that fails, end it."""
-        if self.working:
-            self.working = False
-            try:
-                self.ask({"do": "close"}, PATIENCE)
-            except RivalError:
-                self.end()
-
-    def end(self) -> None:
-        """End the process, if there is one."""
-        process, self._process, self.working = self._process, None, False
-        if process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-
-    def _line(self, patience: float) -> dict[str, Any]:
-        """The next line of its output."""
-        assert self._process is not None
-        assert self._process.stdout is not None
-        deadline = time.monotonic() + patience
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._pending:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    self.end()
-                    raise RivalError(f"stopped after {patience:.0f} s without an answer")
-                piece = os.read(self._process.stdout.fileno(), 1 << 20)
-                if not piece:
-                    self.end()
-                    raise RivalError("its process ended; what it said stands above")
-                self._pending += piece
-        line, _, self._pending = self._pending.partition(b"\n")
-        return json.loads(line)
-
-
-class RivalError(Exception):
-    """A rival can't do its work; the message says why.
-
-    Attributes:
-        refused: Whether it said so itself, as when the work doesn't fit into memory.
-    """
-
-    def __init__(self, message: str, refused: bool = False) -> None:
-        super().__init__(message)
-        self.refused = refused
 
 
 class Race:
@@ -239,9 +52,9 @@ class Race:
             rival.end()
 
     @property
-    def versions(self) -> dict[str, dict[str, str]]:
-        """Each rival's libraries."""
-        return {name: rival.versions for name, rival in self.rivals.items()}
+    def versions(self) -> dict[str, str]:
+        """Libraries of all rivals."""
+        return {name: version for rival in self.rivals.values() for name, version in rival.versions.items()}
 
     def run(self, work: Work, progress: Callable[[str], None] = lambda _: None) -> Cell:
         """Check every rival at this work, then time them in turns. Keeps the cell, complete or not, in ``cells``."""
