@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.heads.dressed import DressedQuantumNet
     from pipeline.inference.hybrid import HybridClassifier
+    from pipeline.quantum.torch_layer import TorchLayer
 
-__all__ = ["DressedQuantumNet", "HybridClassifier"]
+__all__ = ["DressedQuantumNet", "HybridClassifier", "TorchLayer"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,4 +22,8 @@ def __getattr__(name: str) -> Any:
         from pipeline.inference.hybrid import HybridClassifier
 
         return HybridClassifier
+    if name == "TorchLayer":
+        from pipeline.quantum.torch_layer import TorchLayer
+
+        return TorchLayer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

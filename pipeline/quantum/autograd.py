@@ -254,3 +254,59 @@ class _Refused(torch.autograd.Function):
             "this head's backward pass gives first derivatives only, and a second one was asked for; "
             "use DressedQuantumNet(simulator='dense') for derivatives of any order"
         )
+
+
+def evaluate(engine: Any, inputs: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Values of a compiled circuit, shape (B, n_outputs), in the dtype and on the device of ``inputs``.
+
+    Args:
+        engine: As ``pipeline.quantum.engine.Engine``.
+        inputs: Shape (B, n_inputs), floating.
+        weights: In order, of any shapes.
+    """
+    if torch.is_grad_enabled() and (inputs.requires_grad or any(weight.requires_grad for weight in weights)):
+        return _Evaluate.apply(engine, inputs, *weights)
+    with torch.no_grad():
+        return _evaluated(engine, inputs, weights, keep=False)[0]
+
+
+def _evaluated(
+    engine: Any, inputs: torch.Tensor, weights: Sequence[torch.Tensor], keep: bool
+) -> tuple[torch.Tensor, Any]:
+    flat = [_array(weight).reshape(-1) for weight in weights]
+    joined = flat[0] if len(flat) == 1 else np.concatenate([np.zeros(0), *flat])
+    if not len(inputs):
+        return inputs.new_zeros(0, engine.n_outputs), None
+    values, memory = engine.forward(_array(inputs), joined, keep)
+    if not math.isfinite(np.add.reduce(values, axis=None)):
+        raise non_finite(inputs)
+    return _tensor(values, inputs), memory
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    tensor = tensor.detach()
+    return (tensor.cpu().float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor.cpu()).numpy()
+
+
+class _Evaluate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, engine: Any, inputs: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        values, ctx.memory = _evaluated(engine, inputs, weights, keep=True)
+        ctx.engine = engine
+        ctx.save_for_backward(inputs, *weights)
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        inputs, *weights = ctx.saved_tensors
+        _, need_inputs, *need = ctx.needs_input_grad
+        if ctx.memory is None:
+            return None, *(torch.zeros_like(t) for t in (inputs, *weights))
+        by_inputs, by_weights = ctx.engine.backward(ctx.memory, _array(upstream), need_inputs, any(need))
+        gradients = [None if by_inputs is None else _tensor(by_inputs, inputs)]
+        start = 0
+        for weight, needed in zip(weights, need, strict=True):
+            piece = by_weights[start : start + weight.numel()] if needed else None
+            gradients.append(None if piece is None else _tensor(piece.reshape(weight.shape), weight))
+            start += weight.numel()
+        return None, *_once(gradients, (inputs, *weights))

@@ -18,6 +18,21 @@ import numpy as np
 import pennylane as qml
 
 from pipeline.quantum.choices import ENTANGLERS
+from pipeline.quantum.matrices import z_signs
+
+__all__ = [
+    "COMPLEX_GATES",
+    "REAL_GATES",
+    "ROTATIONS",
+    "Circuit",
+    "Gate",
+    "RotationGroup",
+    "embedding_states",
+    "is_real",
+    "rotation_groups",
+    "variational_gates",
+    "z_signs",
+]
 
 ROTATIONS = ("RX", "RY", "RZ")
 REAL_GATES = ("Hadamard", "PauliX", "PauliZ", "RY", "CNOT", "CZ", "SWAP", "Toffoli", "CSWAP")
@@ -179,12 +194,6 @@ def is_real(circuit: Circuit) -> bool:
     return not np.iscomplexobj(embedding_states(circuit)) and all(
         g.name in REAL_GATES for g in variational_gates(circuit)
     )
-
-
-def z_signs(n_qubits: int) -> np.ndarray:
-    """The eigenvalue of Z on wire i in basis state s, wire 0 being its most significant bit: shape (n_qubits, 2ⁿ)."""
-    bits = np.arange(2**n_qubits) >> np.arange(n_qubits - 1, -1, -1)[:, None] & 1
-    return 1.0 - 2.0 * bits
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,52 @@
+"""The self-check: a compiled circuit against its ordinary QNode, on two random samples, at its first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.quantum.program import Program
+
+TOLERANCES = {"complex128": 1e-7, "complex64": 1e-4}
+
+
+def difference(
+    engine: Any,
+    program: Program,
+    by_qnode: Callable[[torch.Tensor, Mapping[str, torch.Tensor]], torch.Tensor],
+    weight_shapes: Mapping[str, tuple[int, ...]],
+    c_dtype: str,
+) -> str | None:
+    """How values or gradients of an engine differ from the QNode's on two random samples; None where they don't."""
+    generator = torch.Generator().manual_seed(20)
+    inputs = torch.randn(2, program.n_inputs, generator=generator, dtype=torch.float64)
+    if program.amplitudes is not None and not program.amplitudes.normalise:
+        inputs /= inputs.norm(dim=1, keepdim=True)
+    weights = {
+        name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in weight_shapes.items()
+    }
+    leaves = [tensor.requires_grad_() for tensor in (inputs, *weights.values())]
+    upstream = torch.randn(2, program.n_outputs, generator=generator, dtype=torch.float64)
+    with torch.enable_grad():
+        expected = by_qnode(inputs, weights)
+    if expected.shape != upstream.shape:
+        return f"its values have shape {program.n_outputs} a sample and its QNode's {tuple(expected.shape)}"
+    flat = np.concatenate([np.zeros(0), *(weight.detach().reshape(-1).numpy() for weight in weights.values())])
+    values, memory = engine.forward(inputs.detach().numpy(), flat)
+    tolerance = TOLERANCES[c_dtype]
+    gap = float(np.abs(values - expected.detach().numpy()).max(initial=0))
+    if not gap < tolerance:
+        return f"its values differ by {gap:.2g} from its QNode's"
+    if not expected.requires_grad:
+        return None
+    by_inputs, by_weights = engine.backward(memory, upstream.numpy())
+    gradients = torch.autograd.grad(expected, leaves, upstream, materialize_grads=True)
+    flat = np.concatenate([np.zeros(0), *(gradient.reshape(-1).numpy() for gradient in gradients[1:])])
+    for name, seen, reference in (("inputs", by_inputs, gradients[0].numpy()), ("weights", by_weights, flat)):
+        gap = float(np.abs(seen - reference).max(initial=0)) / max(1.0, float(np.abs(reference).max(initial=0)))
+        if not gap < tolerance:
+            return f"its gradients of the {name} differ by {gap:.2g} from its QNode's"
+    return None

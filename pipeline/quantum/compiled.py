@@ -1,0 +1,349 @@
+"""Any PennyLane circuit as a function of a batch: values and gradients of all samples at once.
+
+``compile_circuit`` takes a quantum function or a QNode and returns a ``CompiledCircuit``. In: inputs of shape
+(B, n_inputs) and weights. Out: expectation values and probabilities of shape (B, n_outputs), in the inputs' dtype.
+
+The circuit is traced once (``program.py``) and runs on one of three simulators: ``lightning`` (NumPy and Lightning's
+kernels, first derivatives), ``dense`` (torch's own operations, any device, derivatives of any order) or ``qnode``, the
+ordinary QNode. A circuit that the first two cannot run, or that differs from its QNode when both are first compared,
+runs as the QNode, with one warning; ``fallback_reason`` says why.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+import torch
+
+from pipeline.quantum.autograd import evaluate
+from pipeline.quantum.check import difference
+from pipeline.quantum.engine import Engine, make_engine
+from pipeline.quantum.program import Program, make_program
+from pipeline.quantum.tape import UnsupportedError
+
+SIMULATORS = ("lightning", "dense", "qnode")
+LARGEST_BACKPROP = 12
+"""Wires up to which an ordinary QNode of ours runs on default.qubit rather than lightning.qubit."""
+
+
+def compile_circuit(
+    circuit: Callable[..., Any],
+    weight_shapes: Mapping[str, int | Sequence[int]],
+    n_inputs: int,
+    *,
+    simulator: str = "lightning",
+    device: str | None = None,
+    c_dtype: str = "complex128",
+    rank: int | None = None,
+) -> CompiledCircuit:
+    """A quantum function or QNode as a batched, differentiable function.
+
+    Args:
+        circuit: Takes ``inputs`` and the weights by name, queues gates, returns measurements; or a QNode of such a
+            function. It may be written for inputs of shape (n_inputs,) or (B, n_inputs): ``inputs[..., k]`` does both.
+        weight_shapes: Shape of each weight; a number n stands for (n,), 1 and () for a scalar, as in PennyLane.
+        n_inputs: Inputs a sample.
+        simulator: ``lightning``, ``dense`` or ``qnode``.
+        device: PennyLane device of the ordinary QNode; of a QNode its own.
+        c_dtype: Precision of the ``lightning`` simulator's states, ``complex128`` or ``complex64``.
+        rank: 2 if the circuit takes inputs of shape (B, n_inputs), 1 if it takes one sample; found out if None.
+
+    Raises:
+        ValueError: If the simulator is none of those, or the circuit's arguments are not ``inputs`` and the weights.
+    """
+    return CompiledCircuit(circuit, weight_shapes, n_inputs, simulator, device, c_dtype, rank)
+
+
+class CompiledCircuit:
+    """See ``compile_circuit``. Copies share it; a pickle takes the circuit along, which must then be importable.
+
+    Attributes:
+        circuit: The quantum function or QNode.
+        weight_shapes: Shape of each weight, as a tuple.
+        n_inputs: Inputs a sample.
+        n_weights: All weights together.
+    """
+
+    def __init__(
+        self,
+        circuit: Callable[..., Any],
+        weight_shapes: Mapping[str, int | Sequence[int]],
+        n_inputs: int,
+        simulator: str = "lightning",
+        device: str | None = None,
+        c_dtype: str = "complex128",
+        rank: int | None = None,
+    ) -> None:
+        if simulator not in SIMULATORS:
+            raise ValueError(f"simulator is {simulator!r}; choose one of {', '.join(SIMULATORS)}")
+        self.circuit = circuit
+        self.weight_shapes = {name: weight_shape(size) for name, size in weight_shapes.items()}
+        self.n_inputs = n_inputs
+        self.n_weights = sum(int(np.prod(shape)) for shape in self.weight_shapes.values())
+        self.c_dtype = c_dtype
+        self._wanted, self._device_name, self._wanted_rank = simulator, device, rank
+        self._reset()
+        _check_signature(self.function, self.weight_shapes)
+
+    def _reset(self) -> None:
+        self._lock = threading.RLock()
+        self._ready = False
+        self._reason: str | None = None
+        self._program: Program | None = None
+        self._engine: Engine | None = None
+        self._qnodes: dict[bool, Any] = {}
+        self._rank = self._wanted_rank or 2
+        self._tape: Any = None
+        self._n_outputs = 0
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The quantum function itself."""
+        return self.circuit.func if isinstance(self.circuit, qml.QNode) else self.circuit
+
+    @property
+    def program(self) -> Program | None:
+        """The traced circuit; None where it cannot be traced."""
+        self._prepare()
+        return self._program
+
+    @property
+    def simulator(self) -> str:
+        """What runs: ``lightning``, ``dense`` or ``qnode``."""
+        self._prepare()
+        return "qnode" if self._engine is None else self._wanted
+
+    @property
+    def fallback_reason(self) -> str | None:
+        """Why the ordinary QNode runs though another simulator was asked for; None where it doesn't."""
+        self._prepare()
+        return self._reason
+
+    @property
+    def tape(self) -> Any:
+        """PennyLane's tape of the circuit at random inputs and weights, for pictures; None where there is none."""
+        self._prepare()
+        return self._tape
+
+    @property
+    def n_wires(self) -> int:
+        """Number of wires."""
+        self._prepare()
+        return self._program.n_wires if self._program else len(self._wires or self._qnode(False).device.wires or ())
+
+    @property
+    def n_outputs(self) -> int:
+        """Values a sample."""
+        self._prepare()
+        if not self._n_outputs:
+            with torch.no_grad():
+                weights = {name: torch.zeros(shape) for name, shape in self.weight_shapes.items()}
+                self._n_outputs = self._by_qnode(torch.ones(1, self.n_inputs), weights).shape[-1]
+        return self._n_outputs
+
+    def __call__(self, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Values of shape (B, n_outputs), in the dtype and on the device of the inputs.
+
+        Args:
+            inputs: Shape (B, n_inputs), floating.
+            weights: By name, in their shapes.
+
+        Raises:
+            ValueError: If inputs or weights have other shapes.
+        """
+        if not self._ready:
+            self._prepare()
+        if inputs.ndim != 2 or inputs.shape[1] != self.n_inputs:
+            raise ValueError(f"inputs have shape {tuple(inputs.shape)}; this circuit takes (B, {self.n_inputs})")
+        if self._engine is not None:
+            try:
+                return evaluate(self._engine, inputs, list(weights.values()))
+            except UnsupportedError as error:
+                self._fall_back(str(error))
+        return self._by_qnode(inputs, weights)
+
+    def forward(self, inputs: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Any]:
+        """On arrays: values (B, n_outputs) of inputs (B, n_inputs) and flat weights (n_weights,).
+
+        Returns:
+            The values, float64, and what ``backward`` needs, if ``keep``.
+        """
+        if not self._ready:
+            self._prepare()
+        if self._engine is not None:
+            try:
+                return self._engine.forward(inputs, weights, keep)
+            except UnsupportedError as error:
+                self._fall_back(str(error))
+        leaves = [torch.from_numpy(np.array(array)).requires_grad_(keep) for array in (inputs, weights)]
+        with torch.set_grad_enabled(keep):
+            values = self._by_qnode(leaves[0], self.split(leaves[1]))
+        return values.detach().numpy(), (values, leaves) if keep else None
+
+    def backward(
+        self, memory: Any, upstream: np.ndarray, need_inputs: bool = True, need_weights: bool = True
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Gradients of inputs and flat weights from that of the values, (B, n_outputs); None where not needed."""
+        if not isinstance(memory, tuple):
+            assert self._engine is not None
+            return self._engine.backward(memory, upstream, need_inputs, need_weights)
+        values, leaves = memory
+        wanted = [leaf for leaf, needed in zip(leaves, (need_inputs, need_weights), strict=True) if needed]
+        upstream_tensor = torch.from_numpy(np.ascontiguousarray(upstream)).to(values.dtype)
+        gradients = iter(
+            torch.autograd.grad(values, wanted, upstream_tensor, retain_graph=True, materialize_grads=True)
+        )
+        return tuple(next(gradients).numpy() if needed else None for needed in (need_inputs, need_weights))  # type: ignore[return-value]
+
+    def split(self, weights: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Flat weights (n_weights,) as weights by name."""
+        sizes = [int(np.prod(shape)) for shape in self.weight_shapes.values()]
+        pieces = weights.split(sizes) if sizes else ()
+        return {
+            name: piece.reshape(shape) for (name, shape), piece in zip(self.weight_shapes.items(), pieces, strict=True)
+        }
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledCircuit:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # PennyLane's devices can be neither pickled nor copied (pennylane#2204): a copy prepares itself on first use.
+        names = (
+            "circuit",
+            "weight_shapes",
+            "n_inputs",
+            "n_weights",
+            "c_dtype",
+            "_wanted",
+            "_device_name",
+            "_wanted_rank",
+        )
+        return {name: self.__dict__[name] for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._reset()
+
+    @property
+    def _wires(self) -> list[Any] | None:
+        """The wire labels in order; None where the tape gives them."""
+        if isinstance(self.circuit, qml.QNode):
+            return None if self.circuit.device.wires is None else list(self.circuit.device.wires)
+        if self._tape is None:
+            return None
+        labels = list(self._tape.wires)
+        return sorted(labels) if all(isinstance(label, int) for label in labels) else labels
+
+    def _prepare(self) -> None:
+        """Trace the circuit and compare it with its QNode, once."""
+        with self._lock:
+            if self._ready:
+                return
+            reason = self._trace()
+            if reason is None and self._program is not None:
+                self._n_outputs = self._program.n_outputs
+                if self._wanted != "qnode":
+                    engine = make_engine(
+                        self._program, self.function, self.weight_shapes, self._wanted, self.c_dtype, self._wires
+                    )
+                    reason = difference(engine, self._program, self._by_qnode, self.weight_shapes, self.c_dtype)
+                    self._engine = engine if reason is None else None
+            self._ready = True
+            if reason is not None and self._wanted != "qnode":
+                self._fall_back(reason)
+
+    def _trace(self) -> str | None:
+        """Make the program; the reason why that is not possible, or None."""
+        if isinstance(self.circuit, qml.QNode):
+            if self.circuit.shots:
+                return "it runs with a finite number of shots"
+            if len(self.circuit.compile_pipeline):
+                return "its QNode has transforms"
+        problem = None
+        for rank in (self._wanted_rank,) if self._wanted_rank else (2, 1):
+            try:
+                program, self._tape = make_program(self.function, self.n_inputs, self.weight_shapes, rank, self._wires)
+                if self._wires != list(self._tape.wires) and self._wires is not None:
+                    program, _ = make_program(self.function, self.n_inputs, self.weight_shapes, rank, self._wires)
+            except Exception as error:
+                problem = problem or (
+                    str(error)
+                    if isinstance(error, UnsupportedError)
+                    else f"tracing it raised {type(error).__name__}: {error}"
+                )
+                continue
+            self._program, self._rank = program, rank
+            return None
+        return problem
+
+    def _fall_back(self, reason: str) -> None:
+        self._engine, self._reason = None, reason
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        warnings.warn(
+            f"the circuit {name} runs as an ordinary QNode, sample by sample or slowly, because {reason}",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+    def _qnode(self, differentiated: bool) -> Any:
+        if isinstance(self.circuit, qml.QNode):
+            return self.circuit
+        if differentiated not in self._qnodes:
+            wires = self._wires
+            small = wires is None or len(wires) <= LARGEST_BACKPROP
+            name = self._device_name or ("default.qubit" if small else "lightning.qubit")
+            diff_method = "adjoint" if name.startswith("lightning") else "best"
+            # Otherwise PennyLane computes the Jacobian of a Lightning device along with values that need no gradient.
+            self._qnodes[differentiated] = qml.QNode(
+                self.circuit,
+                qml.device(name, wires=wires),
+                interface="torch",
+                diff_method=diff_method if differentiated else None,
+            )
+        return self._qnodes[differentiated]
+
+    def _by_qnode(self, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The same values by the ordinary QNode."""
+        needed = torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, *weights.values()))
+        qnode = self._qnode(needed)
+        if self._rank == 1:
+            rows = [_flatten(qnode(inputs=row, **weights), (), inputs) for row in inputs]
+            return torch.stack(rows) if rows else inputs.new_zeros(0, self._n_outputs)
+        return _flatten(qnode(inputs=inputs, **weights), (len(inputs),), inputs)
+
+
+def _flatten(result: Any, batch: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    """What a QNode returned, as one tensor of shape (*batch, n_outputs)."""
+    results = [result] if isinstance(result, torch.Tensor) else list(result)
+    # A circuit without inputs in it yields no axis of samples.
+    rows = [
+        r.to(like.dtype).reshape(*batch, -1) if r.shape[: len(batch)] == batch else r.to(like.dtype).reshape(-1)
+        for r in results
+    ]
+    return torch.cat([r.expand(*batch, r.shape[-1]) for r in rows], dim=-1)
+
+
+def weight_shape(size: int | Iterable[int]) -> tuple[int, ...]:
+    """A weight's shape as PennyLane's ``TorchLayer`` reads it: n is (n,), but 1 is a scalar."""
+    if isinstance(size, Iterable):
+        return tuple(size)
+    return () if size == 1 else (size,)
+
+
+def _check_signature(function: Callable[..., Any], weight_shapes: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(function).parameters
+    expected = {"inputs", *weight_shapes}
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    # What has a default, as a keyword bound by functools.partial, needs no weight.
+    required = {name for name, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
+    if "inputs" not in parameters or not required <= expected or not (open_ended or expected <= set(parameters)):
+        raise ValueError(
+            f"the circuit takes ({', '.join(parameters)}); it must take inputs and the weights "
+            f"of weight_shapes, which are {', '.join(weight_shapes) or 'none'}"
+        )

@@ -1,0 +1,208 @@
+"""A program with its simulator: inputs and weights in, values out, and gradients back.
+
+Angles come from polynomials of inputs and weights; of a circuit with other functions they come from tracing it anew
+with torch tensors, and torch's own graph carries their gradients on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.quantum.polynomial import Angles
+from pipeline.quantum.program import Program
+from pipeline.quantum.simulator import Parameters, Simulator
+from pipeline.quantum.tape import UnsupportedError, trace
+
+
+@dataclass
+class Memory:
+    """What ``Engine.backward`` needs: the simulator's own memory, and the inputs, weights or traced parameters."""
+
+    of_simulator: Any
+    inputs: np.ndarray
+    weights: np.ndarray
+    norms: np.ndarray | None = None
+    states: np.ndarray | None = None
+    traced: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
+
+
+class Engine:
+    """Values and gradients of one circuit for batches, on arrays.
+
+    Args:
+        program: The traced circuit.
+        function: Its quantum function, to trace again where the program needs that.
+        weight_shapes: Shape of each weight.
+        c_dtype: Precision of the states.
+        wires: Wire labels in order.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        function: Callable[..., Any],
+        weight_shapes: Mapping[str, tuple[int, ...]],
+        c_dtype: str,
+        wires: Sequence[Any] | None,
+    ) -> None:
+        self.program = program
+        self.n_outputs = program.n_outputs
+        self._function, self._weight_shapes, self._wires = function, weight_shapes, wires
+        self._structure: Any = None
+        self._simulator = Simulator(program, c_dtype)
+        self._dtype = np.zeros(0, c_dtype).real.dtype
+
+    def forward(self, inputs: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Memory | None]:
+        """Values (B, n_outputs) of inputs (B, n_inputs) and flat weights (n_weights,), and memory if ``keep``."""
+        inputs = inputs.astype(self._dtype, copy=False)
+        weights = weights.astype(self._dtype, copy=False)
+        memory = Memory(None, inputs, weights)
+        program = self.program
+        if program.polynomials is None:
+            parameters = self._traced(memory, keep)
+        else:
+            angles = program.polynomials(inputs, weights)
+            parameters = Parameters(angles.shared, angles.batched)
+            if program.amplitudes is not None:
+                parameters.amplitudes = self._amplitudes(memory)
+        values, memory.of_simulator = self._simulator.forward(parameters, len(inputs), keep)
+        return values, memory if keep else None
+
+    def backward(
+        self, memory: Memory, upstream: np.ndarray, need_inputs: bool = True, need_weights: bool = True
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Gradients of inputs and flat weights from that of the values, (B, n_outputs); None where not needed."""
+        gradient = self._simulator.backward(memory.of_simulator, upstream.astype(self._dtype, copy=False))
+        program = self.program
+        if program.polynomials is None:
+            return self._through_trace(memory, gradient, need_inputs, need_weights)
+        by_inputs, by_weights = program.polynomials.gradients(
+            memory.inputs, memory.weights, Angles(gradient.shared, gradient.batched), need_inputs, need_weights
+        )
+        if program.amplitudes is not None and by_inputs is not None:
+            assert gradient.amplitudes is not None
+            assert memory.states is not None
+            slope = gradient.amplitudes.real
+            if memory.norms is not None:
+                slope = (slope - memory.states * (slope * memory.states).sum(axis=0)) / memory.norms
+            by_inputs = by_inputs + slope[: program.n_inputs].T
+        return by_inputs, by_weights
+
+    def _amplitudes(self, memory: Memory) -> np.ndarray:
+        """The initial states, (2^k, B): inputs, padded and normalised."""
+        spec = self.program.amplitudes
+        assert spec is not None
+        states = np.full((2 ** len(spec.wires), len(memory.inputs)), spec.pad or 0.0, dtype=self._dtype)
+        states[: self.program.n_inputs] = memory.inputs.T
+        norms = np.sqrt(np.add.reduce(states * states, axis=0))
+        if spec.normalise:
+            if not norms.all():
+                raise ValueError(
+                    f"row {int(np.argmin(norms))} of the inputs is all zeros: it cannot be normalised to a state"
+                )
+            states /= norms
+            memory.norms = norms
+        elif np.abs(norms - 1).max(initial=0) > 1e-3:
+            row = int(np.abs(norms - 1).argmax())
+            raise ValueError(
+                f"row {row} of the inputs has norm {norms[row]:.4g}; "
+                "a state has norm 1: normalise the inputs, or give the circuit normalize=True"
+            )
+        memory.states = states
+        return states
+
+    def _traced(self, memory: Memory, keep: bool) -> Parameters:
+        """Parameters by tracing the circuit with these inputs and weights."""
+        with torch.set_grad_enabled(keep):
+            leaves = [
+                torch.from_numpy(np.array(a, dtype=np.float64)).requires_grad_(keep)
+                for a in (memory.inputs, memory.weights)
+            ]
+            outputs = self.traced(*leaves)
+        memory.traced = (outputs, leaves)
+        shared, batched, *rest = (tensor.detach().numpy() for tensor in outputs)
+        amplitudes = rest.pop() if self.program.amplitudes is not None else None
+        return Parameters(shared, batched, amplitudes, rest)
+
+    def traced(self, inputs: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:
+        """Gate parameters with torch's graph: shared (n_shared,), batched (n_batched, B), matrices, amplitudes."""
+        program = self.program
+        sizes = [int(np.prod(shape)) for shape in self._weight_shapes.values()]
+        by_name = {
+            name: piece.reshape(shape)
+            for (name, shape), piece in zip(
+                self._weight_shapes.items(), weights.split(sizes) if sizes else (), strict=True
+            )
+        }
+        if program.rank == 2:
+            return self._read(inputs, by_name, len(inputs))
+        rows = [self._read(row, by_name, 1) for row in inputs]
+        return [rows[0][0], torch.cat([row[1] for row in rows], dim=1)] + [
+            torch.cat(
+                [row[k] if k == len(rows[0]) - 1 and program.amplitudes else row[k][None] for row in rows],
+                dim=-1 if k == len(rows[0]) - 1 and program.amplitudes else 0,
+            )
+            for k in range(2, len(rows[0]))
+        ]
+
+    def _read(self, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor], n_samples: int) -> list[torch.Tensor]:
+        traced = trace(self._function, inputs, weights, self._wires)
+        if self._structure is None:
+            self._structure = traced.structure
+        elif traced.structure != self._structure:
+            raise UnsupportedError("its gates depend on the values of inputs or weights")
+        kinds: dict[str, list[torch.Tensor]] = {"shared": [], "batched": [], "matrix": []}
+        for tensor, parameter in zip(traced.parameters, self.program.parameters, strict=True):
+            if parameter is not None and tensor is not None:
+                kinds[parameter.kind].append(tensor.expand(n_samples) if parameter.kind == "batched" else tensor)
+        result = [
+            torch.stack(kinds["shared"]) if kinds["shared"] else inputs.new_zeros(0),
+            torch.stack(kinds["batched"]) if kinds["batched"] else inputs.new_zeros(0, n_samples),
+            *kinds["matrix"],
+        ]
+        if traced.amplitudes is not None:
+            states = traced.amplitudes.reshape(-1, traced.amplitudes.shape[-1]).expand(n_samples, -1)
+            result.append(states.T)
+        return result
+
+    def _through_trace(
+        self, memory: Memory, gradient: Parameters, need_inputs: bool, need_weights: bool
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        assert memory.traced is not None
+        outputs, leaves = memory.traced
+        arrays = [gradient.shared, gradient.batched, *gradient.matrices]
+        if gradient.amplitudes is not None:
+            arrays.append(gradient.amplitudes)
+        pairs = [(output, array) for output, array in zip(outputs, arrays, strict=True) if output.requires_grad]
+        wanted = [leaf for leaf, needed in zip(leaves, (need_inputs, need_weights), strict=True) if needed]
+        upstream = [
+            torch.from_numpy(np.ascontiguousarray(array if output.is_complex() else array.real)).to(output.dtype)
+            for output, array in pairs
+        ]
+        if not pairs:
+            gradients = iter([torch.zeros_like(leaf) for leaf in wanted])
+        else:
+            gradients = iter(
+                torch.autograd.grad(
+                    [output for output, _ in pairs], wanted, upstream, retain_graph=True, materialize_grads=True
+                )
+            )
+        return tuple(next(gradients).numpy() if needed else None for needed in (need_inputs, need_weights))  # type: ignore[return-value]
+
+
+def make_engine(
+    program: Program,
+    function: Callable[..., Any],
+    weight_shapes: Mapping[str, tuple[int, ...]],
+    simulator: str,
+    c_dtype: str,
+    wires: Sequence[Any] | None,
+) -> Engine:
+    """The engine of a program on a simulator, ``lightning`` or ``dense``."""
+    del simulator
+    return Engine(program, function, weight_shapes, c_dtype, wires)

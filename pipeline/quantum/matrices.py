@@ -1,0 +1,40 @@
+"""Small matrices of gates, and their action on some wires of many states."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+
+PAULI = {
+    "I": np.eye(2, dtype=complex),
+    "X": np.array([[0, 1], [1, 0]], dtype=complex),
+    "Y": np.array([[0, -1j], [1j, 0]], dtype=complex),
+    "Z": np.array([[1, 0], [0, -1]], dtype=complex),
+}
+
+
+def pauli_word(word: str) -> np.ndarray:
+    """The matrix of a Pauli word, of shape (2^k, 2^k)."""
+    return reduce(np.kron, [PAULI[letter] for letter in word], np.eye(1, dtype=complex))
+
+
+def apply_matrix(matrix: np.ndarray, wires: tuple[int, ...], columns: np.ndarray) -> np.ndarray:
+    """A matrix on some wires of states of shape (2ⁿ, columns), wire 0 the most significant bit of the row.
+
+    A matrix of shape (columns, 2^k, 2^k) is one a column.
+    """
+    n_qubits, k = len(columns).bit_length() - 1, len(wires)
+    tensor = np.moveaxis(columns.reshape([2] * n_qubits + [-1]), wires, range(k))
+    shape = tensor.shape
+    if matrix.ndim == 2:
+        tensor = matrix @ tensor.reshape(2**k, -1)
+    else:
+        tensor = np.einsum("bij,jrb->irb", matrix, tensor.reshape(2**k, -1, columns.shape[1]))
+    return np.moveaxis(tensor.reshape(shape), range(k), wires).reshape(columns.shape)
+
+
+def z_signs(n_qubits: int) -> np.ndarray:
+    """The eigenvalue of Z on wire i in basis state s, wire 0 being its most significant bit: shape (n_qubits, 2ⁿ)."""
+    bits = np.arange(2**n_qubits) >> np.arange(n_qubits - 1, -1, -1)[:, None] & 1
+    return 1.0 - 2.0 * bits

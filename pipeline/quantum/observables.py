@@ -1,0 +1,155 @@
+"""What is measured: expectation values and probabilities of a batch of states, and the adjoint states they start.
+
+In: states of shape (2ⁿ, B), wire 0 the most significant bit of the row. Out: values of shape (B, n_outputs), or, from a
+loss's gradient with respect to these, the adjoint states λ = Σⱼ gⱼ Oⱼ Φ of shape (2ⁿ, B).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.quantum.matrices import apply_matrix, z_signs
+from pipeline.quantum.tape import Measurement
+
+TABLE_QUBITS = 6
+"""Up to so many wires one table of eigenvalues serves; beyond, tables of both halves where all is Z of single wires."""
+
+
+class Observables:
+    """The measurements of a circuit on ``n_wires`` wires, with real tables of ``dtype``."""
+
+    def __init__(self, measurements: Sequence[Measurement], n_wires: int, dtype: np.dtype) -> None:
+        self.n_wires, self.n_outputs = n_wires, sum(m.size for m in measurements)
+        self._dtype = dtype
+        edges = np.cumsum([0, *(m.size for m in measurements)])
+        self._columns = [slice(a, b) for a, b in itertools.pairwise(edges)]
+        self._diagonal: list[int] = []
+        self._others: list[tuple[slice, Measurement]] = []
+        self._probabilities: list[tuple[slice, Measurement]] = []
+        rows = []
+        for columns, m in zip(self._columns, measurements, strict=True):
+            if m.kind == "probs":
+                self._probabilities.append((columns, m))
+            elif m.kind == "pauli" and all(letter == "Z" for _, word in m.terms for _, letter in word):
+                self._diagonal.append(columns.start)
+                rows.append(m)
+            else:
+                self._others.append((columns, m))
+        self._all_diagonal = len(rows) == len(measurements)
+        single = [
+            m.terms[0][1][0][0] for m in rows if len(m.terms) == 1 and m.terms[0][0] == 1 and len(m.terms[0][1]) == 1
+        ]
+        self._halves: PauliZ | None = None
+        self._table = np.zeros((0, 0), dtype=dtype)
+        if n_wires > TABLE_QUBITS and self._all_diagonal and single == list(range(n_wires)):
+            self._halves = PauliZ(n_wires, dtype)
+        elif rows:
+            self._table = np.array([_eigenvalues(m, n_wires) for m in rows]).astype(dtype)
+
+    def values(self, states: np.ndarray) -> np.ndarray:
+        """Shape (B, n_outputs)."""
+        if np.iscomplexobj(states):
+            probabilities = states.real * states.real
+            probabilities += states.imag * states.imag
+        else:
+            probabilities = states * states
+        if self._halves is not None:
+            return self._halves.expectation(probabilities)
+        if self._all_diagonal:
+            return (self._table @ probabilities).T
+        result = np.empty((states.shape[1], self.n_outputs), dtype=self._dtype)
+        if self._diagonal:
+            result[:, self._diagonal] = (self._table @ probabilities).T
+        for columns, m in self._probabilities:
+            result[:, columns] = _marginal(probabilities, m.wires, self.n_wires).T
+        for columns, m in self._others:
+            result[:, columns.start] = np.einsum("sb,sb->b", states.conj(), _applied(m, states, self.n_wires)).real
+        return result
+
+    def adjoint(self, states: np.ndarray, upstream: np.ndarray) -> np.ndarray:
+        """λ = Σⱼ gⱼ Oⱼ Φ of shape (2ⁿ, B), for upstream g of shape (B, n_outputs)."""
+        if self._halves is not None:
+            return self._halves.observable(upstream) * states
+        if self._all_diagonal:
+            return (self._table.T @ upstream.T) * states
+        weights = np.zeros((len(states), states.shape[1]), dtype=self._dtype)
+        if self._diagonal:
+            weights += self._table.T @ upstream[:, self._diagonal].T
+        for columns, m in self._probabilities:
+            weights += _spread(upstream[:, columns].T, m.wires, self.n_wires)
+        result = weights * states
+        for columns, m in self._others:
+            result = result + upstream[:, columns.start] * _applied(m, states, self.n_wires)
+        return result
+
+
+class PauliZ:
+    """Sums over zᵢ(s), the eigenvalue of Z on wire i in basis state s, with tables of ``dtype``, float32 or float64."""
+
+    def __init__(self, n_qubits: int, dtype: np.dtype) -> None:
+        # Of many wires in two halves, so that the tables stay small.
+        n_front = n_qubits // 2
+        self._front, self._back = (z_signs(n).astype(dtype) for n in (n_front, n_qubits - n_front))
+
+    def expectation(self, probabilities: np.ndarray) -> np.ndarray:
+        """Σ_s zᵢ(s) p_b(s) of shape (B, n) from p of shape (2ⁿ, B)."""
+        halves = probabilities.reshape(self._front.shape[1], -1, probabilities.shape[-1])
+        return np.concatenate([self._front @ halves.sum(axis=1), self._back @ halves.sum(axis=0)]).T
+
+    def observable(self, upstream: np.ndarray) -> np.ndarray:
+        """Σᵢ g_bi zᵢ(s) of shape (2ⁿ, B) from g of shape (B, n)."""
+        n_front = len(self._front)
+        front, back = self._front.T @ upstream[:, :n_front].T, self._back.T @ upstream[:, n_front:].T
+        return (front[:, None] + back).reshape(-1, len(upstream))
+
+
+def _eigenvalues(measurement: Measurement, n_wires: int) -> np.ndarray:
+    """The diagonal of a sum of words of Z alone."""
+    signs = z_signs(n_wires)
+    total = np.zeros(2**n_wires)
+    for coefficient, word in measurement.terms:
+        total += coefficient * np.prod([signs[wire] for wire, _ in word], axis=0)
+    return total
+
+
+def _applied(measurement: Measurement, states: np.ndarray, n_wires: int) -> np.ndarray:
+    """O Φ."""
+    if measurement.kind == "hermitian":
+        assert measurement.matrix is not None
+        return apply_matrix(measurement.matrix, measurement.wires, states)
+    rows = np.arange(len(states))
+    total = np.zeros(states.shape, dtype=np.result_type(states, np.complex64))
+    signs = z_signs(n_wires)
+    for coefficient, word in measurement.terms:
+        flipped, factor = rows, np.full(len(rows), complex(coefficient))
+        for wire, letter in word:
+            if letter != "Z":
+                flipped = flipped ^ (1 << (n_wires - 1 - wire))
+            # Y has i in the row of 1 and -i in the row of 0.
+            factor = factor * {"X": 1, "Y": -1j * signs[wire], "Z": signs[wire]}[letter]
+        total += (factor[:, None] * states[flipped]).astype(total.dtype)
+    return total
+
+
+def _marginal(probabilities: np.ndarray, wires: tuple[int, ...], n_wires: int) -> np.ndarray:
+    """Probabilities of some wires, in their order, shape (2^k, B)."""
+    if wires == tuple(range(n_wires)):
+        return probabilities
+    tensor = probabilities.reshape([2] * n_wires + [-1])
+    rest = tuple(wire for wire in range(n_wires) if wire not in wires)
+    summed = tensor.sum(axis=rest)
+    order = np.argsort(np.argsort(wires))
+    return np.moveaxis(summed, order, range(len(wires))).reshape(2 ** len(wires), -1)
+
+
+def _spread(weights: np.ndarray, wires: tuple[int, ...], n_wires: int) -> np.ndarray:
+    """The adjoint of ``_marginal``: shape (2ⁿ, B)."""
+    if wires == tuple(range(n_wires)):
+        return weights
+    order = np.argsort(np.argsort(wires))
+    tensor = np.moveaxis(weights.reshape([2] * len(wires) + [-1]), range(len(wires)), order)
+    shape = [2 if wire in wires else 1 for wire in range(n_wires)]
+    return np.broadcast_to(tensor.reshape([*shape, -1]), [2] * n_wires + [weights.shape[-1]]).reshape(2**n_wires, -1)

@@ -1,0 +1,282 @@
+"""Trace a quantum function: its gates, their angles as functions of inputs and weights, and its measurements.
+
+In: a function in PennyLane's language and torch tensors for its arguments. Out: a ``Trace``: rotations
+exp(-iθP/2) of Pauli words P, whose angles are torch tensors with torch's own graph, other parametrised gates as
+matrices with a graph, and fixed matrices. Everything else is replaced by PennyLane's own decomposition.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+import torch
+from torch.overrides import TorchFunctionMode
+
+MAX_MATRIX_WIRES = 10
+"""Wires up to which a gate without decomposition is taken as its matrix."""
+_IGNORED = ("Identity", "Barrier", "GlobalPhase", "WireCut", "Snapshot")
+_WORDS = {"RX": "X", "RY": "Y", "RZ": "Z", "IsingXX": "XX", "IsingYY": "YY", "IsingZZ": "ZZ"}
+# A phase shift is a rotation about Z but for a global phase, which no measurement sees.
+_WORDS |= {"PhaseShift": "Z", "U1": "Z"}
+_NAMED = ("Toffoli", "CSWAP")
+# Their decompositions branch on values.
+_AS_MATRIX = ("QubitUnitary", "C(QubitUnitary)", "ControlledQubitUnitary", "DiagonalQubitUnitary", "BlockEncode")
+
+
+class UnsupportedError(ValueError):
+    """The circuit cannot run on the batched simulators; the message says why."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One gate, on wires numbered from 0.
+
+    Attributes:
+        name: PennyLane's name, of fixed gates; ``rotation`` or ``matrix`` for others.
+        wires: The wires it acts on.
+        word: The Pauli word P of a rotation exp(-iθP/2), a letter a wire.
+        matrix: The matrix of a fixed gate, complex128 of shape (2^wires, 2^wires).
+    """
+
+    name: str
+    wires: tuple[int, ...]
+    word: str = ""
+    matrix: np.ndarray | None = None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for equal gates."""
+        values = None if self.matrix is None else self.matrix.round(9).tobytes()
+        return self.name, self.wires, self.word, values
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One output: ``expval`` of a sum of Pauli words or of a Hermitian matrix, or ``probs`` of wires.
+
+    Attributes:
+        kind: ``pauli``, ``hermitian`` or ``probs``.
+        wires: The wires of the matrix or of the probabilities.
+        terms: Of ``pauli``: coefficient and letters by wire of each word, as ((coefficient, ((wire, letter), …)), …).
+        matrix: Of ``hermitian``: complex128.
+    """
+
+    kind: str
+    wires: tuple[int, ...] = ()
+    terms: tuple[tuple[float, tuple[tuple[int, str], ...]], ...] = ()
+    matrix: np.ndarray | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of values it yields a sample."""
+        return 2 ** len(self.wires) if self.kind == "probs" else 1
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for equal measurements."""
+        values = None if self.matrix is None else self.matrix.round(9).tobytes()
+        terms = tuple((round(coefficient, 9), word) for coefficient, word in self.terms)
+        return self.kind, self.wires, terms, values
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one call of a quantum function queued.
+
+    Attributes:
+        n_wires: Number of wires.
+        gates: In order.
+        parameters: The parameter of each gate: an angle of shape () or (B,), a matrix of shape (d, d) or (B, d, d), or
+            None of a fixed gate.
+        amplitudes: The initial state over ``state_wires``, of shape (2^k,) or (B, 2^k); None for |0…0⟩.
+        state_wires: The wires of the initial state.
+        measurements: The outputs.
+        container: ``tuple``, ``list``, or ``single`` for one measurement outside any sequence.
+        tape: PennyLane's own record, for pictures.
+    """
+
+    n_wires: int
+    gates: tuple[Gate, ...]
+    parameters: tuple[torch.Tensor | None, ...]
+    amplitudes: torch.Tensor | None
+    state_wires: tuple[int, ...]
+    measurements: tuple[Measurement, ...]
+    container: str
+    tape: Any
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """All that must not change with the values of inputs and weights."""
+        gates = tuple(gate.key for gate in self.gates)
+        return self.n_wires, gates, self.state_wires, tuple(m.key for m in self.measurements), self.container
+
+
+def trace(
+    function: Callable[..., Any],
+    inputs: torch.Tensor,
+    weights: Mapping[str, torch.Tensor],
+    wires: Sequence[Any] | None = None,
+) -> Trace:
+    """Call a quantum function once and read its gates and measurements.
+
+    Args:
+        function: Takes ``inputs`` and the weights by name.
+        inputs: Shape (n_inputs,) or (B, n_inputs).
+        weights: Tensors by name.
+        wires: Wire labels in order; those of the circuit, as they appear, if None.
+
+    Raises:
+        UnsupportedError: If the circuit has something that the batched simulators don't do.
+    """
+    with qml.queuing.AnnotatedQueue() as queue, _NoValueReads():
+        result = function(inputs=inputs, **weights)
+    tape = qml.tape.QuantumScript.from_queue(queue)
+    if tape.shots:
+        raise UnsupportedError("it runs with a finite number of shots")
+    labels = list(tape.wires if wires is None else wires)
+    if missing := [wire for wire in tape.wires if wire not in labels]:
+        raise UnsupportedError(f"wire {missing[0]!r} is not on the device")
+    if not labels:
+        raise UnsupportedError("it has no wires")
+    place = {label: k for k, label in enumerate(labels)}
+    operations = list(tape.operations)
+    amplitudes: torch.Tensor | None = None
+    state_wires: tuple[int, ...] = ()
+    if operations and isinstance(operations[0], (qml.StatePrep, qml.AmplitudeEmbedding)):
+        first = operations.pop(0)
+        amplitudes = torch.as_tensor(first.parameters[0])
+        state_wires = tuple(place[wire] for wire in first.wires)
+    pairs = [pair for operation in operations for pair in _primitives(operation, place)]
+    measured = _measurements(result)
+    return Trace(
+        len(labels),
+        tuple(gate for gate, _ in pairs),
+        tuple(parameter for _, parameter in pairs),
+        amplitudes,
+        state_wires,
+        tuple(_measurement(m, place) for m in measured),
+        "single" if isinstance(result, qml.measurements.MeasurementProcess) else type(result).__name__,
+        tape,
+    )
+
+
+def _primitives(operation: Any, place: Mapping[Any, int]) -> Iterator[tuple[Gate, torch.Tensor | None]]:
+    """The operation as rotations, matrices and fixed gates, with their parameters."""
+    name = operation.name
+    if name in _IGNORED:
+        return
+    _refuse(operation)
+    wires = tuple(place[wire] for wire in operation.wires)
+    if not any(_depends(parameter) for parameter in operation.parameters):
+        if (name in _NAMED or len(wires) <= 2 or name in _AS_MATRIX) and operation.has_matrix:
+            yield Gate(name, wires, matrix=_constant_matrix(operation)), None
+            return
+    else:
+        word = _word(operation, len(wires))
+        if word is not None:
+            angle = torch.as_tensor(operation.parameters[0])
+            kept = [k for k, letter in enumerate(word) if letter != "I"]
+            if kept:
+                yield Gate("rotation", tuple(wires[k] for k in kept), "".join(word[k] for k in kept)), angle
+            return
+    if operation.has_decomposition and name not in _AS_MATRIX:
+        for part in operation.decomposition():
+            yield from _primitives(part, place)
+    elif operation.has_matrix and len(wires) <= MAX_MATRIX_WIRES:
+        if any(_depends(parameter) for parameter in operation.parameters):
+            yield Gate("matrix", wires), torch.as_tensor(operation.matrix())
+        else:
+            yield Gate(name, wires, matrix=_constant_matrix(operation)), None
+    else:
+        raise UnsupportedError(f"{name} on {len(wires)} wires has no decomposition")
+
+
+def _refuse(operation: Any) -> None:
+    if isinstance(operation, qml.operation.Channel):
+        raise UnsupportedError(f"it has the channel {operation.name}")
+    if isinstance(operation, (qml.StatePrep, qml.AmplitudeEmbedding)):
+        raise UnsupportedError(f"{operation.name} is not its first operation")
+    kinds = (getattr(qml.ops, "MidMeasure", ()), getattr(qml.measurements, "MidMeasureMP", ()), qml.ops.Conditional)
+    if isinstance(operation, tuple(kind for kind in kinds if isinstance(kind, type))):
+        raise UnsupportedError("it measures in mid-circuit")
+    if not isinstance(operation, qml.operation.Operator):
+        raise UnsupportedError(f"{operation} is no gate")
+
+
+def _word(operation: Any, n_wires: int) -> str | None:
+    """The Pauli word of a rotation, a letter a wire; None for other gates."""
+    if operation.name == "MultiRZ":
+        return "Z" * n_wires
+    if operation.name == "PauliRot":
+        return operation.hyperparameters["pauli_word"]
+    return _WORDS.get(operation.name)
+
+
+def _constant_matrix(operation: Any) -> np.ndarray:
+    matrix = np.asarray(qml.math.unwrap([qml.matrix(operation)])[0], dtype=complex)
+    if matrix.ndim == 3 and np.allclose(matrix, matrix[:1], rtol=0, atol=1e-12):
+        # PennyLane's decompositions give fixed angles once a sample.
+        return matrix[0]
+    if matrix.ndim != 2:
+        raise UnsupportedError(f"{operation.name} has a batch of fixed matrices")
+    return matrix
+
+
+def _depends(parameter: Any) -> bool:
+    return isinstance(parameter, torch.Tensor) and (
+        parameter.requires_grad or torch._C._functorch.is_functorch_wrapped_tensor(parameter)
+    )
+
+
+def _measurements(result: Any) -> list[Any]:
+    measured = list(result) if isinstance(result, (list, tuple)) else [result]
+    for m in measured:
+        if not isinstance(m, qml.measurements.MeasurementProcess):
+            raise UnsupportedError(f"it returns {type(m).__name__}, which is no measurement")
+    return measured
+
+
+def _measurement(measured: Any, place: Mapping[Any, int]) -> Measurement:
+    if isinstance(measured, qml.measurements.ProbabilityMP) and measured.obs is None:
+        wires = tuple(place[wire] for wire in measured.wires) or tuple(range(len(place)))
+        return Measurement("probs", wires)
+    if not isinstance(measured, qml.measurements.ExpectationMP) or measured.obs is None:
+        raise UnsupportedError(f"it measures {measured}; expval and probs of wires run fast")
+    observable = measured.obs
+    if any(_depends(parameter) for parameter in observable.data):
+        raise UnsupportedError("an observable depends on inputs or weights")
+    sentence = observable.pauli_rep
+    if sentence is not None:
+        terms = []
+        for word, coefficient in sentence.items():
+            value = complex(coefficient)
+            if abs(value.imag) > 1e-12:
+                raise UnsupportedError("an observable is not Hermitian")
+            letters = tuple(sorted((place[wire], letter) for wire, letter in word.items()))
+            terms.append((value.real, letters))
+        return Measurement("pauli", terms=tuple(sorted(terms, key=lambda term: term[1])))
+    wires = tuple(place[wire] for wire in observable.wires)
+    if len(wires) > MAX_MATRIX_WIRES or not observable.has_matrix:
+        raise UnsupportedError(f"the observable {observable.name} on {len(wires)} wires is neither words nor a matrix")
+    matrix = np.asarray(qml.matrix(observable, wire_order=observable.wires), dtype=complex)
+    return Measurement("hermitian", wires, matrix=matrix)
+
+
+class _NoValueReads(TorchFunctionMode):
+    """Refuses that code outside PennyLane turns a tensor into a number: gates may then depend on its value."""
+
+    _READS = ("__bool__", "__float__", "__int__", "__index__", "item", "tolist", "numpy", "__array__")
+    _LIBRARIES = ("pennylane", "autoray", "torch", "numpy", "scipy")
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in self._READS:
+            caller = sys._getframe(1).f_globals.get("__name__", "")
+            if caller.split(".")[0] not in self._LIBRARIES:
+                raise UnsupportedError(f"it reads the value of a tensor ({name.strip('_')}): gates may depend on it")
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,96 @@
+"""A drop-in for ``qml.qnn.TorchLayer`` that runs a whole batch at once.
+
+In: a QNode with an argument ``inputs`` and weights by name. Out: a ``torch.nn.Module``, as PennyLane's in arguments,
+parameters, ``state_dict`` and shapes of results.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import pennylane as qml
+import torch
+from torch import nn
+
+from pipeline.quantum.compiled import CompiledCircuit
+
+
+class TorchLayer(qml.qnn.TorchLayer):
+    """``qml.qnn.TorchLayer``, with all samples of a batch, and their gradients, in one pass.
+
+    Args:
+        qnode: Takes ``inputs`` and weights by name, on any device of analytic expectation values.
+        weight_shapes: Shape of each weight.
+        init_method: A function of ``torch.nn.init``, or one such function or tensor a weight; uniform in [0, 2π] if
+            None.
+
+    Attributes:
+        fallback_reason: Why the layer runs as an ordinary QNode; None where it doesn't, or before its first call.
+
+    Raises:
+        TypeError: If the QNode has no argument ``inputs``, or a variable number of arguments.
+        ValueError: If a weight has no shape, or ``init_method`` a tensor of another shape.
+    """
+
+    def __init__(
+        self,
+        qnode: qml.QNode,
+        weight_shapes: Mapping[str, Any],
+        init_method: Callable[..., Any] | Mapping[str, Any] | None = None,
+    ) -> None:
+        self.__dict__["_compiled"] = {}
+        super().__init__(qnode, dict(weight_shapes), init_method)
+
+    @property
+    def qnode_weights(self) -> dict[str, nn.Parameter]:
+        """The weights by name: those registered, so that ``functional_call`` may put others in their place."""
+        return self._parameters
+
+    @qnode_weights.setter
+    def qnode_weights(self, _value: Any) -> None:
+        # PennyLane's constructor starts with an empty dictionary of its own.
+        pass
+
+    @property
+    def fallback_reason(self) -> str | None:
+        """See the class."""
+        return next((c.fallback_reason for c in self._compiled.values() if c.fallback_reason), None)
+
+    def _init_weights(self, weight_shapes: Mapping[str, tuple[int, ...]], init_method: Any) -> None:
+        for name, shape in weight_shapes.items():
+            init = init_method[name] if isinstance(init_method, Mapping) else init_method
+            if init is None:
+                init = partial(nn.init.uniform_, b=2 * math.pi)
+            if isinstance(init, torch.Tensor):
+                if tuple(init.shape) != shape:
+                    raise ValueError(
+                        f"init_method has a tensor of shape {tuple(init.shape)} for {name}; weight_shapes has {shape}"
+                    )
+                values = init
+            else:
+                values = init(torch.empty(shape)) if shape else init(torch.empty(1))[0]
+            self.register_parameter(name, nn.Parameter(values))
+
+    def _evaluate_qnode(self, x: torch.Tensor) -> Any:
+        if not x.is_floating_point() or x.ndim not in (1, 2):
+            return super()._evaluate_qnode(x)
+        key = (x.ndim, x.shape[-1])
+        if key not in self._compiled:
+            shapes = {name: tuple(weight.shape) for name, weight in self._parameters.items()}
+            self._compiled[key] = CompiledCircuit(self.qnode, shapes, x.shape[-1], rank=x.ndim)
+        compiled = self._compiled[key]
+        if compiled.simulator == "qnode":
+            return super()._evaluate_qnode(x)
+        weights = self._parameters
+        values = compiled(x if x.ndim == 2 else x[None], weights)
+        program = compiled.program
+        if x.ndim == 1:
+            values = values[0]
+        if program.container == "single":
+            return values if program.measurements[0].kind == "probs" else values[..., 0]
+        if program.container == "list" or len(program.measurements) == 1:
+            return values
+        return values.split([m.size for m in program.measurements], dim=-1)
