@@ -21,12 +21,13 @@ detectable effects", Evaluation Review 19, 547 (1995).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 CONFIDENCE = 0.95
 POWER = 0.8
+ENOUGH_SEEDS = 5
 # Accuracies are ratios of small whole numbers; what differs by less is rounding.
 _ROUNDING = 1e-12
 
@@ -52,6 +53,12 @@ class Estimate:
     p: float | None
     effect_size: float | None
     count: int
+
+    def within(self, least: float, most: float) -> Estimate:
+        """The same with the ends of its interval between those of the values: no accuracy is above 1."""
+        if self.low is None or self.high is None:
+            return self
+        return replace(self, low=max(self.low, least), high=min(self.high, most))
 
 
 def estimate(values: Sequence[float] | np.ndarray, overlap: float) -> Estimate:
@@ -95,6 +102,22 @@ def estimate(values: Sequence[float] | np.ndarray, overlap: float) -> Estimate:
         p=float(2 * t.sf(abs(mean) / error, count - 1)),
         effect_size=mean / deviation,
         count=count,
+    )
+
+
+def too_few(seeds: int) -> str:
+    """What an interval over so few seeds is worth, in a sentence; nothing from ``ENOUGH_SEEDS`` on."""
+    from scipy.stats import t
+
+    if seeds >= ENOUGH_SEEDS:
+        return ""
+    if seeds == 1:
+        return "1 seed has no spread, so there are no intervals over seeds: give --seeds 5 or more (make: SEEDS=5)."
+    few, many = (t.ppf((1 + CONFIDENCE) / 2, count - 1) for count in (seeds, 20))
+    return (
+        f"{seeds} seeds are too few for intervals over seeds: these reach {few:.1f} standard errors to either side, "
+        f"those of 20 seeds {many:.1f}. An interval such as 0.000 to 1.000 says nothing about the model: give "
+        f"--seeds {ENOUGH_SEEDS} or more (make: SEEDS={ENOUGH_SEEDS})."
     )
 
 

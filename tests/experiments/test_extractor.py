@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from features.cache.store import read_features
-from pipeline.experiments.paper.extractor import KEPT, N_EACH, STRONG_NOISE, extractor, samples, write_cache
+from pipeline.experiments.paper.states.extractor import KEPT, N_EACH, STRONG_NOISE, extractor, samples, write_cache
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.training.run import load_run

@@ -6,7 +6,7 @@ from torch import nn
 
 from pipeline.experiments.paper.fit import Samples, accuracy, fit
 from pipeline.experiments.paper.networks import ClassicalControls, StateClassifiers, unitaries
-from pipeline.experiments.paper.tetrominoes import noisy_states
+from pipeline.experiments.paper.states.tetrominoes import noisy_states
 from pipeline.heads.dressed import DressedQuantumNet, DressedQuantumNets
 from pipeline.quantum.circuit import Circuit
 

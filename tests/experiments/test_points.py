@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.experiments.paper.points import N_TEST, N_TRAIN, RECIPES, draw, moons, square, two_spirals
+from pipeline.experiments.paper.plane.points import N_TEST, N_TRAIN, RECIPES, draw, moons, square, two_spirals
 
 
 @pytest.mark.parametrize("name", RECIPES)

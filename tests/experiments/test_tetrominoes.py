@@ -2,7 +2,7 @@ import numpy as np
 import pennylane as qml
 from scipy.ndimage import label
 
-from pipeline.experiments.paper.tetrominoes import CLASSES, N_QUBITS, noisy_states, templates
+from pipeline.experiments.paper.states.tetrominoes import CLASSES, N_QUBITS, noisy_states, templates
 
 
 def test_templates_are_seven_different_tetrominoes():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.experiments.paper.networks import Networks
+from pipeline.experiments.paper.record import Curve
 from pipeline.heads.dressed import DressedQuantumNets
 from pipeline.training.loop import epoch_order, one_thread
 from pipeline.training.optimizer import FlatAdam
@@ -19,19 +20,6 @@ class Samples:
 
     features: torch.Tensor
     labels: torch.Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """Test accuracy while training: of shape (len(steps), networks), after so many steps."""
-
-    steps: list[int]
-    accuracies: list[list[float]]
-
-    @property
-    def last(self) -> list[float]:
-        """The accuracy of each network at the end."""
-        return self.accuracies[-1]
 
 
 def fit(

@@ -18,7 +18,7 @@ from features.cache.store import read_features
 from features.config import ExtractConfig
 from features.extract import make_features
 from features.util.errors import InputError
-from pipeline.experiments.paper.row import Context, Entry, Job, Outcome
+from pipeline.experiments.paper.row import Context, Entry, Job, RowResult
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import one_thread
 from pipeline.training.multi_seed import scores, side_by_side, train_epochs
@@ -33,7 +33,7 @@ Heads = list[tuple[TrainConfig, str, float | None]]
 
 def prepare_cc(context: Context) -> Job:
     """The linear and the classical head on ants and bees."""
-    features = read_features(context.features)
+    features = _ants_and_bees(context)
     linear, classical = TrainConfig(head="linear"), TrainConfig(head="classical")
     heads: Heads = [(linear, "linear head, 512 → 2", 0.9542), (classical, CLASSICAL, None)]
     return _job(context, "ants / bees", features, heads)
@@ -41,7 +41,7 @@ def prepare_cc(context: Context) -> Job:
 
 def prepare_cq(context: Context) -> Job:
     """The dressed quantum head on ants and bees."""
-    features = read_features(context.features)
+    features = _ants_and_bees(context)
     return _job(context, "ants / bees", features, [(TrainConfig(), "dressed quantum head", 0.9673)])
 
 
@@ -97,14 +97,30 @@ def _job(context: Context, task: str, features: FeatureSet, heads: Heads) -> Job
     return Job(settings=settings, run=partial(_run, context, task, features, heads))
 
 
-def _run(context: Context, task: str, features: FeatureSet, heads: Heads) -> Outcome:
+def _run(context: Context, task: str, features: FeatureSet, heads: Heads) -> RowResult:
     entries = [
         train_heads(config, [features], context.seeds, task=task, model=model, published=published)
         for config, model, published in heads
     ]
     source = features.provenance
     rows = f"{len(features.train.labels)} training and {len(features.val.labels)} validation images"
-    return Outcome(entries=entries, notes=[f"{task}: {rows}, features by {source.backbone} with {source.weights}"])
+    return RowResult(entries=entries, notes=[f"{task}: {rows}, features by {source.backbone} with {source.weights}"])
+
+
+def _ants_and_bees(context: Context) -> FeatureSet:
+    """The features of the paper's own images.
+
+    Raises:
+        InputError: If they are of other images, beside which the published numbers would mean nothing.
+    """
+    features = read_features(context.features)
+    if set(features.provenance.classes) != {"ants", "bees"}:
+        raise InputError(
+            f"{context.features} holds {', '.join(features.provenance.classes)}; the published number is for ants and "
+            "bees: give --features of these (make paper without DATA=), or compare heads on your own images by "
+            "`make compare`"
+        )
+    return features
 
 
 def _cifar_job(context: Context, task: str, classes: tuple[str, str], config: TrainConfig, published: float) -> Job:

@@ -1,15 +1,13 @@
-"""What a row of the table is: what it needs, what it trains, and what came out, beside what the paper printed."""
+"""A row of the table: what it needs, what it trains, and what comes of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pipeline.experiments.statistics import estimate
+from pipeline.experiments.paper.record import Curve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +18,7 @@ class Context:
         out: The folder for the table, the pictures and the caches that rows make.
         features: The cached features of ants and bees.
         cifar: Where stage 1 gets CIFAR-10 from: its name, or a folder.
-        weights: What stage 1 makes features with, if a row needs more of them.
+        weights: The backbone's weights, for rows that have stage 1 make features.
         seeds: Seeds of everything that is drawn.
     """
 
@@ -33,13 +31,13 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One model on one task: a line of the table.
+    """One model on one task.
 
     Attributes:
         task: What is classified. The first entry of a task is what the others are compared with, seed by seed.
         model: What classifies it.
         published: The accuracy that the paper, or a notebook published with it, printed.
-        parameters: Numbers that training changes.
+        parameters: How many numbers training changes.
         last: Test accuracy of every seed at the end of training.
         best: The same in the epoch that is best on those very test samples, where the published number is such a one.
         seconds: Time that training took, all seeds together.
@@ -55,32 +53,20 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class RowResult:
     """What a row came to.
 
     Attributes:
-        entries: The lines of the table.
+        entries: One for each model and task.
         notes: What a reader must know of them.
-        pictures: File names in the row's folder, each with what it shows in words.
-        curves: Test accuracy while training: for each model the ``steps``, and the ``accuracies`` of all seeds at each.
+        pictures: File names in the folder of the table, each with what it shows in words.
+        curves: Test accuracy while training, by model.
     """
 
     entries: list[Entry]
     notes: list[str] = field(default_factory=list)
     pictures: dict[str, str] = field(default_factory=dict)
-    curves: dict[str, dict[str, list]] = field(default_factory=dict)
-
-    def record(self) -> dict[str, Any]:
-        """As JSON holds it, with the statistics of every entry."""
-        firsts = {entry.task: entry for entry in reversed(self.entries)}
-        return asdict(self) | {
-            "entries": [
-                asdict(entry)
-                | {"last": _spread(entry.last), "best": None if entry.best is None else _spread(entry.best)}
-                | {"first_minus_this": _difference(firsts[entry.task], entry)}
-                for entry in self.entries
-            ]
-        }
+    curves: dict[str, Curve] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +74,12 @@ class Job:
     """A row that is ready to run.
 
     Attributes:
-        settings: All that its outcome follows from, but for the seeds: a row done with equal ones is kept.
+        settings: All that its result depends on except the seeds: a row done with equal ones is kept.
         run: Does the work.
     """
 
     settings: dict[str, Any]
-    run: Callable[[], Outcome]
+    run: Callable[[], RowResult]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +87,12 @@ class Row:
     """A row of the table.
 
     Attributes:
-        name: What ``--rows`` calls it.
+        name: Its name in ``--rows``.
         system: CC, CQ, dressed circuit, QC or QQ.
         words: What it is, in a few words.
-        published: The number it is known by.
-        published_time: The time that was printed for it.
-        prepare: Gets the data; raises an InputError with the reason if they are not to be had.
+        published: The accuracy that the paper printed.
+        published_time: The time that it printed.
+        prepare: Gets the data. Raises an InputError with the reason if they are not to be had.
     """
 
     name: str
@@ -115,23 +101,3 @@ class Row:
     published: float
     published_time: str
     prepare: Callable[[Context], Job]
-
-
-def summary(values: Sequence[float]) -> dict[str, Any]:
-    """The mean over seeds, which are independent, and its 95 % confidence interval: None where there is no spread."""
-    found = estimate(values, overlap=0)
-    return {"mean": found.mean, "interval95": None if found.low is None else [found.low, found.high]}
-
-
-def _spread(accuracies: list[float]) -> dict[str, Any]:
-    spread = summary(accuracies)
-    if spread["interval95"] is not None:
-        # Student's t does not know that an accuracy ends at 1.
-        spread["interval95"] = np.clip(spread["interval95"], 0, 1).tolist()
-    return spread | {"accuracies": accuracies}
-
-
-def _difference(first: Entry, entry: Entry) -> dict[str, Any] | None:
-    if first is entry:
-        return None
-    return summary(np.subtract(first.last, entry.last).tolist())

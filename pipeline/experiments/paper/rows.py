@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.experiments.paper import images, plane, transfer
+from pipeline.experiments.paper import images
+from pipeline.experiments.paper.plane import tasks as plane
 from pipeline.experiments.paper.row import Row
+from pipeline.experiments.paper.states import transfer
 
 ROWS = (
     Row(

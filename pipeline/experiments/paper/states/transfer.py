@@ -1,24 +1,23 @@
 """Rows QC and QQ: what a pretrained quantum network is worth to a classical head, and to a quantum one.
 
-In: network A of :mod:`pipeline.experiments.paper.extractor`, cut. QC: its measured features, cached, and a linear head
-on them. QQ: its states go on, unmeasured, into trained layers. Each beside the same without pretraining.
+In: network A of :mod:`pipeline.experiments.paper.states.extractor`, cut. QC: its measured features, cached, and a
+linear head on them. QQ: its states go on, unmeasured, into trained layers. Each beside the same without pretraining.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from features.cache.featureset import FeatureSet
 from features.cache.store import read_features
-from pipeline.experiments.paper import extractor as a
 from pipeline.experiments.paper.fit import Samples, fit
 from pipeline.experiments.paper.images import train_heads
 from pipeline.experiments.paper.networks import StateClassifiers
-from pipeline.experiments.paper.row import Context, Entry, Job, Outcome
-from pipeline.experiments.paper.tetrominoes import CLASSES, N_QUBITS, PICTURES
+from pipeline.experiments.paper.row import Context, Entry, Job, RowResult
+from pipeline.experiments.paper.states import extractor as a
+from pipeline.experiments.paper.states.tetrominoes import CLASSES, N_QUBITS, PICTURES
 from pipeline.quantum.circuit import Circuit
 from pipeline.training.config import TrainConfig
 
@@ -50,8 +49,8 @@ def _settings() -> dict[str, Any]:
     }
 
 
-def _run_qc(context: Context) -> Outcome:
-    from pipeline.experiments.paper.pictures import draw_tetrominoes
+def _run_qc(context: Context) -> RowResult:
+    from pipeline.experiments.paper.states.pictures import draw_tetrominoes
 
     states = a.samples(context.seeds, a.STRONG_NOISE)
     pretrained, untrained = a.extractor(context.seeds), a.extractor(context.seeds, pretrained=False)
@@ -63,7 +62,7 @@ def _run_qc(context: Context) -> Outcome:
         entries.append(train_heads(linear, caches, context.seeds, task=TASK, model=model, published=published))
     caught = sum(pretrained.accuracies) / len(context.seeds)
     picture = draw_tetrominoes(states[1], pretrained.unitaries, context.out / "tetrominoes.png")
-    return Outcome(
+    return RowResult(
         entries=entries,
         notes=[
             DIFFERS,
@@ -73,8 +72,8 @@ def _run_qc(context: Context) -> Outcome:
     )
 
 
-def _run_qq(context: Context) -> Outcome:
-    from pipeline.experiments.paper.pictures import draw_curves
+def _run_qq(context: Context) -> RowResult:
+    from pipeline.experiments.paper.states.pictures import draw_curves
 
     states = train, test = a.samples(context.seeds, a.STRONG_NOISE)
     pretrained, untrained = a.extractor(context.seeds), a.extractor(context.seeds, pretrained=False)
@@ -88,7 +87,7 @@ def _run_qq(context: Context) -> Outcome:
     ):
         started = time.perf_counter()
         curve = fit(network, train, test, seeds=context.seeds, lr=a.LR, batch=a.BATCH, steps=a.STEPS, every=EVERY)
-        curves[model] = asdict(curve)
+        curves[model] = curve
         entries.append(
             Entry(
                 task=TASK,
@@ -104,7 +103,7 @@ def _run_qq(context: Context) -> Outcome:
     entries.append(
         train_heads(dressed, caches, context.seeds, task=TASK, model="pretrained A, measured, dressed quantum head")
     )
-    return Outcome(
+    return RowResult(
         entries=entries,
         notes=[DIFFERS],
         pictures={"transfer.png": draw_curves(curves, context.out / "transfer.png")},

@@ -1,14 +1,13 @@
 """The dressed circuit alone: points in the plane, told apart by the circuit between two small layers and by controls.
 
-In the published notebooks all parameters start as 0.001 · randn. As how well the classical control learns depends much
-on that, it and the circuit also start, as tasks of their own, from the initial weights that torch gives them.
+In the published notebooks all parameters start as 0.001 · randn. The classical control learns much worse from there
+than from torch's own initial weights. So both models also start from the latter, as tasks of their own.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,13 +15,13 @@ import torch
 
 from pipeline.experiments.paper.fit import Samples, fit
 from pipeline.experiments.paper.networks import ClassicalControls, Networks
-from pipeline.experiments.paper.points import N_TRAIN, draw
-from pipeline.experiments.paper.row import Context, Entry, Job, Outcome
+from pipeline.experiments.paper.plane.points import N_TRAIN, draw
+from pipeline.experiments.paper.plane.regions import Regions, class_one_over_the_plane, draw_regions
+from pipeline.experiments.paper.row import Context, Entry, Job, RowResult
 from pipeline.heads.dressed import DressedQuantumNet, DressedQuantumNets
 
 N_QUBITS, DEPTH = 5, 5
 BATCH, STEPS, SPREAD = 10, 1000, 0.001
-SIDE = 120
 TASKS = {
     "spirals-1.52": ("two spirals, 1.52 turns", 0.07, {"quantum": 0.970, "classical": 0.855}),
     "spirals-2": ("two spirals, 2 turns", 0.07, {"quantum": 0.625, "classical": 0.540}),
@@ -36,23 +35,6 @@ MODELS = {
 }
 PUBLISHED_START, TORCHS_START = "", ", torch's initial weights"
 TRAINED = [(PUBLISHED_START, model) for model in MODELS] + [(TORCHS_START, "quantum"), (TORCHS_START, "classical")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Regions:
-    """What networks of one seed make of the plane.
-
-    Attributes:
-        title: The task.
-        points: Test points (N, 2).
-        labels: Their classes (N,).
-        models: For each model, its probability of class 1 over the plane, (SIDE, SIDE), and its test accuracy.
-    """
-
-    title: str
-    points: np.ndarray
-    labels: np.ndarray
-    models: dict[str, tuple[np.ndarray, float]]
 
 
 def prepare(names: Sequence[str], picture: str, context: Context) -> Job:
@@ -69,9 +51,7 @@ prepare_spirals = partial(prepare, ("spirals-1.52", "spirals-2"), "spirals.png")
 prepare_shapes = partial(prepare, ("square", "moons"), "shapes.png")
 
 
-def _run(names: Sequence[str], picture: str, context: Context) -> Outcome:
-    from pipeline.experiments.paper.pictures import REACH, draw_regions
-
+def _run(names: Sequence[str], picture: str, context: Context) -> RowResult:
     entries: list[Entry] = []
     regions: list[Regions] = []
     for name in names:
@@ -95,23 +75,14 @@ def _run(names: Sequence[str], picture: str, context: Context) -> Outcome:
             if (start, model) == TRAINED[0]:
                 shown = median_seed(curve.last)
             if entries[-1].published is not None:
-                models[MODELS[model]] = (class_one_over_the_plane(networks, REACH)[shown], curve.last[shown])
+                models[MODELS[model]] = (class_one_over_the_plane(networks)[shown], curve.last[shown])
         points, labels = test.features[shown].numpy(), test.labels[shown].numpy()
         regions.append(Regions(title=task, points=points, labels=labels, models=models))
-    return Outcome(
+    return RowResult(
         entries=entries,
         notes=["points are drawn anew for every seed; the published numbers are one run each, after the last step"],
         pictures={picture: draw_regions(regions, context.out / picture)},
     )
-
-
-def class_one_over_the_plane(networks: Networks | DressedQuantumNets, reach: float) -> np.ndarray:
-    """Each network's probability of class 1 over a square of the plane: (networks, SIDE, SIDE), rows from below."""
-    axis = torch.linspace(-reach, reach, SIDE)
-    grid = torch.cartesian_prod(axis, axis).flip(1)
-    with torch.no_grad():
-        logits = networks(grid.expand(len(networks), -1, -1))
-    return logits.softmax(dim=-1)[..., 1].reshape(-1, SIDE, SIDE).numpy()
 
 
 def median_seed(accuracies: list[float]) -> int:

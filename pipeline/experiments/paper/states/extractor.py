@@ -23,7 +23,7 @@ from features.cache.writer import write_features
 from features.util.provenance import canonical_json, tensors_sha256, versions
 from pipeline.experiments.paper.fit import Samples, fit
 from pipeline.experiments.paper.networks import StateClassifiers, unitaries
-from pipeline.experiments.paper.tetrominoes import CLASSES, N_QUBITS, noisy_states
+from pipeline.experiments.paper.states.tetrominoes import CLASSES, N_QUBITS, noisy_states
 from pipeline.quantum.circuit import Circuit
 
 WHOLE = Circuit(n_qubits=N_QUBITS, depth=8)

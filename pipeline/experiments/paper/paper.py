@@ -1,0 +1,130 @@
+"""The paper's table: rows run one after the other, each kept as soon as it is done.
+
+In: a :class:`pipeline.experiments.paper.config.PaperConfig`. Out: ``paper.md``, ``paper.json``, ``paper.csv`` and
+pictures in ``config.out``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from features.util.errors import InputError
+from features.util.files import write_text
+from features.util.provenance import canonical_json, versions
+from pipeline.experiments.paper.config import NAMES, PaperConfig
+from pipeline.experiments.paper.record import FORMAT_VERSION, RowRecord, Table, lines
+from pipeline.experiments.paper.row import Context, Job, Row
+from pipeline.experiments.paper.rows import ROWS
+from pipeline.experiments.paper.table import as_csv, render
+from pipeline.training.run import make_folder
+from pipeline.util.records import from_record, to_record
+
+
+def paper(config: PaperConfig) -> Table:
+    """Run the rows that are asked for and not done, keeping the table in ``config.out`` up to date.
+
+    Raises:
+        InputError: If the folder can't be made, or holds a table of an unknown version.
+        KeyboardInterrupt: At Ctrl-C; rows that are done are written.
+    """
+    from tqdm import tqdm
+
+    make_folder(config.out)
+    seeds = tuple(range(config.seed, config.seed + config.seeds))
+    context = Context(out=config.out, features=config.features, cifar=config.cifar, weights=config.weights, seeds=seeds)
+    done = _rows_done(config.out / "paper.json", seeds)
+    asked = [row for row in ROWS if row.name in (config.rows or NAMES)]
+    try:
+        for row in tqdm(asked, unit="row", desc="paper", disable=None):
+            done[row.name], line = _up_to_date(row, context, done.get(row.name))
+            table = _write(config.out, seeds, [done[each.name] for each in ROWS if each.name in done])
+            tqdm.write(line)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped; rows that are done are in {config.out / 'paper.md'}, and the same command goes on"
+        ) from None
+    print(f"\n{render(table)}")
+    pictures = [name for row in table.rows for name in row.pictures]
+    skipped = [row.name for row in table.rows if row.status == "skipped"]
+    if skipped:
+        print(f"skipped, for the reasons above: {', '.join(skipped)}")
+    print(f"{config.out / 'paper.md'}: the table; figures in paper.json and paper.csv; {', '.join(pictures)}")
+    return table
+
+
+def _rows_done(file: Path, seeds: tuple[int, ...]) -> dict[str, RowRecord]:
+    """The rows of an earlier table of the same seeds, by name."""
+    if not file.is_file():
+        return {}
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        version = record["format_version"]
+        table = from_record(Table, record) if version == FORMAT_VERSION else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is no table of this program ({error}); remove it, or name another --out") from error
+    if table is None:
+        raise InputError(
+            f"{file} has format version {version}, this program reads version {FORMAT_VERSION}; remove it, or name "
+            "another --out"
+        )
+    if tuple(table.seeds) != seeds:
+        print(f"the table in {file.parent} is of other seeds and is made anew")
+        return {}
+    return {row.name: row for row in table.rows}
+
+
+def _up_to_date(row: Row, context: Context, earlier: RowRecord | None) -> tuple[RowRecord, str]:
+    """The row's record, run or kept, and a line that says which."""
+    described = {
+        "name": row.name,
+        "system": row.system,
+        "words": row.words,
+        "published": row.published,
+        "published_time": row.published_time,
+    }
+    try:
+        job = row.prepare(context)
+    except InputError as error:
+        skipped = RowRecord(**described, status="skipped", reason=str(error))  # type: ignore[arg-type]
+        return skipped, f"{row.name}: skipped: {error}"
+    fingerprint = _fingerprint(row, job, context)
+    if earlier is not None and earlier.fingerprint == fingerprint and _pictures_exist(earlier, context):
+        return earlier, f"{row.name}: kept, done before with the same settings"
+    result = job.run()
+    record = RowRecord(
+        **described,  # type: ignore[arg-type]
+        status="done",
+        fingerprint=fingerprint,
+        settings=job.settings,
+        entries=lines(result.entries),
+        notes=result.notes,
+        pictures=result.pictures,
+        curves=result.curves,
+    )
+    first, seconds = record.entries[0], sum(entry.seconds for entry in result.entries)
+    return record, (
+        f"{row.name}: {first.model}, {first.task}: {first.last.mean:.4f} (published {row.published:.4f}), "
+        f"{seconds:.1f} s"
+    )
+
+
+def _fingerprint(row: Row, job: Job, context: Context) -> str:
+    return hashlib.sha256(canonical_json([row.name, context.seeds, job.settings, versions()]).encode()).hexdigest()
+
+
+def _pictures_exist(row: RowRecord, context: Context) -> bool:
+    return all((context.out / name).is_file() for name in row.pictures)
+
+
+def _write(out: Path, seeds: Sequence[int], rows: list[RowRecord]) -> Table:
+    """Write the table as it stands, each file whole or not at all."""
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    table = Table(created=created, seeds=list(seeds), versions=versions(), rows=rows)
+    write_text(out / "paper.json", json.dumps(to_record(table), indent=1, ensure_ascii=False) + "\n")
+    write_text(out / "paper.csv", as_csv(table))
+    write_text(out / "paper.md", render(table))
+    return table

@@ -1,0 +1,1 @@
+"""The dressed circuit alone, on points in the plane."""

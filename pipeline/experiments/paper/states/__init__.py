@@ -1,0 +1,1 @@
+"""A pretrained quantum network on quantum states: the rows QC and QQ."""
