@@ -149,9 +149,7 @@ def test_cifar_rows_take_the_papers_settings_and_a_cache_that_is_there(name, cla
 
 def test_the_published_numbers_stand_beside_no_other_images(context):
     for prepare in (images.prepare_cc, images.prepare_cq):
-        with pytest.raises(
-            InputError, match=r"holds blue, red; the published number is for ants and bees: give"
-        ):
+        with pytest.raises(InputError, match=r"holds blue, red; the published number is for ants and bees: give"):
             prepare(context)
 
 
