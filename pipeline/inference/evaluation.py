@@ -82,7 +82,7 @@ def evaluate(config: EvalConfig) -> Report:
     logits = cached
     if image_set is not None and backbone is not None:
         logits, arriving, seconds = _classify(run, image_set, digests, backbone, config)
-        if backbone.weights_sha256 == run.features["weights_sha256"]:
+        if backbone.weights_sha256 == run.features.provenance.weights_sha256:
             parity = _parity(cached["last"], logits["last"], features.provenance)
 
     record = {
@@ -102,7 +102,7 @@ def evaluate(config: EvalConfig) -> Report:
         },
         "head": run.config.head,
         "parameters": run.parameters,
-        "features": run.features,
+        "features": run.features.record(),
         "versions": versions(),
     }
     return Report(
@@ -118,9 +118,9 @@ def evaluate(config: EvalConfig) -> Report:
 
 
 def _read_same_features(run: Run, given: Path | None) -> FeatureSet:
-    path = given or Path(run.features["path"])
+    path = given or Path(run.features.path)
     features = read_features(path)
-    if features.content_sha256 != run.features["content_sha256"]:
+    if features.content_sha256 != run.features.content_sha256:
         raise InputError(
             f"{path} holds other features than those the head in {run.path} was trained on; name the right file with "
             "--features, or train again: make train"

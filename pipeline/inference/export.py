@@ -24,7 +24,8 @@ from pipeline.inference.config import ExportConfig
 from pipeline.inference.hybrid import HybridClassifier
 from pipeline.inference.sources import run_backbone
 from pipeline.quantum.dense import dense_circuit
-from pipeline.training.run import load_run, make_folder
+from pipeline.training.folder import make_folder
+from pipeline.training.run import load_run
 
 MAX_QUBITS = 10
 """Its matrix has 4ⁿ numbers: 4 MB at 10 qubits, four times as much with each further one."""

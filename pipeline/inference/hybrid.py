@@ -21,7 +21,8 @@ from features.backbone.runtime import exact_convolutions
 from features.sources.images import UNREADABLE, decode, in_threads, upright_rgb
 from features.util.errors import InputError
 from pipeline.inference.sources import run_backbone
-from pipeline.training.run import Run, Which, load_run, run_record
+from pipeline.training.record import Which
+from pipeline.training.run import Run, load_run
 
 Picture = str | Path | Image.Image
 # Batches of pictures that are decoded ahead of the network.
@@ -77,9 +78,9 @@ class HybridClassifier(nn.Module):
         super().__init__()
         if not other_weights:
             refuse_other_backbone(run, backbone)
-        if backbone.width != run.features["width"]:
+        if backbone.width != run.features.width:
             raise InputError(
-                f"the head takes {run.features['width']} features, {backbone.name} gives {backbone.width}; "
+                f"the head takes {run.features.width} features, {backbone.name} gives {backbone.width}; "
                 "train a head on this backbone's features"
             )
         # A third faster than torch's default layout, for one image and for many; the logits differ by rounding.
@@ -93,7 +94,7 @@ class HybridClassifier(nn.Module):
             "weights": backbone.weights,
             "weights_sha256": backbone.weights_sha256,
             "transform": backbone.transform,
-            "run": run_record(run),
+            "run": run.record(),
         }
         self._head_at = backbone.head_at
         self.eval()
@@ -189,10 +190,13 @@ class HybridClassifier(nn.Module):
 def refuse_other_backbone(run: Run, backbone: Backbone) -> None:
     """Raise an InputError unless ``backbone`` is the one whose features the head was trained on."""
     for name in ("backbone", "weights_sha256", "transform"):
-        trained, given = run.features[name], getattr(backbone, "name" if name == "backbone" else name)
+        trained, given = (
+            getattr(run.features.provenance, name),
+            getattr(backbone, "name" if name == "backbone" else name),
+        )
         if trained != given:
             raise InputError(
-                f"the head in {run.path} was trained on features of {run.features['weights']} "
+                f"the head in {run.path} was trained on features of {run.features.provenance.weights} "
                 f"({name} {trained}), but {backbone.weights} has {name} {given}; give the weights it was trained "
                 "with (--weights), make the features again with these, or accept the difference with --other-weights"
             )

@@ -19,7 +19,7 @@ def run_backbone(run: Run, given: str | None) -> Backbone:
     Raises:
         InputError: if the weights can't be had.
     """
-    return load_backbone(run.features["backbone"], find_weights(run, given))
+    return load_backbone(run.features.provenance.backbone, find_weights(run, given))
 
 
 def find_weights(run: Run, given: str | None) -> str:
@@ -30,13 +30,13 @@ def find_weights(run: Run, given: str | None) -> str:
     """
     if given is not None:
         return given
-    recorded: str = run.features["weights_location"]
-    if is_named(run.features["backbone"], recorded):
+    recorded: str = run.features.provenance.weights_location
+    if is_named(run.features.provenance.backbone, recorded):
         return recorded
     path = located(run, recorded)
     if not path.is_file():
         raise InputError(
-            f"the backbone's weights {run.features['weights']} are not at {path}; give the file with --weights "
+            f"the backbone's weights {run.features.provenance.weights} are not at {path}; give the file with --weights "
             "(make: WEIGHTS=)"
         )
     return str(path)
@@ -54,18 +54,17 @@ def find_images(run: Run, given: str | None, *, download: bool = True) -> ImageS
     Raises:
         InputError: if they are no longer there, or can't be downloaded.
     """
-    recorded = given or run.features["data_location"]
+    recorded = given or run.features.provenance.data_location
     if not is_name(recorded):
         path = Path(recorded).expanduser() if given else located(run, recorded)
         if not path.exists():
             raise InputError(
-                f"the images of {run.features['data']} are not at {path}; give the folder with --data (DATA=)"
+                f"the images of {run.features.provenance.data} are not at {path}; give the folder with --data (DATA=)"
             )
         recorded = str(path)
-    # Caches made before there was a choice record none.
-    return open_images(recorded, **run.features.get("selection", {}), download=download)
+    return open_images(recorded, **run.features.provenance.selection, download=download)
 
 
 def located(run: Run, recorded: str) -> Path:
     """A path as a feature cache records it: absolute, or told from the cache's own folder."""
-    return Path(run.features["path"]).parent / recorded
+    return Path(run.features.path).parent / recorded

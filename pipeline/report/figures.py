@@ -35,7 +35,7 @@ Drawn = tuple[Figure, str] | None
 def learning_curves(report: Report) -> Drawn:
     """Loss and accuracy of both splits over the epochs."""
     history = report.run.history
-    epochs = [row["epoch"] for row in history]
+    epochs = [epoch.epoch for epoch in history]
     best = report.run.epochs["best"]
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
@@ -43,7 +43,7 @@ def learning_curves(report: Report) -> Drawn:
             ("train", "training", BLUE, "-"),
             ("val", "validation", ORANGE, "--"),
         ):
-            values = [row[f"{split}_{quantity}"] for row in history]
+            values = [getattr(epoch, f"{split}_{quantity}") for epoch in history]
             marker = "o" if len(history) <= 40 else None
             axis.plot(epochs, values, line, color=colour, marker=marker, markersize=3.5, label=name)
         axis.axvline(best, color=MUTED, linewidth=1, linestyle=":", label="best epoch")
@@ -52,10 +52,10 @@ def learning_curves(report: Report) -> Drawn:
     axes[0].legend()
     last = history[-1]
     return figure, (
-        f"Learning curves over {_count(len(history), 'epoch')}: training loss goes from {history[0]['train_loss']:.3f} "
-        f"to {last['train_loss']:.3f} and validation loss from {history[0]['val_loss']:.3f} to {last['val_loss']:.3f}; "
-        f"training accuracy ends at {last['train_accuracy']:.3f} and validation accuracy at "
-        f"{last['val_accuracy']:.3f}. The best epoch is {best}."
+        f"Learning curves over {_count(len(history), 'epoch')}: training loss goes from {history[0].train_loss:.3f} "
+        f"to {last.train_loss:.3f} and validation loss from {history[0].val_loss:.3f} to {last.val_loss:.3f}; "
+        f"training accuracy ends at {last.train_accuracy:.3f} and validation accuracy at "
+        f"{last.val_accuracy:.3f}. The best epoch is {best}."
     )
 
 
@@ -200,7 +200,7 @@ def circuit(report: Report) -> Drawn:
         f"{_count(head.circuit.depth, 'layer')} of {entangler} and RY rotations, then a measurement of Z on each wire."
     )
     if len(angles):
-        start = new_head(report.run.config, report.run.features["width"], len(report.run.classes))
+        start = new_head(report.run.config, report.run.features.width, len(report.run.classes))
         assert isinstance(start, DressedQuantumNet)
         moved = np.abs(angles - start.q_params.detach().numpy()).max()
         kind = "trained" if head.q_params.requires_grad else "frozen"

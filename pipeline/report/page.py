@@ -18,7 +18,8 @@ from pipeline.report.examples import examples
 from pipeline.report.figures import FIGURES, WIRES, confusions
 from pipeline.report.projection import projections
 from pipeline.report.summary import calibration_words, checks, sentence
-from pipeline.training.run import Run, config_record
+from pipeline.training.record import config_record
+from pipeline.training.run import Run
 from pipeline.util.drawing import Drawing, style
 
 # Past so many classes the heading counts them.
@@ -86,7 +87,7 @@ def _page(report: Report, drawings: dict[str, Drawing]) -> str:
         wires=WIRES,
         examples=examples(report),
         has_pictures=report.images is not None,
-        versions={"features": report.run.features["versions"], "training": report.run.versions}
+        versions={"features": report.run.features.provenance.versions, "training": report.run.versions}
         | {"evaluation": record["versions"]},
         recorded=json.dumps(
             {"config": config_record(report.run.config), "features": record["features"]}, indent=2, ensure_ascii=False
@@ -97,4 +98,6 @@ def _page(report: Report, drawings: dict[str, Drawing]) -> str:
 
 def _title(run: Run) -> str:
     names = run.classes
-    return " or ".join(names) + "?" if len(names) <= NAMED else f"{len(names)} classes of {run.features['data']}"
+    return (
+        " or ".join(names) + "?" if len(names) <= NAMED else f"{len(names)} classes of {run.features.provenance.data}"
+    )

@@ -90,7 +90,10 @@ class TrainConfig(Hyperparameters):
     """Heads to train together in dense matrix products, with seeds from --seed on. The first is the run itself, each
     further one a run in seed-N below it; heads.json holds the spread of their accuracies."""
     resume: bool = False
-    """Go on from the checkpoint in the run folder, with the same configuration."""
+    """Go on from the checkpoint: of a training that was stopped, or, with more --epochs, of the run in --out."""
+    force: bool = False
+    """Replace the head that stands in --out; without it another head than that one is refused. Start a training that
+    was stopped from its beginning, unless --resume is given too."""
 
     def problems(self) -> list[str]:
         """What is wrong with the values, a sentence each."""

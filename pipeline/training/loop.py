@@ -1,21 +1,19 @@
 """Stage 2: cached features → a trained head.
 
-In: a ``TrainConfig``. Out: a run folder (see :mod:`pipeline.training.run`). The backbone takes no
-part: a step sees (batch, n_features) vectors, never an image.
+In: a ``TrainConfig``. Out: a run folder (see :mod:`pipeline.training.folder`). The backbone takes no part: a step sees
+(batch, n_features) vectors, never an image.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import pickle
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,120 +22,178 @@ from torch.nn import functional
 from features.cache.featureset import FeatureSet, Split
 from features.cache.store import read_features
 from features.util.errors import InputError
+from features.util.files import write_text
 from features.util.provenance import versions
 from pipeline.heads.baselines import LogisticNet
 from pipeline.heads.dressed import Head
 from pipeline.quantum.autograd import NonFiniteError
+from pipeline.training.checkpoint import Checkpoint, State
 from pipeline.training.config import TrainConfig
+from pipeline.training.folder import CHECKPOINT, HISTORY, Action, RunFolder
 from pipeline.training.optimizer import FlatAdam
-from pipeline.training.run import (
-    CHECKPOINT,
-    HISTORY,
-    Run,
-    State,
-    config_from,
-    config_record,
-    features_record,
-    head_state,
-    make_folder,
-    new_head,
-    save_history,
-    save_run,
-    write_atomically,
+from pipeline.training.record import (
+    EpochRecord,
+    FeaturesReference,
+    Simulation,
+    differences,
+    history_sha256,
+    history_text,
 )
+from pipeline.training.run import Run, head_state, load_run, new_head, save_run
 
 Rows = tuple[torch.Tensor, torch.Tensor]
 
 
 def train(config: TrainConfig) -> Run:
-    """Train a head on cached features and leave it in ``config.out``.
+    """Leave the head that is asked for in ``config.out``: train it, unless it stands there already.
 
     Raises:
-        InputError: for features, a run folder or a checkpoint that can't be used; nothing has then been written.
-        KeyboardInterrupt: at Ctrl-C; at most the epoch under way is lost.
+        InputError: for features, a run folder or a checkpoint that can't be used, and where another head stands in
+            ``config.out``; nothing has then been changed.
+        KeyboardInterrupt: at Ctrl-C; at most the epoch under way is lost, and a run that stood there stays.
     """
     features = read_features(config.features)
-    head = new_head(config, features.width, len(features.provenance.classes))
-    training = Training(config, head, features.content_sha256)
-    if config.resume:
-        training.resume()
+    head = untrained(config, features.width, len(features.provenance.classes))
     train_rows = training_tensors(config, features)
-    make_folder(config.out)
+    folder = RunFolder(config.out)
+    folder.action(config, features)
+    with folder.lock():
+        action = folder.action(config, features)
+        if action == "none":
+            return up_to_date(config)
+        training = Training(config, head, features, folder.unfinished)
+        training.take_up(folder)
+        print(
+            f"training {head.n_trainable} parameters on {len(features.train.labels)} cached vectors of "
+            f"{config.features}: {head.description}"
+        )
+        try:
+            # NumPy would warn of an overflow; that a run diverges is said below, in words.
+            with one_thread(), np.errstate(over="ignore", invalid="ignore"):
+                for epoch in training.epochs(train_rows, tensors(features.val)):
+                    print(_line(epoch, config.passes), flush=True)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(training.how_to_go_on()) from None
+        except NonFiniteError as error:
+            folder.discard()
+            raise InputError(f"training stopped after {training.saved_epochs} epochs: {error}") from error
 
-    print(
-        f"training {head.n_trainable} parameters on {len(features.train.labels)} cached vectors of {config.features}: "
-        f"{head.description}"
-    )
-    try:
-        # NumPy would warn of an overflow; that a run diverges is said below, in words.
-        with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-            for row in training.epochs(train_rows, tensors(features.val)):
-                print(_line(row, config.passes), flush=True)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(training.how_to_go_on()) from None
-    except NonFiniteError as error:
-        raise InputError(f"training stopped after {training.saved_epochs} epochs: {error}") from error
-
-    weights = {"last": head_state(head), "best": training.best_weights}
-    run = finish(config, features, weights, training.history, head.n_trainable)
+        weights = {"last": head_state(head), "best": training.best_weights}
+        run = finished(config, features, weights, training.history, head.n_trainable, simulation(head))
+        save_run(run, folder.unfinished)
+        put_in_place(folder, action)
     print(f"{config.out}: trained head of {config.passes} epoch{'s'[: config.passes > 1]}, {run.seconds:.1f} s")
     return run
 
 
-def finish(
-    config: TrainConfig,
-    features: FeatureSet,
-    weights: dict[str, State],
-    history: list[dict[str, Any]],
-    parameters: int,
-) -> Run:
-    """Write down a run whose last epoch is done."""
-    accuracies = [row["val_accuracy"] for row in history]
-    run = Run(
-        path=config.out,
-        config=config,
-        features=features_record(features),
-        epochs={"last": len(history), "best": accuracies.index(max(accuracies)) + 1},
-        parameters=parameters,
-        seconds=round(sum(row["seconds"] for row in history), 3),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions=versions(),
-        weights=weights,
-        history=history,
-    )
-    save_run(run)
+def untrained(config: TrainConfig, n_features: int, n_classes: int) -> Head:
+    """The head that is asked for, before its training.
+
+    Raises:
+        InputError: if it can't be made, for example because its circuit does not fit into memory.
+    """
+    try:
+        return new_head(config, n_features, n_classes)
+    except ValueError as error:
+        raise InputError(f"the head that is asked for can't be made: {error}") from error
+
+
+def up_to_date(config: TrainConfig) -> Run:
+    """The run that stands in ``config.out``, where it is the one that is asked for."""
+    run = load_run(config.out)
+    print(f"{config.out}: up to date, the head that is asked for, trained on the same features")
     return run
 
 
+def simulation(head: Head) -> Simulation | None:
+    """What simulated a head's circuit; None of a head without one."""
+    simulator = getattr(head, "simulator", None)
+    if simulator is None:
+        return None
+    return Simulation(simulator=simulator, device=getattr(head, "device_name", None) if simulator == "qnode" else None)
+
+
+def finished(
+    config: TrainConfig,
+    features: FeatureSet,
+    weights: dict[str, State],
+    history: list[EpochRecord],
+    parameters: int,
+    ran: Simulation | None,
+) -> Run:
+    """The run whose last epoch is done."""
+    accuracies = [epoch.val_accuracy for epoch in history]
+    return Run(
+        path=config.out,
+        config=config,
+        features=FeaturesReference.of(features),
+        epochs={"last": len(history), "best": accuracies.index(max(accuracies)) + 1},
+        parameters=parameters,
+        seconds=round(sum(epoch.seconds for epoch in history), 3),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions(),
+        ran=ran,
+        history_sha256=history_sha256(history),
+        weights=weights,
+        history=history,
+    )
+
+
+def put_in_place(folder: RunFolder, action: Action) -> None:
+    """Let the run that was built take its place, and say what became of the one that stood there."""
+    aside = folder.swap(keep=action == "keep")
+    if aside is not None:
+        print(f"the run that stood in {folder.path} was trained on other features; it is kept in {aside}")
+
+
 class Training:
-    """The state of a run between two epochs: all that ``--resume`` restores.
+    """The state of a training between two epochs: all that its checkpoint restores.
 
     Args:
         config: Hyperparameters.
         head: The head to train, in place.
-        features_sha256: Fingerprint of the features, so that a checkpoint is continued on no others.
+        features: What it is trained on.
+        folder: Where history and checkpoint are written.
     """
 
-    def __init__(self, config: TrainConfig, head: Head, features_sha256: str) -> None:
+    def __init__(self, config: TrainConfig, head: Head, features: FeatureSet, folder: Path) -> None:
         self.config = config
         self.head = head
-        self.features_sha256 = features_sha256
+        self.features = features
+        self.folder = folder
         self.optimizer = FlatAdam(head, lr=config.lr)
-        self.history: list[dict[str, Any]] = []
+        self.history: list[EpochRecord] = []
         self.saved_epochs = 0
         self.best_weights: State = {}
 
-    def epochs(self, train_rows: Rows, val_rows: Rows) -> Iterator[dict[str, Any]]:
-        """Run the epochs that are left, with a checkpoint after each; yield each one's history record."""
-        save_history(self.config.out, self.history)
-        for epoch in range(len(self.history), self.config.passes):
-            row = self._one_epoch(epoch, train_rows, val_rows)
-            self.save()
-            with (self.config.out / HISTORY).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-            yield row
+    def take_up(self, folder: RunFolder) -> None:
+        """Go on from the checkpoint of a training that was stopped, or, with --resume, of the run that stands there;
+        where there is none, start from the beginning.
 
-    def _one_epoch(self, epoch: int, train_rows: Rows, val_rows: Rows) -> dict[str, Any]:
+        Raises:
+            InputError: if it is damaged, or of another configuration or other features.
+        """
+        stopped, standing = folder.unfinished / CHECKPOINT, folder.target / CHECKPOINT
+        if stopped.is_file() and (self.config.resume or not self.config.force):
+            self._restore(stopped)
+            return
+        folder.begin()
+        if self.config.resume and standing.is_file():
+            self._restore(standing)
+        elif self.config.resume:
+            print(f"no checkpoint in {folder.path}: starting with epoch 1")
+
+    def epochs(self, train_rows: Rows, val_rows: Rows) -> Iterator[EpochRecord]:
+        """Run the epochs that are left, with a checkpoint after each; yield each one's record."""
+        write_text(self.folder / HISTORY, history_text(self.history))
+        for epoch in range(len(self.history), self.config.passes):
+            record = self._one_epoch(epoch, train_rows, val_rows)
+            self.save()
+            with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(record)) + "\n")
+            yield record
+
+    def _one_epoch(self, epoch: int, train_rows: Rows, val_rows: Rows) -> EpochRecord:
         started = time.perf_counter()
         self.optimizer.lr = learning_rate(self.config, epoch)
         self.head.train()
@@ -145,21 +201,21 @@ class Training:
         self.head.eval()
         with torch.no_grad():
             val_loss, val_accuracy = score(self.head(val_rows[0]), val_rows[1])
-        row = {
-            "epoch": epoch + 1,
-            "lr": self.optimizer.lr,
-            "train_loss": train_loss,
-            "train_accuracy": train_accuracy,
-            "val_loss": val_loss,
-            "val_accuracy": val_accuracy,
-            "seconds": round(time.perf_counter() - started, 4),
-        }
+        record = EpochRecord(
+            epoch=epoch + 1,
+            lr=self.optimizer.lr,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            seconds=round(time.perf_counter() - started, 4),
+        )
         if not math.isfinite(train_loss):
             raise NonFiniteError(f"the loss is {train_loss}; try a smaller --lr than {self.config.lr}")
-        if val_accuracy > max((past["val_accuracy"] for past in self.history), default=-1.0):
+        if val_accuracy > max((past.val_accuracy for past in self.history), default=-1.0):
             self.best_weights = head_state(self.head)
-        self.history.append(row)
-        return row
+        self.history.append(record)
+        return record
 
     def _one_pass(self, epoch: int, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Learn from every sample once; logits, (N, n_classes), from before each step or after a fit, and labels."""
@@ -177,67 +233,46 @@ class Training:
         return torch.cat([train_step(self.head, self.optimizer, batch, wanted) for batch, wanted in batches]), labels
 
     def save(self) -> None:
-        """Write the checkpoint atomically."""
-        state = {
-            "format_version": 1,
-            "config": config_record(self.config),
-            "features_sha256": self.features_sha256,
-            "head": self.head.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "history": self.history,
-            "best_weights": self.best_weights,
-        }
-        # Through memory, because torch's own writer reports a full disk as no OSError.
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_atomically(self.config.out / CHECKPOINT, lambda part: part.write_bytes(buffer.getvalue()))
+        """Write the checkpoint, whole or not at all."""
+        checkpoint = Checkpoint(
+            config=self.config,
+            features_sha256=self.features.content_sha256,
+            history=self.history,
+            head=self.head.state_dict(),
+            best_weights=self.best_weights,
+            optimizer=self.optimizer.state_dict(),
+        )
+        checkpoint.save(self.folder / CHECKPOINT)
         self.saved_epochs = len(self.history)
-
-    def resume(self) -> None:
-        """Take up the checkpoint in the run folder; where there is none, say so and start from the beginning.
-
-        Raises:
-            InputError: if it is damaged, or of another configuration or other features.
-        """
-        file = self.config.out / CHECKPOINT
-        if not file.is_file():
-            print(f"no checkpoint in {self.config.out}: starting with epoch 1")
-            return
-        try:
-            state = torch.load(file, weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            raise InputError(f"{file} can't be read ({error}); start again without --resume") from error
-        self._refuse_other(file, state)
-        self.head.load_state_dict(state["head"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.history = state["history"]
-        self.saved_epochs = len(self.history)
-        self.best_weights = state["best_weights"]
-        print(f"resuming after epoch {len(self.history)} of {self.config.passes}")
 
     def how_to_go_on(self) -> str:
-        """What to tell who stopped the run."""
+        """What to tell who stopped the training."""
+        stands = f"; the run that stood in {self.config.out} is as it was" if self.config.out.exists() else ""
         if self.saved_epochs == 0:
-            return "stopped in epoch 1; nothing to resume yet"
-        return f"stopped; go on with the same command and --resume: {self.saved_epochs} epochs are saved"
+            return f"stopped in epoch 1; nothing to resume yet{stands}"
+        return f"stopped; go on with the same command and --resume: {self.saved_epochs} epochs are saved{stands}"
 
-    def _refuse_other(self, file: Path, state: dict[str, Any]) -> None:
-        if not isinstance(state, dict) or state.get("format_version") != 1:
-            raise InputError(f"{file} is of an unknown version; start again without --resume")
-        here, there = config_record(self.config), config_record(config_from(state["config"]))
-        differing = [
-            f"--{name.replace('_', '-')} {there.get(name)} then, {value} now"
-            for name, value in here.items()
-            if name not in ("features", "out", "epochs") and there.get(name) != value
-        ]
-        if state["features_sha256"] != self.features_sha256:
+    def _restore(self, file: Path) -> None:
+        checkpoint = Checkpoint.load(file)
+        self._refuse_other(file, checkpoint)
+        self.head.load_state_dict(checkpoint.head)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.history = checkpoint.history
+        self.saved_epochs = len(self.history)
+        self.best_weights = checkpoint.best_weights
+        print(f"resuming after epoch {len(self.history)} of {self.config.passes}")
+
+    def _refuse_other(self, file: Path, checkpoint: Checkpoint) -> None:
+        differing = differences(checkpoint.config, self.config, but=["epochs"])
+        if self.features.content_sha256 != checkpoint.features_sha256:
             differing.append("other features")
-        if len(state["history"]) > self.config.passes:
-            differing.append(f"{len(state['history'])} epochs are done, --epochs is {self.config.passes}")
+        done = len(checkpoint.history)
+        if done > self.config.passes:
+            differing.append(f"{done} epochs are done, --epochs is {self.config.passes}")
         if differing:
             raise InputError(
-                f"{file} is of another run: {'; '.join(differing)}. "
-                "Give the same flags, or start again without --resume"
+                f"{file} holds {done} epochs of another training: {'; '.join(differing)}. Nothing was changed. Finish "
+                "it with its own flags and --resume, name another --out (make: OUT=), or start the new one with --force"
             )
 
 
@@ -298,14 +333,14 @@ def training_tensors(config: TrainConfig, features: FeatureSet) -> Rows:
     if views is None or there < config.views:
         raise InputError(
             f"--views is {config.views}, but {features.path} holds {there} views of each training image; make them: "
-            f'python -m features --views {config.views} …  (or give ARGS="--views {config.views}" to make)'
+            f'python -m features --views {config.views} …  (make: FEATURES_ARGS="--views {config.views}")'
         )
     return torch.from_numpy(views[:, : config.views]), torch.from_numpy(features.train.labels)
 
 
-def _line(row: dict[str, Any], epochs: int) -> str:
+def _line(record: EpochRecord, epochs: int) -> str:
     return (
-        f"epoch {row['epoch']:{len(str(epochs))}d}/{epochs}  "
-        f"train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:.3f}  "
-        f"val loss {row['val_loss']:.4f} accuracy {row['val_accuracy']:.3f}  {row['seconds']:.2f} s"
+        f"epoch {record.epoch:{len(str(epochs))}d}/{epochs}  "
+        f"train loss {record.train_loss:.4f} accuracy {record.train_accuracy:.3f}  "
+        f"val loss {record.val_loss:.4f} accuracy {record.val_accuracy:.3f}  {record.seconds:.2f} s"
     )

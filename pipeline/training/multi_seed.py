@@ -27,57 +27,77 @@ from pipeline.heads.baselines import ControlNets
 from pipeline.heads.dressed import DressedQuantumNet, DressedQuantumNets, Head
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.training.config import TrainConfig
+from pipeline.training.folder import CHECKPOINT, SPREAD, RunFolder
 from pipeline.training.loop import (
     drawn_views,
     epoch_order,
-    finish,
+    finished,
     learning_rate,
     one_thread,
+    put_in_place,
+    simulation,
     tensors,
     training_tensors,
+    untrained,
+    up_to_date,
 )
 from pipeline.training.optimizer import FlatAdam
-from pipeline.training.run import CHECKPOINT, SPREAD, Run, make_folder, new_head
+from pipeline.training.record import EpochRecord
+from pipeline.training.run import Run, load_run, save_run
 
 HeadStack = DressedQuantumNets | ControlNets
 
 
 def train_many(config: TrainConfig) -> list[Run]:
-    """Train ``config.seeds`` heads with seeds from ``config.seed`` on, and write each one's run and their spread.
+    """Leave ``config.seeds`` heads with seeds from ``config.seed`` on in ``config.out``, each one's run and their
+    spread: train them, unless they stand there already.
 
     Raises:
-        InputError: for features or a run folder that can't be used, or a circuit too large to be a dense matrix.
+        InputError: for features or a run folder that can't be used, a circuit too large to be a dense matrix, and where
+            another head stands in ``config.out``; nothing has then been changed.
     """
     features = read_features(config.features)
     configs = _config_of_each(config)
+    heads = [untrained(one, features.width, len(features.provenance.classes)) for one in configs]
     try:
-        nets = side_by_side([new_head(one, features.width, len(features.provenance.classes)) for one in configs])
+        nets = side_by_side(heads)
     except ValueError as error:
         raise InputError(f"{config.seeds} heads can't be trained together: {error}") from error
-    make_folder(config.out)
-    parameters = sum(p.numel() for p in nets.parameters() if p.requires_grad) // len(nets)
-    print(
-        f"training {config.seeds} {config.head} heads of {parameters} parameters together on "
-        f"{len(features.train.labels)} cached vectors of {config.features}"
-    )
-    started = time.perf_counter()
-    try:
-        with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-            best, histories = _train(config, nets, [one.seed for one in configs], features)
-    except NonFiniteError as error:
-        raise InputError(f"training stopped, nothing was written: {error}") from error
-    seconds = time.perf_counter() - started
+    folder = RunFolder(config.out)
+    folder.action(config, features)
+    with folder.lock():
+        action = folder.action(config, features)
+        if action == "none":
+            up_to_date(config)
+            return [load_run(one.out) for one in configs]
+        _refuse_unfinished(folder, config)
+        parameters = sum(p.numel() for p in nets.parameters() if p.requires_grad) // len(nets)
+        print(
+            f"training {config.seeds} {config.head} heads of {parameters} parameters together on "
+            f"{len(features.train.labels)} cached vectors of {config.features}"
+        )
+        started = time.perf_counter()
+        try:
+            with one_thread(), np.errstate(over="ignore", invalid="ignore"):
+                best, histories = _train(config, nets, [one.seed for one in configs], features)
+        except NonFiniteError as error:
+            raise InputError(f"training stopped, nothing was written: {error}") from error
+        seconds = time.perf_counter() - started
 
-    runs = []
-    for index, (one, history) in enumerate(zip(configs, histories, strict=True)):
-        make_folder(one.out)
-        weights = {"last": nets.head_state(index), "best": best.head_state(index)}
-        runs.append(finish(one, features, weights, history, parameters))
-    # The checkpoint of an earlier single head is not one of these.
-    (config.out / CHECKPOINT).unlink(missing_ok=True)
-    record = spread(runs) | {"seconds": round(seconds, 3)}
-    text = json.dumps(record, indent=2) + "\n"
-    write_text(config.out / SPREAD, text)
+        folder.begin()
+        runs = []
+        for index, (one, history) in enumerate(zip(configs, histories, strict=True)):
+            weights = {"last": nets.head_state(index), "best": best.head_state(index)}
+            runs.append(finished(one, features, weights, history, parameters, simulation(heads[index])))
+            place = folder.unfinished / one.out.relative_to(config.out)
+            place.mkdir(exist_ok=True)
+            # The first run's record comes last: with it the folder is whole.
+            if index > 0:
+                save_run(runs[index], place)
+        record = spread(runs) | {"seconds": round(seconds, 3)}
+        write_text(folder.unfinished / SPREAD, json.dumps(record, indent=2) + "\n")
+        save_run(runs[0], folder.unfinished)
+        put_in_place(folder, action)
     print(_table(record))
     print(f"{config.out / SPREAD}: {config.seeds} heads of {config.epochs} epochs, {seconds:.1f} s")
     return runs
@@ -142,7 +162,7 @@ def spread(runs: list[Run]) -> dict[str, Any]:
     """Validation accuracies of all runs, last and best epoch, with mean, standard deviation and quartiles."""
     record: dict[str, Any] = {"seeds": [run.config.seed for run in runs]}
     for which in ("last", "best"):
-        values = [run.history[run.epochs[which] - 1]["val_accuracy"] for run in runs]
+        values = [run.history[run.epochs[which] - 1].val_accuracy for run in runs]
         low, median, high = np.percentile(values, [25, 50, 75]).tolist()
         record[which] = {
             "mean": float(np.mean(values)),
@@ -155,12 +175,22 @@ def spread(runs: list[Run]) -> dict[str, Any]:
     return record
 
 
+def _refuse_unfinished(folder: RunFolder, config: TrainConfig) -> None:
+    """A single head whose training was stopped here is not thrown away unasked."""
+    file = folder.unfinished / CHECKPOINT
+    if file.is_file() and not config.force:
+        raise InputError(
+            f"{file} holds a training that was stopped. Nothing was changed. Finish it with its own flags and "
+            "--resume, name another --out (make: OUT=), or train these heads with --force"
+        )
+
+
 def _config_of_each(config: TrainConfig) -> list[TrainConfig]:
     seeds = range(config.seed, config.seed + config.seeds)
     return [
         replace(
             config,
-            seeds=1,
+            seeds=config.seeds if seed == config.seed else 1,
             seed=seed,
             simulator="dense",
             out=config.out if seed == config.seed else config.out / f"seed-{seed}",
@@ -171,7 +201,7 @@ def _config_of_each(config: TrainConfig) -> list[TrainConfig]:
 
 def _train(
     config: TrainConfig, nets: HeadStack, seeds: list[int], features: FeatureSet
-) -> tuple[HeadStack, list[list[dict[str, Any]]]]:
+) -> tuple[HeadStack, list[list[EpochRecord]]]:
     """Run all epochs; the heads as they were in the best epoch of each, and a history each."""
     from tqdm import tqdm
 
@@ -179,7 +209,7 @@ def _train(
     val_rows, val_labels = tensors(features.val)
     best = copy.deepcopy(nets)
     best_accuracy = torch.full((len(seeds),), -1.0, dtype=torch.float64)
-    histories: list[list[dict[str, Any]]] = [[] for _ in seeds]
+    histories: list[list[EpochRecord]] = [[] for _ in seeds]
     all_rows = torch.arange(len(labels)).expand(len(seeds), -1)
     passes = train_epochs(config, nets, seeds, rows, labels, all_rows)
     started = time.perf_counter()
@@ -196,10 +226,12 @@ def _train(
         share, started = round((now - started) / len(seeds), 6), now
         columns = (train_loss, train_accuracy, val_loss, val_accuracy)
         for history, values in zip(histories, torch.stack(columns, dim=1).tolist(), strict=True):
-            names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-            named = dict(zip(names, values, strict=True))
-            history.append({"epoch": len(history) + 1, "lr": lr, **named, "seconds": share})
+            named = dict(zip(_COLUMNS, values, strict=True))
+            history.append(EpochRecord(epoch=len(history) + 1, lr=lr, seconds=share, **named))
     return best, histories
+
+
+_COLUMNS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
 def _table(record: dict[str, Any]) -> str:

@@ -143,7 +143,10 @@ def test_only_pictures_at_hand_are_offered(run, picture_folder):
     run = load_run(run)
     (picture_folder / "val/blue/0.png").write_text("no picture")
     there, gone = (
-        replace(run, features=run.features | {"data_location": str(place)})
+        replace(
+            run,
+            features=replace(run.features, provenance=replace(run.features.provenance, data_location=str(place))),
+        )
         for place in (picture_folder, picture_folder / "none")
     )
     assert [(example.label, example.name) for example in validation_examples(there, most=2)] == [

@@ -28,7 +28,7 @@ def test_last_epoch_accuracy_over_three_seeds_and_parity(features, tmp_path):
     for seed in (0, 1, 2):
         run = train(TrainConfig(features=features.path, out=tmp_path / str(seed), seed=seed))
         assert run.parameters == 2086
-        assert run.history[-1]["val_accuracy"] >= 0.92
+        assert run.history[-1].val_accuracy >= 0.92
     report = evaluate(EvalConfig(run=run.path))
     assert report.record["source"] == "images"
     assert report.record["parity"]["images"] == 153

@@ -102,10 +102,10 @@ def test_on_the_published_split_a_head_ends_as_train_leaves_it(config, pool, hea
             run = train(replace(settings(config, head, row["seed"]), out=tmp_path / str(row["seed"])))
             assert (row["n_train"], row["n_inner"], row["n_test"]) == (24, 0, 12)
             assert row["epoch"] == run.epochs["last"]
-            assert row["accuracy"] == run.history[-1]["val_accuracy"]
-            assert row["loss"] == pytest.approx(run.history[-1]["val_loss"], abs=1e-5)
+            assert row["accuracy"] == run.history[-1].val_accuracy
+            assert row["loss"] == pytest.approx(run.history[-1].val_loss, abs=1e-5)
             assert row["best_epoch"] == run.epochs["best"]
-            assert row["best_accuracy"] == run.history[run.epochs["best"] - 1]["val_accuracy"]
+            assert row["best_accuracy"] == run.history[run.epochs["best"] - 1].val_accuracy
 
 
 @pytest.mark.parametrize("head", ["quantum", "frozen", "mlp"])

@@ -77,5 +77,5 @@ def test_stage_2_trains_on_the_cache_as_on_any_other(head, pretrained, states, t
     write_cache(path, 3, pretrained, 0, *states)
     train(TrainConfig(features=path, out=tmp_path / "run", head=head, epochs=1, batch=7, lr=0.01))
     run = load_run(tmp_path / "run")
-    assert run.history[-1]["val_accuracy"] > 0.6
-    assert run.features["backbone"].startswith("quantum circuit of 4 qubits")
+    assert run.history[-1].val_accuracy > 0.6
+    assert run.features.provenance.backbone.startswith("quantum circuit of 4 qubits")

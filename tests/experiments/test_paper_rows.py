@@ -106,8 +106,8 @@ def test_heads_of_a_row_are_those_that_stage_2_trains(feature_file, tmp_path):
     config = TrainConfig(features=feature_file, out=tmp_path / "run", head="linear", epochs=3, batch=5, seed=7, seeds=2)
     runs = train_many(config)
     ours = train_heads(config, [read_features(feature_file)], [7, 8], task="t", model="m", published=None)
-    assert ours.last == pytest.approx([run.history[-1]["val_accuracy"] for run in runs])
-    assert ours.best == pytest.approx([max(row["val_accuracy"] for row in run.history) for run in runs])
+    assert ours.last == pytest.approx([run.history[-1].val_accuracy for run in runs])
+    assert ours.best == pytest.approx([max(row.val_accuracy for row in run.history) for run in runs])
     assert ours.parameters == runs[0].parameters
 
 

@@ -24,9 +24,10 @@ from pipeline.inference.evaluation import evaluate
 from pipeline.inference.hybrid import HybridClassifier
 from pipeline.report import write_report
 from pipeline.training.config import TrainConfig
+from pipeline.training.folder import HEAD, HISTORY, RECORD
 from pipeline.training.loop import train
 from pipeline.training.multi_seed import side_by_side, train_many
-from pipeline.training.run import HEAD, HISTORY, RECORD, load_run, new_head
+from pipeline.training.run import load_run, new_head
 
 TRAINED = tuple(name for name in HEADS if name != "logistic")
 MAKERS = {
@@ -197,7 +198,7 @@ def config(feature_file, tmp_path):
 def test_every_head_leaves_the_same_records(config, name):
     run = train(replace(config, head=name, epochs=12, lr_step=12))
     assert {HEAD, RECORD, HISTORY} < {file.name for file in config.out.iterdir()}
-    assert run.history[-1]["val_accuracy"] == 1.0
+    assert run.history[-1].val_accuracy == 1.0
     assert len(run.history) == (1 if name == "logistic" else 12)
     loaded = load_run(config.out)
     assert loaded.config.head == json.loads((config.out / RECORD).read_text())["config"]["head"] == name

@@ -74,8 +74,8 @@ def test_the_whole_network_on_the_images_agrees_with_the_head_on_the_cache(confi
     assert report.record["parity"]["holds"]
     assert report.record["parity"]["max_difference"] <= 1e-4
     assert report.record["parity"]["images"] == len(report.labels)
-    assert report.record["epochs"]["last"]["accuracy"] == report.run.history[-1]["val_accuracy"]
-    best = max(row["val_accuracy"] for row in report.run.history)
+    assert report.record["epochs"]["last"]["accuracy"] == report.run.history[-1].val_accuracy
+    best = max(row.val_accuracy for row in report.run.history)
     assert report.record["epochs"]["best"]["accuracy"] == best
 
 
@@ -159,6 +159,7 @@ def test_a_list_is_opened_again_where_it_was(picture_folder, random_weights, tmp
 
 def test_a_choice_is_made_again(trained):
     run = load_run(trained / "run")
-    again = replace(run, features={**run.features, "selection": {"split": 0.25, "seed": 3}})
+    chosen = replace(run.features.provenance, selection={"split": 0.25, "seed": 3})
+    again = replace(run, features=replace(run.features, provenance=chosen))
     found = find_images(again, str(trained / "pictures/train"))
     assert found == open_images(str(trained / "pictures/train"), split=0.25, seed=3)

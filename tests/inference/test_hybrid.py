@@ -82,7 +82,7 @@ def test_it_tells_what_it_is(run, classifier, random_weights):
     provenance = classifier.provenance
     assert provenance["weights_sha256"] == load_backbone(DEFAULT, str(random_weights)).weights_sha256
     assert provenance["epoch"] == 1
-    assert provenance["run"]["features"]["images_sha256"] == run.features["images_sha256"]
+    assert provenance["run"]["features"]["images_sha256"] == run.features.provenance.images_sha256
 
 
 def test_it_trains_its_head_while_the_statistics_of_the_backbone_stay(classifier):

@@ -2,6 +2,7 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from features.config import ExtractConfig
 from features.extract import make_features
 from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
-from pipeline.report.commands import command, commands, extraction
+from pipeline.inference.extraction import extraction
+from pipeline.report.commands import command, commands
 from pipeline.report.page import write_report
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
@@ -65,13 +67,13 @@ def made(picture_folder_once, random_weights, tmp_path):
     return evaluate(EvalConfig(run=place / "out/run", batch=3))
 
 
-def test_the_printed_commands_end_in_the_same_weights_bit_for_bit(made, warm_python, tmp_path):
+def test_the_printed_commands_end_in_the_same_weights_bit_for_bit(made, tmp_path):
     write_report(made)
     record = json.loads((made.run.path / "report.json").read_text())
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     environment = os.environ | {
-        "PATH": f"{warm_python.parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     for line in record["commands"]:
@@ -117,10 +119,10 @@ def test_names_stay_names_and_choices_are_given_again(made):
         "weights_location": "IMAGENET1K_V1",
         "selection": {"classes": ["cat", "dog"], "split": 0.2, "seed": 3},
         "views": {},
-        "skipped": [["a.png", "empty"]],
+        "skipped": (("a.png", "empty"),),
         "runtime": {},
     }
-    told = extraction(replace(made.run, features=made.run.features | recorded))
+    told = extraction(replace(made.run.features.provenance, **recorded), Path("out/features.h5"))
     assert (told.data, told.weights, told.classes) == ("cifar10", "IMAGENET1K_V1", "cat,dog")
     assert (told.split, told.seed, told.skip_bad, told.runtime) == (0.2, 3, True, "auto")
 
@@ -128,6 +130,6 @@ def test_names_stay_names_and_choices_are_given_again(made):
 def test_the_packaged_features_are_asked_for_as_such(tmp_path):
     make_features(ExtractConfig(out=tmp_path / "features.h5", offline=True))
     run = train(TrainConfig(features=tmp_path / "features.h5", out=tmp_path / "run", epochs=1))
-    assert extraction(run) == ExtractConfig(offline=True)
+    assert extraction(run.features.provenance, tmp_path / "features.h5") == ExtractConfig(offline=True)
     first = commands(evaluate(EvalConfig(run=tmp_path / "run")))[0]
     assert first == "python -m features --out again/features.h5 --offline"

@@ -1,14 +1,16 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
+from conftest import names_in
 
 from features.util.errors import InputError
 from pipeline.training.config import TrainConfig
+from pipeline.training.folder import CHECKPOINT, HEAD, HISTORY, RECORD
 from pipeline.training.loop import train
 from pipeline.training.multi_seed import spread, train_many
-from pipeline.training.run import CHECKPOINT, HEAD, HISTORY, RECORD, load_run
+from pipeline.training.run import load_run
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def test_each_head_equals_the_one_trained_alone_with_its_seed(config, tmp_path):
             for name, tensor in alone.weights[which].items():
                 assert torch.allclose(run.weights[which][name], tensor, atol=2e-5), name
         for ours, theirs in zip(run.history, alone.history, strict=True):
-            ours, theirs = ours | {"seconds": 0}, theirs | {"seconds": 0}
+            ours, theirs = (asdict(replace(epoch, seconds=0)) for epoch in (ours, theirs))
             assert ours == pytest.approx(theirs, abs=1e-5)
 
 
@@ -45,26 +47,26 @@ def test_the_spread_is_that_of_the_histories(config):
     runs = train_many(config)
     record = json.loads((config.out / "heads.json").read_text())
     assert record["seeds"] == [7, 8, 9]
-    assert record["last"]["accuracies"] == [run.history[-1]["val_accuracy"] for run in runs]
-    assert record["best"]["accuracies"] == [max(row["val_accuracy"] for row in run.history) for run in runs]
+    assert record["last"]["accuracies"] == [run.history[-1].val_accuracy for run in runs]
+    assert record["best"]["accuracies"] == [max(epoch.val_accuracy for epoch in run.history) for run in runs]
     assert record == spread(runs) | {"seconds": record["seconds"]}
 
 
 def test_the_checkpoint_of_an_earlier_single_head_goes(config):
     train(replace(config, seeds=1))
     assert (config.out / CHECKPOINT).exists()
-    train_many(config)
+    train_many(replace(config, force=True))
     assert not (config.out / CHECKPOINT).exists()
 
 
 def test_the_spread_of_earlier_heads_goes_with_a_single_one(config):
     train_many(config)
-    train(replace(config, seeds=1))
-    assert not (config.out / "heads.json").exists()
+    train(replace(config, seeds=1, force=True))
+    assert names_in(config.out) == sorted([HEAD, RECORD, HISTORY, CHECKPOINT])
 
 
 def test_a_circuit_too_large_for_dense_matrices_is_refused(config):
-    with pytest.raises(InputError, match=r"3 heads can't be trained together: .* GiB"):
+    with pytest.raises(InputError, match=r"can't be made: n_qubits is 18: .* GiB"):
         train_many(replace(config, qubits=18))
 
 

@@ -7,8 +7,9 @@ from safetensors.torch import save
 
 from features.util.errors import InputError
 from pipeline.training.config import TrainConfig
+from pipeline.training.folder import HEAD, HISTORY
 from pipeline.training.loop import train
-from pipeline.training.run import CHECKPOINT, HEAD, HISTORY, load_run
+from pipeline.training.run import load_run
 
 
 @pytest.fixture
@@ -42,9 +43,9 @@ def test_a_missing_folder_is_refused(tmp_path):
 def test_a_folder_without_a_finished_run_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"holds no finished run .* train first"):
         load_run(tmp_path)
-    (tmp_path / CHECKPOINT).touch()
-    with pytest.raises(InputError, match=r"holds no finished run .* finish it: .* --resume"):
-        load_run(tmp_path)
+    (tmp_path / ".run.unfinished").mkdir()
+    with pytest.raises(InputError, match=r"is not finished; finish it: .* --resume"):
+        load_run(tmp_path / "run")
 
 
 def test_a_truncated_head_is_refused(run):
@@ -56,7 +57,7 @@ def test_a_truncated_head_is_refused(run):
 
 def test_a_run_of_an_unknown_version_is_refused(run):
     change_head(run.path, lambda metadata, _: metadata.update(format_version="99"))
-    with pytest.raises(InputError, match="has format version 99, this program reads version 1"):
+    with pytest.raises(InputError, match="has format version 99, this program reads 1 and 2"):
         load_run(run.path)
 
 

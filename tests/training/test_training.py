@@ -2,16 +2,19 @@ import json
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
+from conftest import names_in
 
 from features.util.errors import InputError
 from pipeline.training import loop as training
 from pipeline.training.config import TrainConfig
+from pipeline.training.folder import CHECKPOINT, HEAD, HISTORY, RECORD
 from pipeline.training.loop import epoch_order, score, train
-from pipeline.training.run import CHECKPOINT, HEAD, HISTORY, RECORD, load_run
+from pipeline.training.record import EpochRecord
+from pipeline.training.run import load_run
 
 SMALL = {"epochs": 4, "batch": 8, "lr": 0.01, "lr_step": 2}
 
@@ -29,21 +32,21 @@ def test_a_run_leaves_exactly_these_files(config):
     run = train(config)
     assert {file.name for file in config.out.iterdir()} == {HEAD, RECORD, HISTORY, CHECKPOINT}
     assert run.parameters == 2086
-    assert [row["epoch"] for row in run.history] == [1, 2, 3, 4]
-    assert run.history == [json.loads(line) for line in (config.out / HISTORY).read_text().splitlines()]
+    assert [row.epoch for row in run.history] == [1, 2, 3, 4]
+    assert run.history == [EpochRecord(**json.loads(line)) for line in (config.out / HISTORY).read_text().splitlines()]
     record = json.loads((config.out / RECORD).read_text())
     assert record["config"]["seed"] == 42
-    assert record["features"]["content_sha256"] == run.features["content_sha256"]
+    assert record["features"]["content_sha256"] == run.features.content_sha256
 
 
 def test_it_learns_to_tell_separable_classes_apart(config):
     run = train(replace(config, epochs=8))
-    assert run.history[-1]["train_loss"] < run.history[0]["train_loss"]
-    assert run.history[-1]["val_accuracy"] == 1.0
+    assert run.history[-1].train_loss < run.history[0].train_loss
+    assert run.history[-1].val_accuracy == 1.0
 
 
 def test_the_learning_rate_falls_after_each_step_of_epochs(config):
-    assert [row["lr"] for row in train(config).history] == pytest.approx([0.01, 0.01, 0.001, 0.001])
+    assert [row.lr for row in train(config).history] == pytest.approx([0.01, 0.01, 0.001, 0.001])
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(config, tmp_path):
@@ -63,7 +66,7 @@ def test_training_leaves_the_callers_generator_and_threads_alone(config):
 
 def test_the_best_epoch_is_the_first_of_highest_validation_accuracy(config):
     run = train(config)
-    accuracies = [row["val_accuracy"] for row in run.history]
+    accuracies = [row.val_accuracy for row in run.history]
     assert run.epochs == {"last": 4, "best": accuracies.index(max(accuracies)) + 1}
 
 
@@ -89,7 +92,7 @@ def test_stopped_anywhere_and_resumed_it_ends_in_the_same_weights_bit_for_bit(co
 
 
 def without_time(row):
-    return {name: value for name, value in row.items() if name != "seconds"}
+    return {name: value for name, value in asdict(row).items() if name != "seconds"}
 
 
 def test_a_finished_run_can_be_continued_for_more_epochs(config, tmp_path):
@@ -106,10 +109,11 @@ def test_without_a_checkpoint_resume_starts_from_the_beginning_and_says_so(confi
 
 def test_a_checkpoint_of_another_run_is_refused(config):
     train(config)
-    with pytest.raises(InputError, match=r"of another run: --lr 0\.01 then, 0\.02 now; --seed 42 then, 1 now"):
-        train(replace(config, resume=True, lr=0.02, seed=1))
+    changes = r"4 epochs of another training: --lr 0\.01 there, 0\.02 asked for; --seed 42 there, 1 asked for"
+    with pytest.raises(InputError, match=changes):
+        train(replace(config, resume=True, force=True, lr=0.02, seed=1))
     with pytest.raises(InputError, match="4 epochs are done, --epochs is 3"):
-        train(replace(config, resume=True, epochs=3))
+        train(replace(config, resume=True, force=True, epochs=3))
     assert load_run(config.out).config.lr == 0.01
 
 
@@ -124,8 +128,8 @@ def test_a_damaged_checkpoint_is_refused(config):
     train(config)
     checkpoint = config.out / CHECKPOINT
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"can't be read .* start again without --resume"):
-        train(replace(config, resume=True))
+    with pytest.raises(InputError, match=r"can't be read .* start again with --force"):
+        train(replace(config, resume=True, epochs=5))
 
 
 def test_a_run_folder_that_is_a_file_is_refused(config, tmp_path):
@@ -138,7 +142,7 @@ def test_a_run_folder_that_is_a_file_is_refused(config, tmp_path):
 def test_a_new_head_takes_the_old_report_away(config):
     train(config)
     (config.out / "report.json").write_text("{}")
-    train(config)
+    train(replace(config, force=True))
     assert not (config.out / "report.json").exists()
 
 
@@ -169,8 +173,10 @@ def test_ctrl_c_ends_with_130_and_how_to_go_on(feature_file, tmp_path):
     assert process.returncode == 130
     assert "--resume" in errors
     assert "Traceback" not in errors
-    assert {file.name for file in (tmp_path / "run").iterdir()} == {HISTORY, CHECKPOINT}
-    done = len((tmp_path / "run" / HISTORY).read_text().splitlines())
+    assert not (tmp_path / "run").exists()
+    unfinished = tmp_path / ".run.unfinished"
+    assert set(names_in(unfinished)) == {HISTORY, CHECKPOINT}
+    done = len((unfinished / HISTORY).read_text().splitlines())
     assert subprocess.run([*command, "--epochs", str(done + 2), "--resume"], check=False).returncode == 0
 
 

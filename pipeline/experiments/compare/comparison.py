@@ -29,7 +29,9 @@ from pipeline.experiments.compare.results import figures, trainings
 from pipeline.experiments.compare.table import render, to_csv
 from pipeline.heads.dressed import Head
 from pipeline.quantum.autograd import NonFiniteError
-from pipeline.training.run import features_record, make_folder, new_head
+from pipeline.training.folder import make_folder
+from pipeline.training.record import FeaturesReference
+from pipeline.training.run import new_head
 
 FORMAT_VERSION = 1
 
@@ -130,7 +132,7 @@ def _record(
         },
         "figures": figures(rows, config.heads, config.reference),
         "cpu_seconds": round(sum(block["cpu_seconds"] for block in blocks), 3),
-        "features": features_record(features),
+        "features": FeaturesReference.of(features).record(),
         "versions": versions(),
     }
 

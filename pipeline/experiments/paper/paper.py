@@ -20,7 +20,7 @@ from pipeline.experiments.paper.record import FORMAT_VERSION, RowRecord, Table, 
 from pipeline.experiments.paper.row import Context, Job, Row
 from pipeline.experiments.paper.rows import ROWS
 from pipeline.experiments.paper.table import as_csv, render
-from pipeline.training.run import make_folder
+from pipeline.training.folder import make_folder
 from pipeline.util.records import from_record, to_record
 
 

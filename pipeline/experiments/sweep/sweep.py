@@ -35,9 +35,10 @@ from pipeline.experiments.sweep.study import SEARCHED, best, connect, done, need
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.quantum.choices import ENTANGLERS
 from pipeline.training.config import TrainConfig
+from pipeline.training.folder import make_folder
 from pipeline.training.loop import one_thread, tensors
 from pipeline.training.multi_seed import HeadStack, scores, side_by_side, train_epochs
-from pipeline.training.run import make_folder, new_head
+from pipeline.training.run import new_head
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

@@ -1,0 +1,246 @@
+"""The run folder on the disk: a new run is built in a hidden folder beside it and takes its place as a whole.
+
+Beside ``run`` lie, while they are needed, ``.run.unfinished`` (the run that is being made), ``.run.replaced`` (the one
+that it replaced, until its files are deleted) and ``.run.lock``. A kill at any moment leaves the old run or the new
+one: what it interrupted is completed by the next command that reads the folder. Only files whose names this program
+writes are deleted, and only in a folder that carries a run's record; all others move to the new run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from features.cache.featureset import FeatureSet
+from features.util.errors import InputError, listing
+from features.util.files import sync_folder
+from pipeline.training.config import TrainConfig
+from pipeline.training.record import RunRecord, differences
+
+HEAD, RECORD, HISTORY, CHECKPOINT = "head.safetensors", "run.json", "history.jsonl", "checkpoint.pt"
+SPREAD = "heads.json"
+REPORT = ("report.html", "report.json")
+FIGURES = ("learning_curves", "confusion_matrix", "predictions", "reliability", "projection", "circuit", "devices")
+EXPORTS = ("model.onnx", "model.pth")
+
+Action = Literal["none", "make", "replace", "keep"]
+
+
+class RunFolder:
+    """A run folder and what lies beside it.
+
+    Args:
+        path: The run folder, which need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # A link stays, and what it points to is replaced.
+        self.target = path.resolve()
+        self.unfinished = self._beside("unfinished")
+        self.replaced = self._beside("replaced")
+
+    def standing(self) -> RunRecord | None:
+        """The record of the run that stands here; None where there is none.
+
+        Raises:
+            InputError: if there are files, but no run that can be read.
+        """
+        if not self.target.exists():
+            return None
+        if not self.target.is_dir():
+            raise InputError(f"--out {self.path} is a file; name a folder")
+        names = {entry.name for entry in self.target.iterdir()}
+        if names <= _UNFINISHED_NAMES:
+            return None
+        if RECORD not in names and HEAD not in names:
+            foreign = listing(sorted(names - _OURS))
+            raise InputError(
+                f"--out {self.path} holds files and no run; name a new or an empty folder, these stay as they are:\n"
+                f"{foreign}"
+            )
+        try:
+            record = RunRecord.from_record(json.loads((self.target / RECORD).read_text(encoding="utf-8")))
+            if record.config.seeds == 1 and SPREAD in names:  # earlier versions did not record how many
+                seeds = len(json.loads((self.target / SPREAD).read_text(encoding="utf-8"))["seeds"])
+                record = replace(record, config=replace(record.config, seeds=seeds))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"the record {self.path / RECORD} can't be read ({error}); name another --out (make: OUT=), or delete "
+                "the folder yourself"
+            ) from error
+        return record
+
+    def action(self, config: TrainConfig, features: FeatureSet | None = None) -> Action:
+        """What ``train`` has to do here, where the features are not known yet without regard to them.
+
+        Returns:
+            ``none`` where the head that is asked for stands, ``make`` where none stands, ``replace`` where that was
+            asked for, ``keep`` where the head that stands was trained on other features: it is set aside.
+
+        Raises:
+            InputError: if another head stands here, which was not given up by --force.
+        """
+        standing = self.standing()
+        if standing is None:
+            return "make"
+        if config.force:
+            return "replace"
+        differing = differences(standing.config, config)
+        longer = config.epochs > standing.config.epochs and not differences(standing.config, config, but=["epochs"])
+        if longer and config.resume:
+            return "replace"
+        if differing:
+            further = ", --resume to train it for more epochs," if longer else ""
+            raise InputError(
+                f"{self.path} holds another head: {'; '.join(differing)}. Nothing was changed. Give another --out "
+                f"(make: OUT=) to make the new head beside it{further} or --force to replace it"
+            )
+        if features is not None and not _same(features, standing.features.content_sha256):
+            return "keep"
+        return "none"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from changing the folder, and complete what an interrupted one left.
+
+        Raises:
+            InputError: if another process is at it, or the folder can't be made.
+        """
+        from filelock import FileLock, Timeout
+
+        make_folder(self.target.parent, self.path)
+        lock = FileLock(self._beside("lock"), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise InputError(
+                f"another process is writing {self.path} just now; wait for it, or name another --out (make: OUT=)"
+            ) from error
+        except OSError as error:
+            raise _cannot_be_made(self.path, error) from error
+        try:
+            self._recover()
+            yield
+        finally:
+            self._beside("lock").unlink(missing_ok=True)
+            lock.release()
+
+    def recover(self) -> None:
+        """Complete what an interrupted command left, if anything.
+
+        Raises:
+            InputError: if another process is at it.
+        """
+        if self.replaced.exists() or (not self.target.exists() and self.unfinished.exists()):
+            with self.lock():
+                pass
+
+    def begin(self) -> None:
+        """Make the folder in which a new run is built, empty."""
+        self.discard()
+        self.unfinished.mkdir(exist_ok=True)
+
+    def discard(self) -> None:
+        """Delete the unfinished run."""
+        if self.unfinished.exists():
+            _delete_ours(self.unfinished)
+
+    def swap(self, *, keep: bool = False) -> Path | None:
+        """Put the run that was built into its place.
+
+        Args:
+            keep: Set the run that stands there aside, with all that is in it, instead of deleting it.
+
+        Returns:
+            Where that run is now; None if it was deleted, or there was none.
+        """
+        for folder in (self.unfinished, *filter(Path.is_dir, self.unfinished.iterdir())):
+            sync_folder(folder)
+        aside = self._aside() if keep else None
+        if self.target.exists():
+            self.target.rename(aside or self.replaced)
+        self.unfinished.rename(self.target)
+        sync_folder(self.target.parent)
+        self._clear_replaced()
+        return aside
+
+    def _beside(self, what: str) -> Path:
+        return self.target.parent / f".{self.target.name}.{what}"
+
+    def _recover(self) -> None:
+        if not self.target.exists():
+            if (self.unfinished / RECORD).exists():
+                self.unfinished.rename(self.target)
+            elif self.replaced.exists():
+                self.replaced.rename(self.target)
+        self._clear_replaced()
+
+    def _clear_replaced(self) -> None:
+        if self.replaced.exists():
+            _delete_ours(self.replaced, others_to=self.target)
+
+    def _aside(self) -> Path:
+        """A name for a run that is kept, by the time it was made."""
+        standing = self.standing()
+        made = standing.created[:19].replace(":", "-") if standing else "earlier"
+        parent = self.target.parent if self.path.is_symlink() else self.path.parent
+        return _free(parent / f"{self.target.name}-{made}")
+
+
+def make_folder(folder: Path, named: Path | None = None) -> None:
+    """Make a folder.
+
+    Args:
+        folder: The folder.
+        named: What the user named, if that is another path.
+
+    Raises:
+        InputError: if it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_be_made(named or folder, error) from error
+
+
+def _cannot_be_made(folder: Path, error: OSError) -> InputError:
+    if isinstance(error, FileExistsError):
+        return InputError(f"--out {folder} is a file, or lies below one; name a folder")
+    return InputError(f"--out {folder} can't be made ({error.strerror}); name another folder")
+
+
+def _delete_ours(folder: Path, others_to: Path | None = None) -> None:
+    """Delete what this program wrote into a run folder; move what it did not, and take the empty folder away."""
+    for entry in list(folder.iterdir()):
+        below = None if others_to is None else others_to / entry.name
+        if entry.name in _OURS:
+            entry.unlink()
+        elif _SEED.fullmatch(entry.name) and entry.is_dir():
+            _delete_ours(entry, below)
+        elif others_to is not None:
+            others_to.mkdir(exist_ok=True)
+            entry.rename(_free(others_to / entry.name))
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _free(path: Path) -> Path:
+    """The path, or the first of PATH-2, PATH-3, … that does not exist."""
+    names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 10_000)))
+    return next(name for name in names if not name.exists())
+
+
+def _same(features: FeatureSet, recorded: str) -> bool:
+    return features.content_sha256 == recorded
+
+
+_SEED = re.compile(r"seed-\d+")
+_WHOLE = (HEAD, RECORD, HISTORY, CHECKPOINT, SPREAD, *REPORT, *EXPORTS, *(f"{name}.png" for name in FIGURES))
+_OURS = {*_WHOLE, *(f".{name}.part" for name in _WHOLE)}
+_UNFINISHED_NAMES = {name for stem in (HISTORY, CHECKPOINT) for name in (stem, f".{stem}.part")}

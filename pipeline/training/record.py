@@ -1,0 +1,215 @@
+"""What a run says of itself, typed in memory and as JSON on the disk.
+
+``run.json`` holds a :class:`RunRecord`, ``history.jsonl`` an :class:`EpochRecord` a line. Identity is content: two runs
+are of the same head if :meth:`RunRecord.differences` finds none, whatever their dates and places.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from features.cache.featureset import FeatureSet, Provenance
+from features.util.flags import flag
+from pipeline.training.config import TrainConfig
+
+FORMAT_VERSION = 2
+READABLE = (1, 2)
+
+Which = Literal["last", "best"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One epoch of a training: losses are mean cross-entropies, accuracies shares.
+
+    Attributes:
+        epoch: Its number, from 1.
+        lr: The learning rate in it.
+        train_loss, train_accuracy: Of the training samples, each before the step that learned from it.
+        val_loss, val_accuracy: Of the validation samples, after the epoch.
+        seconds: Time it took.
+    """
+
+    epoch: int
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesReference:
+    """The features that a head was trained on.
+
+    Attributes:
+        path: The cache's absolute path at that time.
+        content_sha256: Its identity.
+        width: Features an image.
+        provenance: Where the features come from, as the cache said.
+    """
+
+    path: str
+    content_sha256: str
+    width: int
+    provenance: Provenance
+
+    @classmethod
+    def of(cls, features: FeatureSet) -> FeaturesReference:
+        """The reference to features in memory."""
+        return cls(
+            path=str(features.path.absolute()),
+            content_sha256=features.content_sha256,
+            width=features.width,
+            provenance=features.provenance,
+        )
+
+    def record(self) -> dict[str, Any]:
+        """As JSON: the provenance's fields stand beside the others."""
+        values = {"path": self.path, "content_sha256": self.content_sha256, "width": self.width}
+        skipped = [list(pair) for pair in self.provenance.skipped]
+        return values | asdict(self.provenance) | {"classes": list(self.provenance.classes), "skipped": skipped}
+
+    @classmethod
+    def from_record(cls, values: Mapping[str, Any]) -> FeaturesReference:
+        """What :meth:`record` gave, in this version or an earlier one.
+
+        Raises:
+            KeyError, TypeError: if a field that every version has is missing.
+        """
+        known = {item.name for item in fields(Provenance)}
+        provenance = {name: value for name, value in values.items() if name in known}
+        provenance["classes"] = tuple(provenance["classes"])
+        provenance["skipped"] = tuple((path, reason) for path, reason in provenance.get("skipped", ()))
+        return cls(
+            path=values["path"],
+            content_sha256=values["content_sha256"],
+            width=values["width"],
+            provenance=Provenance(**provenance),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """What simulated the circuit, which a fallback may have changed from what was asked for.
+
+    Attributes:
+        simulator: ``lightning``, ``dense`` or ``qnode``.
+        device: The PennyLane device of ``qnode``, else None.
+    """
+
+    simulator: str
+    device: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What ``run.json`` holds.
+
+    Attributes:
+        config: What the head was asked to be.
+        features: What it was trained on.
+        epochs: The epoch number, from 1, of the ``last`` and the ``best`` weights. Best is by validation accuracy.
+        parameters: Number of trainable parameters.
+        seconds: Time spent in training.
+        created: UTC time, ISO 8601.
+        versions: Library versions of the training.
+        ran: What simulated the circuit; None for a head without one, and where an earlier version did not record it.
+        history_sha256: Fingerprint of the history, which ties it to the head; "" where it was not recorded.
+    """
+
+    config: TrainConfig
+    features: FeaturesReference
+    epochs: dict[str, int]
+    parameters: int
+    seconds: float
+    created: str
+    versions: dict[str, str]
+    ran: Simulation | None = None
+    history_sha256: str = field(default="", repr=False)
+
+    def record(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "config": config_record(self.config),
+            "features": self.features.record(),
+            "ran": None if self.ran is None else asdict(self.ran),
+            **{name: getattr(self, name) for name in _PLAIN},
+        }
+
+    @classmethod
+    def from_record(cls, values: Mapping[str, Any]) -> RunRecord:
+        """What :meth:`record` gave, in this version or an earlier one.
+
+        Raises:
+            KeyError, TypeError, ValueError: if something is missing or out of range.
+        """
+        ran = values.get("ran")
+        return cls(
+            config=config_from(values["config"]),
+            features=FeaturesReference.from_record(values["features"]),
+            ran=None if ran is None else Simulation(**ran),
+            history_sha256=values.get("history_sha256", ""),
+            **{name: values[name] for name in _PLAIN if name != "history_sha256"},
+        )
+
+
+_PLAIN = ("epochs", "parameters", "seconds", "created", "versions", "history_sha256")
+
+
+def config_record(config: TrainConfig) -> dict[str, Any]:
+    """A configuration as JSON, without the flags that say how to run and not what to make."""
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+    return {name: value for name, value in values.items() if name not in _HOW}
+
+
+def config_from(values: Mapping[str, Any]) -> TrainConfig:
+    """The configuration that was recorded; names that this version does not know are left out.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+    known = {item.name for item in fields(TrainConfig)}
+    named = {_RENAMED.get(name, name): value for name, value in values.items()}
+    kept = {name: value for name, value in named.items() if name in known}
+    return TrainConfig(**kept | {name: Path(kept[name]) for name in ("features", "out")})
+
+
+def differences(standing: TrainConfig, wanted: TrainConfig, *, but: Sequence[str] = ()) -> list[str]:
+    """How the head that is wanted differs from one that stands, a flag each: ``--lr 0.01 there, 0.02 asked for``.
+
+    Args:
+        standing: What the head that stands was trained with.
+        wanted: What is asked for.
+        but: Fields that do not count.
+    """
+    there, here = config_record(standing), config_record(wanted)
+    together = ("simulator",) if max(standing.seeds, wanted.seeds) > 1 else ()  # then it is always `dense`
+    return [
+        f"{flag(name)} {there[name]} there, {value} asked for"
+        for name, value in here.items()
+        if name not in (*_PLACES, *together, *but) and there[name] != value
+    ]
+
+
+def history_text(history: Sequence[EpochRecord]) -> str:
+    """What ``history.jsonl`` holds: a line an epoch."""
+    return "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history)
+
+
+def history_sha256(history: Sequence[EpochRecord]) -> str:
+    """Fingerprint of a history."""
+    return hashlib.sha256(history_text(history).encode()).hexdigest()
+
+
+_HOW = ("resume", "force")
+_PLACES = ("features", "out")
+# Names that recorded settings had before.
+_RENAMED = {"device": "q_device", "heads": "seeds"}
