@@ -6,8 +6,8 @@ In: a classifier, and pictures to offer. Out: a Gradio page, which asks no other
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from PIL import Image
 from features.sources.images import UNREADABLE, decode
 from pipeline.demo.examples import Example
 from pipeline.demo.reading import read_picture
+from pipeline.demo.uploads import Uploads
 from pipeline.inference.hybrid import HybridClassifier
 
 HERE = Path(__file__).parent
@@ -39,21 +40,36 @@ _TEMPLATES = Environment(
 )
 
 
-def make_page(classifier: HybridClassifier, examples: Sequence[Example] = ()) -> gr.Blocks:
+@dataclass(frozen=True)
+class Page:
+    """The page, and the numbers of its two events.
+
+    Attributes:
+        blocks: Gradio's page.
+        upload: Number of the event that answers an upload.
+        example: Number of the event that answers a click on an offered picture.
+    """
+
+    blocks: gr.Blocks
+    upload: int
+    example: int
+
+
+def make_page(classifier: HybridClassifier, uploads: Uploads, examples: Sequence[Example] = ()) -> Page:
     """The page.
 
     Args:
         classifier: The whole network.
+        uploads: Where uploaded pictures wait.
         examples: Pictures to offer beside the place for one's own.
     """
 
-    def answer_upload(file: str) -> tuple[None, str]:
-        """The answer; the upload is removed, and its place free for the next one."""
-        path = Path(file)
-        try:
-            return None, answer(classifier, path.name, path.read_bytes())
-        finally:
-            path.unlink(missing_ok=True)
+    def answer_upload(file: dict[str, Any]) -> tuple[None, str]:
+        """The answer, and the place free for the next picture."""
+        upload = uploads.take(file["path"])
+        if upload is None:
+            raise gr.Error("This picture is no longer here; drop it again.", print_exception=False)
+        return None, answer(classifier, upload.name, upload.content)
 
     def answer_example(event: gr.EventData) -> str:
         example = examples[event.chosen]
@@ -72,7 +88,6 @@ def make_page(classifier: HybridClassifier, examples: Sequence[Example] = ()) ->
         with gr.Row():
             with gr.Column(min_width=300):
                 upload = gr.File(label="Your picture", height=170, elem_id="upload")
-                upload.async_move_resource_to_block_cache = uploaded  # type: ignore[assignment, method-assign]
                 thumbnails = [(example, _thumbnail(classifier, example)) for example in examples]
                 offered = gr.HTML(
                     _render("examples.html", thumbnails=thumbnails),
@@ -82,24 +97,12 @@ def make_page(classifier: HybridClassifier, examples: Sequence[Example] = ()) ->
                 )
             with gr.Column(min_width=300, scale=2):
                 result = gr.HTML(_render("waiting.html"), apply_default_css=False)
-        upload.upload(answer_upload, upload, [upload, result], show_progress_on=result, **usual)
-        offered.click(answer_example, None, result, **usual)
-    return page
-
-
-async def uploaded(place: str | Path | None) -> str | None:
-    """The path of an uploaded file. Gradio would also take a URL, which it downloads, or the path of any other file,
-    which a program of another user of this machine could put into its request.
-
-    Raises:
-        gradio.Error: if it is no upload.
-    """
-    if place is None:
-        return None
-    path = Path(place).resolve()
-    if not path.is_relative_to(Path(os.environ["GRADIO_TEMP_DIR"]).resolve()):
-        raise gr.Error("This is no uploaded file.", print_exception=False)
-    return str(path)
+        # Without Gradio's own step in between, which would open the file.
+        answered = upload.upload(
+            answer_upload, upload, [upload, result], show_progress_on=result, preprocess=False, **usual
+        )
+        clicked = offered.click(answer_example, None, result, **usual)
+    return Page(page, upload=answered["id"], example=clicked["id"])
 
 
 def answer(classifier: HybridClassifier, name: str, content: bytes, truth: str | None = None) -> str:

@@ -6,6 +6,7 @@ In: a run. Out: a page on a loopback address; nothing stays when it ends.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import socket
@@ -25,8 +26,6 @@ from pipeline.training.run import load_run
 HOST = "127.0.0.1"
 # How many ports from --port on are tried.
 PORTS = 100
-# The largest file that is taken, in bytes.
-MAX_UPLOAD = 50 * 2**20
 # The first major version with what the page uses.
 GRADIO = 6
 
@@ -77,7 +76,7 @@ def make_server(classifier: HybridClassifier, examples: list[Example], uploads: 
     Args:
         classifier: The whole network.
         examples: Pictures to offer.
-        uploads: An empty folder for what Gradio keeps while it runs.
+        uploads: An empty folder for Gradio, which stays empty.
     """
     # Variables of Gradio's could open the page to the network; only ours count. It reads them at import.
     for name in [name for name in os.environ if name.startswith("GRADIO_")]:
@@ -92,15 +91,25 @@ def make_server(classifier: HybridClassifier, examples: list[Example], uploads: 
     from fastapi import FastAPI
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+    from pipeline.demo.gate import PROGRESS, UPLOAD, Gate
     from pipeline.demo.page import STYLE, make_page
+    from pipeline.demo.uploads import MAX_UPLOAD, Uploads, progress
 
+    # It would tell the terminal of every malformed upload, which gets its answer anyway.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+    waiting = Uploads(uploads)
+    page = make_page(classifier, waiting, examples)
     app = FastAPI(openapi_url=None)
+    # In the place of Gradio's own, which come after them.
+    app.add_route(UPLOAD, waiting.receive, methods=["POST"])
+    app.add_route(PROGRESS, progress, methods=["GET"])
+    app.add_middleware(Gate, uploads=waiting, examples=len(examples), upload=page.upload, example=page.example)
     # A page elsewhere that has its own name point here (DNS rebinding) gets nothing.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     gr.mount_gradio_app(
         app,
-        make_page(classifier, examples),
+        page.blocks,
         path="/",
         server_name=HOST,
         show_error=False,
