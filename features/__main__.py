@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 
 from features.config import ExtractConfig, InfoConfig, VerifyConfig
-from features.util.commands import Command, main
+from features.util.commands import Command, Late, main
 
 
 def make(config: ExtractConfig) -> None:
@@ -21,27 +21,17 @@ def make(config: ExtractConfig) -> None:
     make_features(config)
 
 
-def verify(config: VerifyConfig) -> None:
-    """Print that a cache is whole."""
-    from features.cache.info import verify
-
-    verify(config)
-
-
-def info(config: InfoConfig) -> None:
-    """Print what a cache holds."""
-    from features.cache.info import info
-
-    info(config)
-
-
 FEATURES = Command(
-    about="images -> out/features.h5: one pass of the frozen backbone",
-    config=ExtractConfig,
-    run=make,
-    commands={
-        "verify": Command(about="is every byte of a cache as it was written?", config=VerifyConfig, run=verify),
-        "info": Command(about="what is in a cache, and where it comes from", config=InfoConfig, run=info),
+    "images -> out/features.h5: one pass of the frozen backbone",
+    ExtractConfig,
+    make,
+    {
+        "verify": Command(
+            "is every byte of a cache as it was written?",
+            VerifyConfig,
+            Late("features.cache.info:verify"),
+        ),
+        "info": Command("what is in a cache, and where it comes from", InfoConfig, Late("features.cache.info:info")),
     },
 )
 

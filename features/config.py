@@ -106,7 +106,7 @@ class ExtractConfig(Flags):
 class VerifyConfig(Flags):
     """Read a feature cache from end to end: is every byte as it was written? Exit code 2 and the reason if not."""
 
-    file: Annotated[Path, tyro.conf.Positional]
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """The cache; for shards a quoted pattern, 'out/features-*.h5'."""
     json: bool = False
     """Print JSON."""
@@ -116,7 +116,7 @@ class VerifyConfig(Flags):
 class InfoConfig(Flags):
     """Tell what is in a feature cache, and what it was made from. Verifies it on the way."""
 
-    file: Annotated[Path, tyro.conf.Positional]
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """The cache; for shards a quoted pattern, 'out/features-*.h5'."""
     json: bool = False
     """Print JSON: everything the file records."""

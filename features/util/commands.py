@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pkgutil import resolve_name
 from typing import Any
 
 from features.util.errors import InputError, did_you_mean, run_command
@@ -15,7 +16,7 @@ from features.util.flags import Flags, parse
 from features.util.provenance import versions
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Command:
     """One command.
 
@@ -30,6 +31,21 @@ class Command:
     config: type[Flags]
     run: Callable[[Any], None]
     commands: Mapping[str, Command] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Late:
+    """A function that is imported when it is called.
+
+    Attributes:
+        name: ``module:function``.
+    """
+
+    name: str
+
+    def __call__(self, config: Any) -> None:
+        """Import and call it."""
+        resolve_name(self.name)(config)
 
 
 def main(command: Command, prog: str) -> int:
@@ -79,6 +95,6 @@ def _run(command: Command, words: list[str], prog: str) -> None:
 
 
 def _unknown(word: str, commands: Mapping[str, Command], prog: str) -> InputError:
-    kind = "flag" if word.startswith("-") else "command"
-    hint = did_you_mean(word, commands) or f"; {prog} --help tells what there is"
+    kind, names = ("flag", ["--help", "--version"]) if word.startswith("-") else ("command", list(commands))
+    hint = did_you_mean(word, names) or f"; {prog} --help tells what there is"
     return InputError(f"there is no {kind} {word}{hint}")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from features.util.flags import Flags, between
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoConfig:
+class DemoConfig(Flags):
     """Open a local web page that classifies the pictures dropped on it, and shows what the circuit measures.
 
-    The page can be reached from this machine only. Uploads are removed as soon as they are read. Ctrl-C ends it.
+    The page can be reached from this machine only. Uploads stay in memory, and are forgotten with the answer. Ctrl-C
+    ends it.
     """
 
     run: Path = Path("out/run")
@@ -22,11 +25,7 @@ class DemoConfig:
     """The backbone's weights, if they are no longer where the features were made with them."""
     other_weights: bool = False
     """Accept a backbone other than the one that made the features."""
-    port: int = 7860
+    port: Annotated[int, between(1, 65535)] = 7860
     """The page's port; if it is in use, the next free one."""
     open: bool = False
     """Open the page in the default browser."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.port <= 65535:
-            raise ValueError(f"--port is {self.port}; it must be from 1 to 65535")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -94,7 +94,7 @@ async def progress(_: Request) -> Response:
 _TOO_LARGE = f"The file is larger than {MAX_UPLOAD // 2**20} MB."
 
 
-async def _limited(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _limited(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     size = 0
     async for chunk in chunks:
         size += len(chunk)

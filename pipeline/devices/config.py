@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from features.util.flags import Flags, at_least
 from pipeline.devices.noise import Noise
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceConfig:
+class DeviceConfig(Flags):
     """Where to measure a trained head beside the exact evaluation: a PennyLane device, shots, noise."""
 
     q_device: str | None = None
@@ -16,7 +18,7 @@ class DeviceConfig:
     `qiskit.aer`, … Where only --shots or --noise are given it is `default.qubit`, for noise `default.mixed`."""
     q_device_options: tuple[str, ...] = ()
     """KEY=VALUE … of the device, as `qml.device` takes them. They are written into the report: no keys or passwords."""
-    shots: tuple[int, ...] = ()
+    shots: tuple[Annotated[int, at_least(0)], ...] = ()
     """Measurements of each image's circuit; several for one row each; 0 for exact expectation values."""
     noise: tuple[str, ...] = ()
     """Noise in the circuit, such as depolarizing=0.02,readout=0.01; several levels for one row each; `none` for none.
@@ -28,16 +30,9 @@ class DeviceConfig:
         """Whether the head is to be measured on a device, beside the exact evaluation."""
         return bool(self.q_device or self.shots or self.noise)
 
-    def __post_init__(self) -> None:
-        problems = self.problems()
-        if problems:
-            raise ValueError("; ".join(problems))
-
     def problems(self) -> list[str]:
         """What is wrong with the values, a sentence each."""
-        problems = []
-        if any(number < 0 for number in self.shots):
-            problems.append(f"--shots is {' '.join(map(str, self.shots))}; each must be 0 (exact) or more")
+        problems = super().problems()
         for text in self.noise:
             try:
                 Noise.parse(text)

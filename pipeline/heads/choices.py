@@ -6,4 +6,4 @@ from typing import Literal, get_args
 
 HeadName = Literal["quantum", "separable", "frozen", "classical", "mlp", "linear", "logistic"]
 
-HEADS: tuple[str, ...] = get_args(HeadName)
+HEADS: tuple[HeadName, ...] = get_args(HeadName)

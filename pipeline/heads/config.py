@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from pipeline.util.checks import below
+from features.util.flags import Flags, at_least
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadsConfig:
+class HeadsConfig(Flags):
     """Print all heads side by side: what they are made of, and how many parameters they train."""
 
-    n_features: int = 512
+    n_features: Annotated[int, at_least(1)] = 512
     """Features an image."""
-    n_classes: int = 2
+    n_classes: Annotated[int, at_least(2)] = 2
     """Classes."""
-    qubits: int = 4
+    qubits: Annotated[int, at_least(1)] = 4
     """Wires of the circuit, and the width in its place."""
-    depth: int = 6
+    depth: Annotated[int, at_least(0)] = 6
     """Variational layers of the circuit."""
-
-    def __post_init__(self) -> None:
-        problems = below(self, n_features=1, n_classes=2, qubits=1, depth=0)
-        if problems:
-            raise ValueError("; ".join(problems))

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from features.util.flags import Flags, at_least
 from pipeline.devices.config import DeviceConfig
-from pipeline.util.checks import below
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,24 +30,17 @@ class EvalConfig(DeviceConfig):
     """The backbone's weights, if they are no longer where the features were made with them."""
     other_weights: bool = False
     """Accept a backbone other than the one that made the features."""
-    batch: int = 16
+    batch: Annotated[int, at_least(1)] = 16
     """Images in one pass through the network."""
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: Annotated[int, at_least(1)] = field(default_factory=lambda: os.cpu_count() or 1)
     """Threads that decode and resize images beside the network; by default as many as there are cores."""
-
-    def problems(self) -> list[str]:
-        """What is wrong with the values, a sentence each."""
-        problems = super().problems()
-        if self.batch < 1 or self.workers < 1:
-            problems.append(f"--batch is {self.batch}, --workers is {self.workers}; both must be 1 or more")
-        return problems
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig:
+class PredictConfig(Flags):
     """Classify pictures with the whole network: backbone and trained head."""
 
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional] = field(default=())
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES …")] = field(default=())
     """Image files, or folders of them."""
     run: Path = Path("out/run")
     """The run folder that `train` made."""
@@ -57,32 +50,30 @@ class PredictConfig:
     """The backbone's weights, if they are no longer where the features were made with them."""
     other_weights: bool = False
     """Accept a backbone other than the one that made the features."""
-    top: int | None = None
+    top: Annotated[int, at_least(1)] | None = None
     """Give so many classes of each image, the most probable first. By default the table has the most probable one, JSON
     and CSV have them all in the order of the classes."""
     json: bool = False
     """Print JSON, one object an image."""
     csv: bool = False
     """Print CSV."""
-    batch: int = 16
+    batch: Annotated[int, at_least(1)] = 16
     """Images in one pass through the network."""
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: Annotated[int, at_least(1)] = field(default_factory=lambda: os.cpu_count() or 1)
     """Threads that decode and resize images beside the network; by default as many as there are cores."""
 
-    def __post_init__(self) -> None:
-        problems = below(self, batch=1, workers=1)
+    def problems(self) -> list[str]:
+        """What is wrong with the values, a sentence each."""
+        problems = super().problems()
         if not self.images:
             problems.append('no images given; name files or folders (make: IMAGES="a.jpg dir/")')
         if self.json and self.csv:
             problems.append("--json and --csv exclude each other; give one")
-        if self.top is not None and self.top < 1:
-            problems.append(f"--top is {self.top}; it must be 1 or more")
-        if problems:
-            raise ValueError("; ".join(problems))
+        return problems
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportConfig:
+class ExportConfig(Flags):
     """Turn a trained head and its backbone into files for other programs.
 
     model.onnx is the whole network in one file, which ONNX Runtime runs without PennyLane and without this project;
@@ -90,7 +81,7 @@ class ExportConfig:
     PennyLane's demo gives: torchvision's model with the head in the place of its last layer (fc.pre_net, …).
     """
 
-    run: Annotated[Path, tyro.conf.Positional] = Path("out/run")
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = Path("out/run")
     """The run folder that `train` made."""
     out: Path | None = None
     """The folder to write; by default the run folder."""

@@ -8,6 +8,6 @@ Entangler = Literal["chain", "ring", "none"]
 Simulator = Literal["lightning", "qnode", "dense"]
 CDtype = Literal["complex128", "complex64"]
 
-ENTANGLERS: tuple[str, ...] = get_args(Entangler)
-SIMULATORS: tuple[str, ...] = get_args(Simulator)
-C_DTYPES: tuple[str, ...] = get_args(CDtype)
+ENTANGLERS: tuple[Entangler, ...] = get_args(Entangler)
+SIMULATORS: tuple[Simulator, ...] = get_args(Simulator)
+C_DTYPES: tuple[CDtype, ...] = get_args(CDtype)

@@ -4,61 +4,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pipeline.heads.choices import HEADS
-from pipeline.quantum.choices import C_DTYPES, ENTANGLERS, SIMULATORS
-from pipeline.util.checks import below, flag, not_among
+from features.util.flags import FACTOR, POSITIVE, Flags, at_least
+from pipeline.heads.choices import HeadName
+from pipeline.quantum.choices import CDtype, Entangler, Simulator
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hyperparameters:
+class Hyperparameters(Flags):
     """What heads are made of and how they are trained. The defaults are those of the paper (arXiv:1912.08278)."""
 
     features: Path = Path("out/features.h5")
     """The feature cache that stage 1 made."""
     out: Path = Path("out")
     """The folder to write."""
-    qubits: int = 4
+    qubits: Annotated[int, at_least(1)] = 4
     """Wires of the circuit, each fed by one output of the first linear layer; that layer's width without a circuit."""
-    depth: int = 6
+    depth: Annotated[int, at_least(0)] = 6
     """Variational layers of the circuit."""
-    entangler: str = "chain"
+    entangler: Entangler = "chain"
     """CNOTs of a layer: `chain` (the paper's), `ring`, or `none`."""
-    q_delta: float = 0.01
+    q_delta: Annotated[float, at_least(0)] = 0.01
     """Spread of the initial quantum weights, in radians."""
-    epochs: int = 30
+    epochs: Annotated[int, at_least(1)] = 30
     """Passes over the training features."""
-    batch: int = 4
+    batch: Annotated[int, at_least(1)] = 4
     """Samples a step."""
-    lr: float = 4e-4
+    lr: Annotated[float, POSITIVE] = 4e-4
     """Learning rate of Adam."""
-    lr_step: int = 10
+    lr_step: Annotated[int, at_least(1)] = 10
     """Epochs after which the learning rate is multiplied by --lr-gamma."""
-    lr_gamma: float = 0.1
+    lr_gamma: Annotated[float, FACTOR] = 0.1
     """That factor."""
-    seed: int = 42
+    seed: Annotated[int, at_least(0)] = 42
     """Seed of the initial weights and of the order of the samples. The same seed gives the same weights."""
-
-    def __post_init__(self) -> None:
-        problems = self.problems()
-        if problems:
-            raise ValueError("; ".join(problems))
-
-    def problems(self) -> list[str]:
-        """What is wrong with the values, a sentence each."""
-        return [
-            *below(self, qubits=1, depth=0, epochs=1, batch=1, lr_step=1, seed=0),
-            *(
-                f"{flag(name)} is {getattr(self, name)}; it must be {bound}"
-                for name, holds, bound in (
-                    ("q_delta", 0 <= self.q_delta < float("inf"), "0 or more"),
-                    ("lr", 0 < self.lr < float("inf"), "more than 0"),
-                    ("lr_gamma", 0 < self.lr_gamma <= 1, "more than 0 and at most 1"),
-                )
-                if not holds
-            ),
-            *not_among(self, entangler=ENTANGLERS),
-        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,22 +51,22 @@ class TrainConfig(Hyperparameters):
 
     out: Path = Path("out/run")
     """The run folder to write."""
-    head: str = "quantum"
+    head: HeadName = "quantum"
     """`quantum`, the paper's, or a control: `separable` (no entangling gates), `frozen` (quantum weights stay as they
     start), `classical` (circuit removed), `mlp` (in its place a classical layer of as many parameters), `linear` (just
     features to classes), `logistic` (that of scikit-learn, its regularisation chosen by cross-validation; one pass,
     whatever --epochs). Flags of the circuit say nothing to heads without one."""
-    simulator: str = "lightning"
+    simulator: Simulator = "lightning"
     """`lightning`: lightning.qubit with adjoint differentiation, a batch as one circuit. `dense`: matrix products, for
     few qubits. `qnode`: an ordinary QNode on --q-device, the slow reference."""
     q_device: str = "default.qubit"
     """PennyLane device of the `qnode` simulator."""
-    c_dtype: str = "complex128"
+    c_dtype: CDtype = "complex128"
     """Precision of the `lightning` simulator: `complex128` or `complex64`."""
-    views: int = 0
+    views: Annotated[int, at_least(0)] = 0
     """Draw each training image in each epoch from its first so many augmented views, which stage 1 made with the same
     flag; 0 takes the plain images."""
-    seeds: int = 1
+    seeds: Annotated[int, at_least(1)] = 1
     """Heads to train together in dense matrix products, with seeds from --seed on. The first is the run itself, each
     further one a run in seed-N below it; heads.json holds the spread of their accuracies."""
     resume: bool = False
@@ -97,11 +77,7 @@ class TrainConfig(Hyperparameters):
 
     def problems(self) -> list[str]:
         """What is wrong with the values, a sentence each."""
-        problems = [
-            *super().problems(),
-            *below(self, seeds=1, views=0),
-            *not_among(self, head=HEADS, simulator=SIMULATORS, c_dtype=C_DTYPES),
-        ]
+        problems = super().problems()
         if self.seeds > 1 and self.resume:
             problems.append(f"--seeds is {self.seeds} and --resume is given; only a single head can be resumed")
         if self.views and self.head == "logistic":

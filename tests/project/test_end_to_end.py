@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from features.util.errors import run_command
-from pipeline.__main__ import main
+from pipeline.cli import main
 
 STAGE_FILES = {
     "features.h5",
@@ -146,7 +145,7 @@ def command(monkeypatch):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["pipeline", *map(str, arguments)])
         try:
-            return run_command(main)
+            return main()
         except SystemExit as end:
             return end.code
 

@@ -17,10 +17,12 @@ def test_the_defaults_are_the_papers():
 def test_all_values_out_of_range_are_named_at_once():
     with pytest.raises(ValueError, match="qubits") as problem:
         TrainConfig(qubits=0, depth=-1, lr=0.0, entangler="chian", epochs=0)
-    assert str(problem.value) == (
-        "--qubits is 0; it must be 1 or more; --depth is -1; it must be 0 or more; --epochs is 0; it must be 1 or "
-        "more; --lr is 0.0; it must be more than 0; --entangler is 'chian'; choose one of chain, ring, none "
-        "(did you mean chain?)"
+    assert problem.value.args == (
+        "--qubits is 0; it must be 1 or more",
+        "--depth is -1; it must be 0 or more",
+        "--entangler is 'chian'; choose one of chain, ring, none (did you mean chain?)",
+        "--epochs is 0; it must be 1 or more",
+        "--lr is 0.0; it must be more than 0",
     )
 
 
@@ -31,7 +33,7 @@ def test_a_learning_rate_must_be_a_positive_number(value):
 
 
 def test_eval_and_predict_check_their_values():
-    with pytest.raises(ValueError, match=r"--batch is 0, --workers is .*; both must be 1 or more"):
+    with pytest.raises(ValueError, match=r"^--batch is 0; it must be 1 or more$"):
         EvalConfig(batch=0)
     with pytest.raises(ValueError, match="no images given"):
         PredictConfig()
@@ -42,11 +44,14 @@ def test_eval_and_predict_check_their_values():
 def test_compare_names_all_that_is_wrong_with_its_values_at_once():
     with pytest.raises(ValueError, match="--lr is") as problem:
         CompareConfig(lr=-1.0, seeds=0, folds=1, heads=("quantum", "quantom"), address="auto")
-    assert str(problem.value) == (
-        "--lr is -1.0; it must be more than 0; --seeds is 0; it must be 1 or more; --folds is 1; it must be 2 or more; "
-        "--heads has quantom; choose of quantum, separable, frozen, "
-        "classical, mlp, linear, logistic; --reference is 'classical'; it must be one of --heads: quantum, quantom; "
-        "--address is 'auto', which is for --engine ray"
+    assert problem.value.args == (
+        "--lr is -1.0; it must be more than 0",
+        "--seeds is 0; it must be 1 or more",
+        "--folds is 1; it must be 2 or more",
+        "--heads has 'quantom'; choose one of quantum, separable, frozen, classical, mlp, linear, logistic "
+        "(did you mean quantum?)",
+        "--reference is 'classical'; it must be one of --heads: quantum, quantom",
+        "--address is 'auto', which is for --engine ray",
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pipeline.heads.choices import HEADS
+from features.util.flags import at_least
+from pipeline.heads.choices import HEADS, HeadName
 from pipeline.training.config import Hyperparameters
-from pipeline.util.checks import below, not_among
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,34 +25,27 @@ class CompareConfig(Hyperparameters):
 
     out: Path = Path("out/compare")
     """The folder to write."""
-    seeds: int = 20
+    seeds: Annotated[int, at_least(1)] = 20
     """Repetitions, with seeds from --seed on."""
-    folds: int = 5
+    folds: Annotated[int, at_least(2)] = 5
     """Folds of the stratified partition of all images."""
-    heads: tuple[str, ...] = HEADS
+    heads: tuple[HeadName, ...] = HEADS
     """Which heads to compare."""
-    reference: str = "classical"
+    reference: HeadName = "classical"
     """The head that all others are compared to."""
     early_stopping: bool = False
     """Hold a fifth of the training images back, and take each head as it is after the epoch of lowest loss on them;
     otherwise after the last epoch."""
-    engine: str = "local"
+    engine: Literal["local", "ray"] = "local"
     """`local` uses processes of this machine, `ray` a cluster (pip install 'quantum-transfer[ray]')."""
     address: str | None = None
     """The Ray cluster's address; without one, Ray starts on this machine."""
-    workers: int = 0
+    workers: Annotated[int, at_least(0)] = 0
     """Processes on this machine; 0 for as many as cores."""
 
     def problems(self) -> list[str]:
         """What is wrong with the values, a sentence each."""
-        problems = [
-            *super().problems(),
-            *below(self, seeds=1, folds=2, workers=0),
-            *not_among(self, engine=("local", "ray")),
-        ]
-        unknown = [name for name in self.heads if name not in HEADS]
-        if unknown:
-            problems.append(f"--heads has {', '.join(unknown)}; choose of {', '.join(HEADS)}")
+        problems = super().problems()
         if len(set(self.heads)) < max(2, len(self.heads)):
             problems.append(f"--heads is {' '.join(self.heads) or 'empty'}; name two or more, each once")
         if self.reference not in self.heads:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pipeline.util.checks import below
+from features.util.flags import Flags, at_least
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepConfig:
+class SweepConfig(Flags):
     """Search for good hyperparameters of the quantum head with Optuna: qubits, depth, entangler, q_delta, lr, batch.
 
     Looks at the training features only: a setting's worth is its accuracy in repeated stratified cross-validation
@@ -24,21 +25,16 @@ class SweepConfig:
     """The feature cache that stage 1 made."""
     out: Path = Path("out/sweep")
     """The folder to write."""
-    trials: int = 50
+    trials: Annotated[int, at_least(1)] = 50
     """Settings to try in all, those of earlier calls included."""
-    jobs: int = 0
+    jobs: Annotated[int, at_least(0)] = 0
     """Processes that try settings side by side, one thread each; 0 takes one for each core."""
-    epochs: int = 30
+    epochs: Annotated[int, at_least(1)] = 30
     """Passes over the training features of a fold. Settings that are behind after a third of them may be cut short."""
-    folds: int = 5
+    folds: Annotated[int, at_least(2)] = 5
     """Parts of the training features, each held out once."""
-    repeats: int = 4
+    repeats: Annotated[int, at_least(1)] = 4
     """Times that all of it is done, each with other folds and initial weights; the winner is judged on 5 times as many
     initial weights."""
-    seed: int = 42
+    seed: Annotated[int, at_least(0)] = 42
     """Seed of the folds, of the initial weights, and of the search."""
-
-    def __post_init__(self) -> None:
-        problems = below(self, trials=1, jobs=0, epochs=1, folds=2, repeats=1, seed=0)
-        if problems:
-            raise ValueError("; ".join(problems))

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from features.util.provenance import versions
 from pipeline.experiments.sweep.config import SweepConfig
 from pipeline.experiments.sweep.study import SEARCHED, best, connect, done, need_optuna, open_study
 from pipeline.quantum.autograd import NonFiniteError
-from pipeline.quantum.choices import ENTANGLERS
+from pipeline.quantum.choices import ENTANGLERS, Entangler
 from pipeline.training.config import TrainConfig
 from pipeline.training.folder import make_folder
 from pipeline.training.loop import one_thread, tensors
@@ -193,7 +193,7 @@ def _value(config: SweepConfig, features: FeatureSet, trial: Trial, parent: int)
     setting = TrainConfig(
         qubits=trial.suggest_int("qubits", 2, 6),
         depth=trial.suggest_int("depth", 1, 10),
-        entangler=trial.suggest_categorical("entangler", ENTANGLERS),
+        entangler=cast(Entangler, trial.suggest_categorical("entangler", ENTANGLERS)),
         q_delta=trial.suggest_float("q_delta", 1e-3, 3.0, log=True),
         lr=trial.suggest_float("lr", 1e-4, 3e-2, log=True),
         batch=trial.suggest_categorical("batch", BATCHES),
