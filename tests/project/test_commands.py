@@ -2,7 +2,6 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,13 +66,13 @@ def made(picture_folder_once, random_weights, tmp_path):
     return evaluate(EvalConfig(run=place / "out/run", batch=3))
 
 
-def test_the_printed_commands_end_in_the_same_weights_bit_for_bit(made, tmp_path):
+def test_the_printed_commands_end_in_the_same_weights_bit_for_bit(made, warm_python, tmp_path):
     write_report(made)
     record = json.loads((made.run.path / "report.json").read_text())
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{warm_python.parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     for line in record["commands"]:

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,25 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def run_make(*arguments, check=True):
-    finished = subprocess.run(
-        ["make", f"PYTHON={sys.executable}", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
-    )
-    if check:
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-    return finished
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+
+
+@pytest.fixture
+def run_make(warm_python):
+    def run(*arguments, check=True):
+        finished = subprocess.run(
+            ["make", f"PYTHON={warm_python}", *map(str, arguments)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=ENVIRONMENT,
+        )
+        if check:
+            assert finished.returncode == 0, finished.stdout + finished.stderr
+        return finished
+
+    return run
 
 
 def stages_run(finished):
@@ -32,7 +38,9 @@ def stages_run(finished):
     return {stage for stage, mark in marks.items() if mark in finished.stdout}
 
 
-def test_each_stage_runs_when_something_it_depends_on_changed_and_only_then(picture_folder, random_weights, tmp_path):
+def test_each_stage_runs_when_something_it_depends_on_changed_and_only_then(
+    run_make, picture_folder, random_weights, tmp_path
+):
     weights = shutil.copy(random_weights, tmp_path / "a.pth")
     out = tmp_path / "out"
     usual = [f"DATA={picture_folder}", f"WEIGHTS={weights}", f"OUT={out}"]
@@ -57,13 +65,13 @@ def test_each_stage_runs_when_something_it_depends_on_changed_and_only_then(pict
     assert stages_run(changed) == {"features", "train", "eval"}
 
 
-def test_offline_uses_the_packaged_features(tmp_path):
+def test_offline_uses_the_packaged_features(run_make, tmp_path):
     finished = run_make("features", "OFFLINE=1", f"OUT={tmp_path}")
     assert "Using the packaged features." in finished.stdout
     assert finished.stdout.splitlines()[-1].endswith("packaged features")
 
 
-def test_the_device_is_that_of_the_evaluation_and_nothing_is_trained_again(tmp_path):
+def test_the_device_is_that_of_the_evaluation_and_nothing_is_trained_again(run_make, tmp_path):
     usual = ["OFFLINE=1", f"OUT={tmp_path}"]
     run_make("train", *usual, "ARGS=--epochs 1")
     flags = "--q-device default.mixed --noise none depolarizing=0.02,readout=0.01 --shots 32 --q-device-options seed=3"
@@ -74,7 +82,7 @@ def test_the_device_is_that_of_the_evaluation_and_nothing_is_trained_again(tmp_p
     assert (tmp_path / "run/devices.png").is_file()
 
 
-def test_compare_makes_its_features_and_takes_its_variables(tmp_path):
+def test_compare_makes_its_features_and_takes_its_variables(run_make, tmp_path):
     finished = run_make(
         "compare", "OFFLINE=1", f"OUT={tmp_path}", "SEEDS=1", "FOLDS=2", "ARGS=--epochs 1 --heads quantum classical"
     )
@@ -83,20 +91,19 @@ def test_compare_makes_its_features_and_takes_its_variables(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_mistake_ends_with_the_stages_own_message(tmp_path):
+def test_a_mistake_ends_with_the_stages_own_message(run_make, tmp_path):
     finished = run_make("train", "OFFLINE=1", f"OUT={tmp_path}", "ARGS=--epocs 3", check=False)
     assert finished.returncode == 2
     assert "--epochs" in finished.stderr
     assert not (tmp_path / "run").exists()
 
 
-def test_demo_makes_its_run_and_serves_it(picture_folder, random_weights, tmp_path):
-    command = ["make", f"PYTHON={sys.executable}", "demo", f"DATA={picture_folder}", f"WEIGHTS={random_weights}"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+def test_demo_makes_its_run_and_serves_it(warm_python, picture_folder, random_weights, tmp_path):
+    command = ["make", f"PYTHON={warm_python}", "demo", f"DATA={picture_folder}", f"WEIGHTS={random_weights}"]
     with subprocess.Popen(
         [*command, f"OUT={tmp_path}", "ARGS=--epochs 1 --epoch best"],
         cwd=ROOT,
-        env=environment,
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -111,7 +118,7 @@ def test_demo_makes_its_run_and_serves_it(picture_folder, random_weights, tmp_pa
     assert "Traceback" not in errors
 
 
-def test_paper_and_sweep_make_what_they_need_first(tmp_path):
+def test_paper_and_sweep_make_what_they_need_first(run_make, tmp_path):
     usual = ["OFFLINE=1", f"OUT={tmp_path}"]
     finished = run_make("paper", *usual, "SEEDS=2", "ARGS=--rows cc")
     assert finished.stdout.splitlines()[-1].startswith(f"{tmp_path}/paper/paper.md: the table")
@@ -120,7 +127,7 @@ def test_paper_and_sweep_make_what_they_need_first(tmp_path):
     assert (tmp_path / "sweep/sweep.json").is_file()
 
 
-def test_clean_removes_what_the_stages_made_and_nothing_else(tmp_path):
+def test_clean_removes_what_the_stages_made_and_nothing_else(run_make, tmp_path):
     out = tmp_path / "out"
     run_make("features", "OFFLINE=1", f"OUT={out}")
     (out / "mine.txt").write_text("keep")
@@ -128,7 +135,7 @@ def test_clean_removes_what_the_stages_made_and_nothing_else(tmp_path):
     assert list(out.iterdir()) == [out / "mine.txt"]
 
 
-def test_help_lists_every_target():
+def test_help_lists_every_target(run_make):
     text = run_make().stdout
     for target in [
         "help",
@@ -151,7 +158,7 @@ def test_help_lists_every_target():
         assert f"make {target} " in text
 
 
-def test_an_output_folder_with_spaces_is_refused():
+def test_an_output_folder_with_spaces_is_refused(run_make):
     finished = run_make("eval", "OUT=/tmp/two words", check=False)
     assert finished.returncode == 2
     assert "name has spaces" in finished.stderr

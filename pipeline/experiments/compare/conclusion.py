@@ -10,8 +10,8 @@ from typing import Any
 
 LEVEL = 0.05
 RULES = {
-    "last": "each head as it is after the last epoch",
-    "inner": "each head of the epoch chosen on a fifth of its training images",
+    False: "each head as it is after the last epoch",
+    True: "each head of the epoch chosen on a fifth of its training images",
 }
 
 
@@ -24,8 +24,8 @@ def conclude(record: Mapping[str, Any]) -> str:
     right = {head: 100 * found[head]["accuracy"]["mean"] for head in (main, reference)}
     parts = [
         f"In {config['seeds']} repetitions of {config['folds']}-fold cross-validation over {record['images']} images, "
-        f"{RULES[config['epoch']]}, the {main} head is right on {right[main]:.1f} % and the {reference} head on "
-        f"{right[reference]:.1f} %, {_verdict(main, reference, found[main])}",
+        f"{RULES[config['early_stopping']]}, the {main} head is right on {right[main]:.1f} % and the {reference} head "
+        f"on {right[reference]:.1f} %, {_verdict(main, reference, found[main])}",
         _of_these_images(main, record),
         _rest([head for head in others if head != main], reference, found),
     ]

@@ -80,8 +80,8 @@ def _table(record: Mapping[str, Any], design: str) -> str:
 
 def _notes(config: Mapping[str, Any], seeds: str) -> list[str]:
     return [
-        f"Judged: {RULES[config['epoch']]}; {seeds}. A seed is one repetition: of the partition, and in all heads "
-        "alike of initial weights and order of samples. Accuracy in %, differences in points.",
+        f"Judged: {RULES[config['early_stopping']]}; {seeds}. A seed is one repetition: of the partition, and in all "
+        "heads alike of initial weights and order of samples. Accuracy in %, differences in points.",
         "p of the k-fold table: Nadeau and Bengio's corrected resampled t-test, as the training sets of folds overlap; "
         "so are all intervals there. Holm: corrected over the heads, as many differences are tested at once.",
         "p and intervals of the published split: over seeds alone, with these images fixed. They do not tell about "
