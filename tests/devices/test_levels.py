@@ -213,7 +213,10 @@ def test_the_command_prints_a_row_a_level(command, capsys, trained):
     ("flags", "message"),
     [
         ("--shots -1", "error: --shots has -1; each must be 0 or more"),
-        ("--noise readout=2 bit=1", "error: 2 mistakes: --noise readout=2 has readout 2; it is a probability, from 0 to 1 --noise bit=1"),
+        (
+            "--noise readout=2 bit=1",
+            "error: 2 mistakes: --noise readout=2 has readout 2; it is a probability, from 0 to 1 --noise bit=1",
+        ),
         ("--q-device default.qubit --q-device-options a", "--q-device-options has 'a'; write KEY=VALUE"),
         ("--q-device default.qubit --q-device-options shots=3", "--q-device-options has shots=3; give --shots instead"),
         ("--q-device-options seed=3", "--q-device-options are given without --q-device; name the device"),
