@@ -100,9 +100,11 @@ def _forked(connection: socket.socket) -> dict[str, Any]:
     for descriptor in (*range(3), *descriptors):
         os.close(descriptor)
     connection.sendall(f"{process}\n".encode())
-    ended = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    while not (ended := os.waitpid(process, os.WNOHANG))[0]:
+        if select.select([connection], [], [], 0.01)[0]:  # the client was killed
+            os.kill(process, signal.SIGKILL)
     with contextlib.suppress(BrokenPipeError):
-        connection.sendall(f"{ended}\n".encode())
+        connection.sendall(f"{os.waitstatus_to_exitcode(ended[1])}\n".encode())
     os._exit(0)
 
 

@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +117,7 @@ print(json.dumps(kills))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["file", "shards"])
 def test_killed_at_every_step_on_the_disk(picture_folder: Path, random_weights: Path, tmp_path: Path, how: str) -> None:
     ended = child(KILL_AT_EVERY_STEP, str(picture_folder), str(random_weights), str(tmp_path), how)
@@ -125,12 +125,12 @@ def test_killed_at_every_step_on_the_disk(picture_folder: Path, random_weights: 
     assert json.loads(ended.stdout) > 60
 
 
-def start(config: ExtractConfig, *more: str) -> subprocess.Popen[str]:
+def start(python: Path, config: ExtractConfig, *more: str) -> subprocess.Popen[str]:
     """The extraction in a process of its own."""
     flags = ["--data", config.data, "--weights", config.weights, "--out", str(config.out)]
     flags += ["--shard-rows", str(config.shard_rows), "--batch", str(config.batch), *more]
     return subprocess.Popen(
-        [sys.executable, "-m", "features", *flags],
+        [python, "-m", "features", *flags],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -152,11 +152,11 @@ def finished(out: Path) -> int:
     return len(list(out.with_name(f".{out.name}.parts").glob("*.h5")))
 
 
-def test_killed_and_gone_on_with(config: ExtractConfig, tmp_path: Path, capsys) -> None:
+def test_killed_and_gone_on_with(config: ExtractConfig, warm_python: Path, tmp_path: Path, capsys) -> None:
     config = many(config)
     for _ in range(3):
         before = finished(config.out)
-        running = start(config)
+        running = start(warm_python, config)
         wait_for(lambda before=before: finished(config.out) >= before + 5, seconds=60)
         running.kill()
         running.communicate()
@@ -171,12 +171,12 @@ def test_killed_and_gone_on_with(config: ExtractConfig, tmp_path: Path, capsys) 
 
 
 @pytest.mark.parametrize("earlier", [False, True])
-def test_ctrl_c_keeps_what_is_finished(config: ExtractConfig, earlier: bool) -> None:
+def test_ctrl_c_keeps_what_is_finished(config: ExtractConfig, warm_python: Path, earlier: bool) -> None:
     config = many(config)
     if earlier:
         config.out.parent.mkdir()
         shutil.copy(ROOT / "features/data/hymenoptera.h5", config.out)
-    running = start(config)
+    running = start(warm_python, config)
     wait_for(lambda: finished(config.out) >= 3, seconds=60)
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=60)
@@ -190,13 +190,13 @@ def test_ctrl_c_keeps_what_is_finished(config: ExtractConfig, earlier: bool) -> 
     assert names_in(config.out.parent) == [".f.h5.parts", *(["f.h5"] if earlier else [])]
 
 
-def test_two_at_once_into_one_target(config: ExtractConfig, monkeypatch) -> None:
+def test_two_at_once_into_one_target(config: ExtractConfig, warm_python: Path, monkeypatch) -> None:
     """The second comes while the first is at its second piece."""
     write, endings = PieceFolder.write, []
 
     def while_another_comes(self: PieceFolder, *arguments: object) -> None:
         if finished(config.out) == 1:
-            second = start(config)
+            second = start(warm_python, config)
             endings.append((second.communicate(timeout=60)[1], second.returncode))
         write(self, *arguments)
 

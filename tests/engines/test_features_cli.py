@@ -17,9 +17,9 @@ from features.cache.store import verify_features
 from features.util.commands import main
 
 
-def features(*arguments: object, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def features(python: Path, *arguments: object, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "features", *map(str, arguments)],
+        [python, "-m", "features", *map(str, arguments)],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -40,8 +40,8 @@ def said(text: str) -> str:
     return re.sub(r"[\s│╭╮╰╯─]+", " ", text).strip()
 
 
-def test_offline_end_to_end(tmp_path: Path) -> None:
-    ended = features("--offline", "--out", "out/f.h5", folder=tmp_path)
+def test_offline_end_to_end(warm_python: Path, tmp_path: Path) -> None:
+    ended = features(warm_python, "--offline", "--out", "out/f.h5", folder=tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.splitlines()[-1] == (
         "out/f.h5: train (244, 512), val (153, 512) float32, classes ants, bees: packaged features"
@@ -81,8 +81,10 @@ def test_help_explains_every_flag(monkeypatch, capsys: pytest.CaptureFixture[str
     assert "--no-offline" not in text
 
 
-def test_a_mistake_is_one_message_and_no_traceback(tmp_path: Path, random_weights: Path) -> None:
-    ended = features("--data", tmp_path / "nowhere", "--weights", random_weights, "--out", tmp_path / "out/f.h5")
+def test_a_mistake_is_one_message_and_no_traceback(warm_python: Path, tmp_path: Path, random_weights: Path) -> None:
+    ended = features(
+        warm_python, "--data", tmp_path / "nowhere", "--weights", random_weights, "--out", tmp_path / "out/f.h5"
+    )
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == (
         f"error: there is no folder {tmp_path}/nowhere; --data (make: DATA=) takes `hymenoptera`, a folder, a "
@@ -91,13 +93,13 @@ def test_a_mistake_is_one_message_and_no_traceback(tmp_path: Path, random_weight
     assert names_in(tmp_path) == []
 
 
-def test_a_full_disk_leaves_nothing_but_the_earlier_file(tmp_path: Path, feature_file: Path) -> None:
+def test_a_full_disk_leaves_nothing_but_the_earlier_file(warm_python: Path, tmp_path: Path, feature_file: Path) -> None:
     """The limit on a file's size stands in for the disk: it needs no rights and stops the same writes."""
     before = feature_file.read_bytes()
     limited = "import resource, runpy, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))\n"
     limited += "sys.argv[0] = 'features'\nrunpy.run_module('features', run_name='__main__')"
     ended = subprocess.run(
-        [sys.executable, "-c", limited, "--offline", "--out", str(feature_file)],
+        [warm_python, "-c", limited, "--offline", "--out", str(feature_file)],
         cwd=ROOT,
         capture_output=True,
         text=True,

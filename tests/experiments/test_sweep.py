@@ -33,10 +33,10 @@ def config(feature_file, tmp_path):
     return SweepConfig(features=feature_file, out=out, trials=3, jobs=1, epochs=2, folds=2, repeats=1)
 
 
-def start(config):
+def start(python, config):
     """The command in a process of its own, as a user starts it."""
     flags = [f"--{name}={getattr(config, name)}" for name in ("features", "out", "trials", "jobs", "epochs", "folds")]
-    command = [sys.executable, "-m", "pipeline", "sweep", *flags, f"--repeats={config.repeats}"]
+    command = [python, "-m", "pipeline", "sweep", *flags, f"--repeats={config.repeats}"]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -94,7 +94,7 @@ def test_no_head_is_scored_on_a_sample_it_was_trained_on(n, monkeypatch):
     assert not torch.equal(rows[0].sort().values, rows[3].sort().values)
 
 
-def test_a_small_sweep_leaves_its_files_and_a_command_that_works(config, capsys):
+def test_a_small_sweep_leaves_its_files_and_a_command_that_works(config, warm_python, capsys):
     config = replace(config, trials=6)
     record = sweep(config)
     assert names_in(config.out) == [".lock", "contour.png", "importance.png", "journal.log", "sweep.json"]
@@ -114,7 +114,7 @@ def test_a_small_sweep_leaves_its_files_and_a_command_that_works(config, capsys)
     assert last == record["command"]
     flags = last.removeprefix('make train ARGS="').removesuffix('"').split()
     out = config.out.parent / "run"
-    command = [sys.executable, "-m", "pipeline", "train", "--features", str(config.features), "--out", str(out), *flags]
+    command = [warm_python, "-m", "pipeline", "train", "--features", str(config.features), "--out", str(out), *flags]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
 
@@ -142,8 +142,8 @@ def test_a_sweep_goes_on_where_it_stopped(config, capsys):
     assert [trial["number"] for trial in other["trials"]] == [0], "another protocol is another study"
 
 
-def test_ctrl_c_keeps_the_trials_that_are_done(config):
-    process = start(replace(config, trials=1000, jobs=2))
+def test_ctrl_c_keeps_the_trials_that_are_done(config, warm_python):
+    process = start(warm_python, replace(config, trials=1000, jobs=2))
     wait_for(lambda: finished_trials(config) >= 2, seconds=120)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -157,8 +157,8 @@ def test_ctrl_c_keeps_the_trials_that_are_done(config):
     assert sum(trial["state"] != "fail" for trial in record["trials"]) == kept + 1
 
 
-def test_a_killed_sweep_is_mended(config):
-    process = start(replace(config, trials=1000))
+def test_a_killed_sweep_is_mended(config, warm_python):
+    process = start(warm_python, replace(config, trials=1000))
     wait_for(lambda: finished_trials(config) >= 1, seconds=120)
     process.kill()
     process.communicate(timeout=60)

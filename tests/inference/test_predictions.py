@@ -3,7 +3,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -108,10 +107,10 @@ def test_an_array_that_was_stopped_is_still_json(run, mixed, capsys, monkeypatch
     assert len(json.loads(capsys.readouterr().out)) == 1
 
 
-def test_names_that_are_no_utf8_and_a_reader_that_has_had_enough(run, mixed):
+def test_names_that_are_no_utf8_and_a_reader_that_has_had_enough(run, mixed, warm_python):
     name = os.fsencode(mixed) + b"/\xff.png"
     Path(os.fsdecode(name)).write_bytes((mixed / "a/deep/red.PNG").read_bytes())
-    command = [sys.executable, "-m", "pipeline", "predict", "--run", str(run)]
+    command = [warm_python, "-m", "pipeline", "predict", "--run", str(run)]
     finished = subprocess.run([*command, os.fsdecode(name)], capture_output=True, check=True)
     assert name in finished.stdout
     with subprocess.Popen([*command, str(mixed)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

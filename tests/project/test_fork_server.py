@@ -45,6 +45,22 @@ def test_signals_arrive_and_the_end_comes_back(warm_python, tmp_path, sign, code
         assert process.wait(30) == code
 
 
+def test_it_is_killed_with_its_client(warm_python):
+    code = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+    with subprocess.Popen([warm_python, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        forked = int(process.stdout.readline())
+        process.kill()
+    wait_for(lambda: not is_alive(forked))
+
+
+def is_alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def test_libraries_are_there_and_the_project_comes_from_the_working_folder(warm_python, tmp_path):
     (tmp_path / "features").mkdir()
     (tmp_path / "features/__init__.py").write_text("print('this one')")

@@ -1,7 +1,6 @@
 import json
 import signal
 import subprocess
-import sys
 from dataclasses import asdict, replace
 
 import pytest
@@ -151,9 +150,9 @@ def test_a_loss_that_is_no_number_stops_the_run_with_advice(config):
         train(replace(config, lr=1e38))
 
 
-def test_ctrl_c_ends_with_130_and_how_to_go_on(feature_file, tmp_path):
+def test_ctrl_c_ends_with_130_and_how_to_go_on(feature_file, warm_python, tmp_path):
     command = [
-        sys.executable,
+        warm_python,
         "-m",
         "pipeline",
         "train",
