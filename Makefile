@@ -12,11 +12,16 @@ SEEDS   = 20
 FOLDS   = 5
 TRIALS  = 50
 
-# Without PYTHON=…, an environment of our own in .venv, made when it is needed.
+# Without PYTHON=…, an environment of our own in .venv, made when it is needed; and in it each extra of pyproject.toml
+# that a target needs, when it needs it.
 ifeq ($(origin PYTHON),undefined)
 PYTHON = .venv/bin/python
 READY  = .venv/.ready
+extra  = $(1:%=.venv/.ready-%)
 endif
+FLAGS  = $(ARGS) $(FEATURES_ARGS) $(TRAIN_ARGS) $(EVAL_ARGS)
+ASKED  = $(if $(findstring engine ray,$(FLAGS))$(findstring engine=ray,$(FLAGS)),ray) \
+         $(if $(findstring qiskit,$(FLAGS)),qiskit) $(if $(filter %.parquet,$(DATA)),parquet)
 
 ifneq ($(words $(OUT)),1)
 $(error OUT is "$(OUT)"; make can't work in a folder whose name has spaces: choose another)
@@ -35,6 +40,11 @@ CHANGED = $(shell [ -e '$(OUT)/features.h5' ] \
 .DEFAULT_GOAL = help
 .PHONY: help install $(STAGES) paper sweep test test-slow bench bench-peers lint format clean FORCE
 .PRECIOUS: $(OUT)/features.h5 $(OUT)/run/run.json $(OUT)/run/report.html
+
+demo: | $(call extra,demo)
+sweep: | $(call extra,sweep)
+test test-slow lint format: | $(call extra,dev)
+$(STAGES) paper sweep: | $(call extra,$(ASKED))
 
 help: ## list the targets and variables
 	@echo 'make eval sets everything up, then runs the three stages: features, train, eval.'
@@ -118,13 +128,31 @@ clean: ## remove what the stages made in OUT; .venv and downloads stay
 	  $(OUT)/run $(OUT)/compare $(OUT)/bench $(OUT)/paper $(OUT)/sweep
 	@rmdir $(OUT) 2>/dev/null || true
 
+# uv installs several times as fast as pip. Where it is not to be had, or fails, pip does the same. uv reads none of pip's
+# settings, so this machine's indexes and constraints are handed to it; UV_… variables count more. All that they say goes
+# to standard error: standard output is for programs.
+UV  = $(or $(shell command -v uv),.venv/bin/uv)
+PIP = .venv/bin/python -m pip
+add = { set -a; eval "$$($(settings))"; set +a; $(UV) pip install --python .venv/bin/python $(1) \
+  || { echo 'uv did not install it; pip does' && $(PIP) install $(1); }; } >&2
+settings = $(PIP) config list | sed -nE -e 's/\\n/ /g' -e '/find-links=/s/ /,/g' \
+  $(call handed,index-url,UV_DEFAULT_INDEX) $(call handed,find-links,UV_FIND_LINKS) $(call handed,constraint,UV_CONSTRAINT) \
+  $(call handed,extra-index-url,UV_INDEX) -e 's/.*UV_INDEX=.*/UV_INDEX_STRATEGY=unsafe-best-match/p'
+handed = -e 's/^.*\.$(1)=(.*)/$(2)=$${$(2):-\1}/p'
+
 .venv/.ready: pyproject.toml
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo 'error: this needs Python 3.11 or newer; python3 is:' >&2; python3 --version >&2; exit 2; }
-	@echo 'Installing into .venv: a few minutes, and about 7 GB where torch brings CUDA (see INDEX in make help)'
-	python3 -m venv .venv
-	$(if $(INDEX),.venv/bin/python -m pip install --index-url '$(INDEX)' torch torchvision)
-	.venv/bin/python -m pip install -e '.[dev]'
+	@echo 'Installing into .venv: one to five minutes, and 6 GB where torch brings CUDA (make help, INDEX: without)' >&2
+	@python3 -m venv .venv >&2
+	@command -v $(UV) >/dev/null || $(PIP) install --quiet uv >&2 || true
+	$(if $(INDEX),@$(call add,--index-url '$(INDEX)' torch torchvision))
+	@$(call add,-e '.[fast]')
+	@touch $@
+
+.venv/.ready-%: .venv/.ready
+	@echo 'Adding to .venv what this needs: the extra $*' >&2
+	@$(call add,-e '.[$*]')
 	@touch $@
 
 # Each stage runs again when an earlier one made something new, or when its own flags, kept in OUT/.STAGE.args, change.

@@ -171,4 +171,5 @@ def test_the_top_level_holds_what_it_should():
         pytest.skip("not a git checkout")
     top = {name.split("/")[0] for name in tracked.stdout.splitlines()}
     visible = {name for name in top if not name.startswith(".")}
-    assert visible == {"features", "pipeline", "tests", "Makefile", "pyproject.toml", "README.md", "LICENSE"}
+    files = {"Makefile", "pyproject.toml", "README.md", "LICENSE", "CITATION.cff"}
+    assert visible == {"features", "pipeline", "tests", *files}
