@@ -260,7 +260,7 @@ def evaluate(engine: Any, inputs: torch.Tensor, weights: Sequence[torch.Tensor])
     """Values of a compiled circuit, shape (B, n_outputs), in the dtype and on the device of ``inputs``.
 
     Args:
-        engine: As ``pipeline.quantum.engine.Engine``.
+        engine: As ``pipeline.quantum.engine.engine.Engine``.
         inputs: Shape (B, n_inputs), floating.
         weights: In order, of any shapes.
     """

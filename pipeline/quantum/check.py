@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.quantum.program import Program
+from pipeline.quantum.program.program import Program
 
 TOLERANCES = {"complex128": 1e-7, "complex64": 1e-4}
 

@@ -23,9 +23,9 @@ import torch
 
 from pipeline.quantum.autograd import evaluate
 from pipeline.quantum.check import difference
-from pipeline.quantum.engine import Engine, make_engine
-from pipeline.quantum.program import Program, make_program
-from pipeline.quantum.tape import UnsupportedError
+from pipeline.quantum.engine.engine import Engine, make_engine
+from pipeline.quantum.program.program import Program, make_program
+from pipeline.quantum.program.tape import UnsupportedError
 
 SIMULATORS = ("lightning", "dense", "qnode")
 LARGEST_BACKPROP = 12

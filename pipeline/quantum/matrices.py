@@ -30,11 +30,27 @@ def apply_matrix(matrix: np.ndarray, wires: tuple[int, ...], columns: np.ndarray
     if matrix.ndim == 2:
         tensor = matrix @ tensor.reshape(2**k, -1)
     else:
-        tensor = np.einsum("bij,jrb->irb", matrix, tensor.reshape(2**k, -1, columns.shape[1]))
-    return np.moveaxis(tensor.reshape(shape), range(k), wires).reshape(columns.shape)
+        tensor = tensor.reshape(2**k, -1, columns.shape[1])
+        tensor = np.einsum("bij,jrb->irb", matrix, np.broadcast_to(tensor, (*tensor.shape[:2], len(matrix))))
+    n_columns = max(shape[-1], len(matrix) if matrix.ndim == 3 else 1)
+    return np.moveaxis(tensor.reshape(*shape[:-1], n_columns), range(k), wires).reshape(len(columns), n_columns)
 
 
 def z_signs(n_qubits: int) -> np.ndarray:
     """The eigenvalue of Z on wire i in basis state s, wire 0 being its most significant bit: shape (n_qubits, 2ⁿ)."""
     bits = np.arange(2**n_qubits) >> np.arange(n_qubits - 1, -1, -1)[:, None] & 1
     return 1.0 - 2.0 * bits
+
+
+def matrix_gradient(matrix: np.ndarray, wires: tuple[int, ...], before: np.ndarray, adjoint: np.ndarray) -> np.ndarray:
+    """The gradient of a gate's matrix, (d, d) or one a column, from states before it and adjoint states behind it."""
+    n_qubits, k = len(before).bit_length() - 1, len(wires)
+    bra, ket = (
+        np.moveaxis(
+            np.broadcast_to(s, (len(s), max(before.shape[1], adjoint.shape[1]))).reshape([2] * n_qubits + [-1]),
+            wires,
+            range(k),
+        ).reshape(2**k, 2 ** (n_qubits - k), -1)
+        for s in (adjoint, before)
+    )
+    return 2 * np.einsum("irb,jrb->bij" if matrix.ndim == 3 else "irb,jrb->ij", bra, ket.conj())

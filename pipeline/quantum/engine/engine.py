@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.quantum.polynomial import Angles
-from pipeline.quantum.program import Program
-from pipeline.quantum.simulator import Parameters, Simulator
-from pipeline.quantum.tape import UnsupportedError, trace
+from pipeline.quantum.engine.simulator import Parameters, Simulator
+from pipeline.quantum.program.polynomial import Angles
+from pipeline.quantum.program.program import Program
+from pipeline.quantum.program.tape import UnsupportedError, trace
 
 
 @dataclass
@@ -139,16 +139,17 @@ class Engine:
                 self._weight_shapes.items(), weights.split(sizes) if sizes else (), strict=True
             )
         }
-        if program.rank == 2:
+        if program.rank == 2 and len(inputs) > 1:
             return self._read(inputs, by_name, len(inputs))
+        if program.rank == 2:
+            # Some decompositions of PennyLane fail for batches of one: such a sample goes twice.
+            shared, batched, *rest = self._read(inputs.expand(2, -1), by_name, 2)
+            states = [rest.pop()[:, :1]] if program.amplitudes else []
+            return [shared, batched[:, :1], *(m[:1] if m.ndim == 3 else m for m in rest), *states]
         rows = [self._read(row, by_name, 1) for row in inputs]
-        return [rows[0][0], torch.cat([row[1] for row in rows], dim=1)] + [
-            torch.cat(
-                [row[k] if k == len(rows[0]) - 1 and program.amplitudes else row[k][None] for row in rows],
-                dim=-1 if k == len(rows[0]) - 1 and program.amplitudes else 0,
-            )
-            for k in range(2, len(rows[0]))
-        ]
+        states = [torch.cat([row.pop() for row in rows], dim=1)] if program.amplitudes else []
+        matrices = [torch.stack(of_samples) for of_samples in zip(*(row[2:] for row in rows), strict=True)]
+        return [rows[0][0], torch.cat([row[1] for row in rows], dim=1), *matrices, *states]
 
     def _read(self, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor], n_samples: int) -> list[torch.Tensor]:
         traced = trace(self._function, inputs, weights, self._wires)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.quantum.polynomial import Polynomials, find_polynomials
-from pipeline.quantum.tape import Gate, Measurement, Trace, UnsupportedError, trace
+from pipeline.quantum.program.polynomial import Polynomials, find_polynomials
+from pipeline.quantum.program.tape import Gate, Measurement, Trace, UnsupportedError, trace
 
 SCALES = (1.0, 3.0, 9.0, 1000.0)
 """Spread of the random points at which a circuit is traced."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.quantum.matrices import apply_matrix, z_signs
-from pipeline.quantum.tape import Measurement
+from pipeline.quantum.program.tape import Measurement
 
 TABLE_QUBITS = 6
 """Up to so many wires one table of eigenvalues serves; beyond, tables of both halves where all is Z of single wires."""

@@ -1,0 +1,1 @@
+"""The simulator of a traced circuit: its start, its layers, their execution, and what is measured."""

@@ -1,0 +1,184 @@
+"""Where a circuit starts: |0…0⟩, amplitudes from the inputs, or a product state of one rotation layer a sample.
+
+The third is the front of real circuits, whose states stay real: the cosines and sines of all Σ ±θ/2 of a few wires,
+times a fixed matrix, are the real amplitudes of these wires.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+
+from pipeline.quantum.engine.layers import Layer, Schedule
+from pipeline.quantum.matrices import z_signs
+from pipeline.quantum.program.program import Amplitudes
+
+GROUP = 4
+"""Wires embedded by one matrix: 16 amplitudes, whose product with it costs no more than a call does."""
+
+
+class ConstantFront:
+    """The same state for all samples: one column."""
+
+    def __init__(self, state: np.ndarray) -> None:
+        self._state = state[:, None]
+
+    def load(self, _parameters: Any) -> tuple[np.ndarray, Any]:
+        """The states, of shape (2ⁿ, 1), and what ``add_gradient`` needs."""
+        return self._state, None
+
+    needs_adjoint = False
+
+    def add_gradient(self, memory: Any, adjoint: np.ndarray, gradient: Any) -> None:
+        """There is none."""
+
+
+class AmplitudeFront:
+    """States from amplitudes on some wires, the others being |0⟩."""
+
+    def __init__(self, spec: Amplitudes, n_wires: int, dtype: np.dtype) -> None:
+        places = np.arange(2 ** len(spec.wires))
+        self._rows = np.zeros(len(places), dtype=np.intp)
+        for k, wire in enumerate(spec.wires):
+            self._rows |= (places >> (len(spec.wires) - 1 - k) & 1) << (n_wires - 1 - wire)
+        self._whole = spec.wires == tuple(range(n_wires))
+        self._dim, self._dtype = 2**n_wires, dtype
+
+    needs_adjoint = True
+
+    def load(self, parameters: Any) -> tuple[np.ndarray, Any]:
+        """The states, of shape (2ⁿ, B)."""
+        if self._whole:
+            return np.ascontiguousarray(parameters.amplitudes, dtype=self._dtype), None
+        states = np.zeros((self._dim, parameters.amplitudes.shape[1]), dtype=self._dtype)
+        states[self._rows] = parameters.amplitudes
+        return states, None
+
+    def add_gradient(self, _memory: Any, adjoint: np.ndarray, gradient: Any) -> None:
+        """The amplitudes' gradient is twice the adjoint states at the start."""
+        gradient.amplitudes = 2 * adjoint[self._rows]
+
+
+class ProductFront:
+    """Real product states, one rotation a wire and sample, in groups of neighbouring wires.
+
+    Args:
+        ends: The states of each wire at angle 0 and π, real, of shape (n, 2, 2).
+        sums: Which batched angles add up on each wire, shape (n, n_batched).
+        dtype: Of the states.
+    """
+
+    def __init__(self, ends: np.ndarray, sums: np.ndarray, dtype: np.dtype) -> None:
+        n_wires = len(ends)
+        self._sums = None if np.array_equal(sums, np.eye(n_wires)) else sums.astype(dtype)
+        n_groups = math.ceil(n_wires / GROUP)
+        edges = [n_wires * k // n_groups for k in range(n_groups + 1)]
+        self._wires = [slice(*pair) for pair in itertools.pairwise(edges)]
+        self._signs, self._decoders = [], []
+        for wires in self._wires:
+            basis = np.ones((1, 1), dtype=complex)
+            for at_0, at_pi in ends[wires]:
+                # cos(x/2) u + sin(x/2) v = exp(ix/2) (u - iv)/2 + exp(-ix/2) (u + iv)/2
+                basis = np.kron(basis, np.stack([at_0 - 1j * at_pi, at_0 + 1j * at_pi], axis=-1) / 2)
+            # The half with the opposite phases is the complex conjugate: twice the real part is both.
+            half = max(1, basis.shape[1] // 2)
+            self._signs.append(np.ascontiguousarray(z_signs(wires.stop - wires.start).T[:half] / 2, dtype=dtype))
+            decoder = np.concatenate([basis.real[:, :half], -basis.imag[:, :half]], axis=1)
+            self._decoders.append(np.ascontiguousarray(2 * decoder, dtype=dtype))
+
+    needs_adjoint = True
+
+    def fold(self, matrix: np.ndarray) -> bool:
+        """Put fixed gates on all wires into the front; False where it is in groups and can't."""
+        if len(self._wires) > 1:
+            return False
+        self._decoders[0] = np.ascontiguousarray(matrix.real @ self._decoders[0], dtype=self._decoders[0].dtype)
+        return True
+
+    def load(self, parameters: Any) -> tuple[np.ndarray, Any]:
+        """The states, of shape (2ⁿ, B), and what ``add_gradient`` needs."""
+        angles = parameters.batched if self._sums is None else self._sums @ parameters.batched
+        phases, groups = [], []
+        for wires, signs, decoder in zip(self._wires, self._signs, self._decoders, strict=True):
+            half = signs @ angles[wires]
+            waves = np.empty((2 * len(half), half.shape[1]), dtype=half.dtype)
+            np.cos(half, out=waves[: len(half)])
+            np.sin(half, out=waves[len(half) :])
+            phases.append(waves)
+            groups.append(decoder @ waves)
+        # The states of the last group, of the last two, …: what is needed again for the gradient.
+        suffixes = [groups[-1]]
+        for states in reversed(groups[:-1]):
+            suffixes.insert(0, (states[:, None] * suffixes[0]).reshape(-1, states.shape[1]))
+        return suffixes[0], (phases, groups, suffixes)
+
+    def add_gradient(self, memory: Any, adjoint: np.ndarray, gradient: Any) -> None:
+        """2⟨λ|∂ψ/∂θ⟩ of the batched angles."""
+        phases, groups, suffixes = memory
+        result = np.empty((self._wires[-1].stop, adjoint.shape[1]), dtype=adjoint.dtype)
+        rest, last = adjoint, len(groups) - 1
+        for k, (signs, decoder, waves, states) in enumerate(
+            zip(self._signs, self._decoders, phases, groups, strict=True)
+        ):
+            # The groups in front have been contracted away, those behind are now.
+            rows = rest.reshape(len(states), -1, rest.shape[-1])
+            inner = rest if k == last else np.einsum("srb,rb->sb", rows, suffixes[k + 1])
+            towards = decoder.T @ inner
+            half = len(towards) // 2
+            slope = waves[:half] * towards[half:]
+            slope -= waves[half:] * towards[:half]
+            np.matmul(2 * signs.T, slope, out=result[self._wires[k]])
+            if k < last:
+                rest = np.einsum("srb,sb->rb", rows, states)
+        gradient.batched += result if self._sums is None else self._sums.T @ result
+
+
+def real_front(schedule: Schedule, n_wires: int, n_batched: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The wires' states and sums of a ``ProductFront``, if the circuit starts with one.
+
+    Takes the front's gates out of the schedule: the first layer, and the fixed gates of single wires around it.
+    """
+    layers, fixed = schedule.layers, schedule.fixed
+    if not layers or layers[0].kind != "phases" or any(len(gate.wires) > 1 for gate in fixed[0]):
+        return None
+    first = layers[0]
+    if any(len(wires) > 1 or parameter.kind != "batched" for wires, parameter in first.words):
+        return None
+    starts = np.tile(np.array([1, 0], dtype=complex), (n_wires, 1))
+    for gate in fixed[0]:
+        assert gate.matrix is not None
+        starts[gate.wires[0]] = gate.matrix @ starts[gate.wires[0]]
+    sums = np.zeros((n_wires, n_batched))
+    for wires, parameter in first.words:
+        sums[wires[0], parameter.index] += 1
+    behind = layers[1] if len(layers) > 1 else Layer("none")
+    taken: list[Any] = []
+    ends = np.empty((n_wires, 2, 2), dtype=complex)
+    for wire, start in enumerate(starts):
+        after = np.eye(2, dtype=complex)
+        before = next((gate for gate in fixed[1] if wire in gate.wires), None)
+        run = behind.runs.get(wire, [])
+        if before is not None and len(before.wires) == 1:
+            assert before.matrix is not None
+            after = before.matrix
+            taken.append((fixed[1], before))
+        elif before is None and run and isinstance(run[0], np.ndarray):
+            after = run[0]
+            taken.append((run, run[0]))
+        # RZ(π) = -iZ
+        ends[wire] = after @ start, after @ (np.array([-1j, 1j]) * start)
+    # A global phase of a wire is not seen: the one that makes it real is divided out.
+    for wire in range(n_wires):
+        largest = ends[wire].reshape(-1)[np.abs(ends[wire]).argmax()]
+        ends[wire] *= np.abs(largest) / largest
+    if np.abs(ends.imag).max() > 1e-12:
+        return None
+    for gates, gate in taken:
+        gates[:] = [other for other in gates if other is not gate]
+    del layers[0], fixed[0]
+    if behind.runs:
+        behind.runs = {wire: run for wire, run in behind.runs.items() if run}
+    return ends.real, sums

@@ -1,0 +1,213 @@
+"""Few qubits: each layer of a circuit as one matrix.
+
+In: states of shape (2ⁿ, columns). A layer of runs is the Kronecker product of its 2×2 matrices, with the fixed gates
+behind it folded in; all of them are made in a few array operations. With more samples than 2ⁿ, neighbouring layers
+are multiplied out first. Derivatives need one matrix a layer, N = Φ λ† of the states before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.quantum.engine.layers import Layer
+from pipeline.quantum.engine.phases import Phases, UnitPhases, diagonals
+from pipeline.quantum.engine.runs import Runs
+from pipeline.quantum.matrices import apply_matrix, matrix_gradient
+from pipeline.quantum.program.tape import Gate
+
+
+@dataclass
+class Prepared:
+    """Matrices for given shared angles: of the runs, their products of cosines and sines, and of whole layers."""
+
+    runs: np.ndarray
+    products: np.ndarray
+    layers: np.ndarray
+
+
+@dataclass
+class Memory:
+    """What the reverse pass needs: for each step, the states it needs."""
+
+    prepared: Prepared
+    phases: dict[Any, np.ndarray]
+    matrices: list[np.ndarray]
+    states: list[Any] = field(default_factory=list)
+
+
+class FusedSteps:
+    """Layers and fixed gates as matrices on all wires.
+
+    Args:
+        layers: In order.
+        fixed: Fixed gates before each layer and behind all.
+        n_wires: Number of wires.
+        n_shared: Number of shared angles.
+        dtype: Of the states.
+    """
+
+    def __init__(
+        self, layers: list[Layer], fixed: list[list[Gate]], n_wires: int, n_shared: int, dtype: np.dtype
+    ) -> None:
+        self._n, self._dim, self._dtype = n_wires, 2**n_wires, dtype
+        wires = [layer for layer in layers if layer.kind == "wires"]
+        self._runs = Runs(wires, n_wires, n_shared)
+        self._phases = [Phases(layer, n_wires) if layer.kind == "phases" else None for layer in layers]
+        posts = [np.eye(self._dim, dtype=complex) for _ in wires]
+        self._steps: list[tuple[str, Any, Any]] = []
+        k = 0
+        for place, gates in enumerate(fixed):
+            if gates:
+                matrix = fixed_matrix(gates, n_wires)
+                if self._steps and self._steps[-1][0] == "wires":
+                    posts[k - 1] = matrix
+                else:
+                    self._steps.append(("fixed", self._cast(matrix), None))
+            if place == len(layers):
+                break
+            layer = layers[place]
+            if layer.kind == "wires":
+                if self._steps and self._steps[-1][0] == "wires":
+                    self._steps[-1] = ("wires", self._steps[-1][1], k + 1)
+                else:
+                    self._steps.append(("wires", k, k + 1))
+                k += 1
+            elif layer.kind == "phases":
+                self._steps.append(("phases", self._phases[place], None))
+            else:
+                self._steps.append(("matrix", *layer.gate))  # type: ignore[misc]
+        self._posts = self._cast(np.array(posts).reshape(-1, self._dim, self._dim))
+        self._order = _row_order(self._posts)
+        self._traces = _trace_index(n_wires)
+
+    def prepare_shared(self, shared: np.ndarray) -> Prepared:
+        """The matrices of all layers for these angles."""
+        runs, products = self._runs.matrices(shared)
+        layers = runs[:, 0]
+        for wire in range(1, self._n):
+            size = 2 * layers.shape[1]
+            layers = (layers[:, :, None, :, None] * runs[:, wire, None, :, None, :]).reshape(-1, size, size)
+        layers = layers.astype(self._dtype, copy=False)
+        if self._order is None:
+            layers = self._posts @ layers
+        elif len(self._order):
+            layers = layers.reshape(-1, self._dim).take(self._order, axis=0).reshape(layers.shape)
+        return Prepared(runs, products, layers)
+
+    def forward(
+        self,
+        prepared: Prepared,
+        states: np.ndarray,
+        units: UnitPhases | None,
+        matrices: list[np.ndarray],
+        keep: bool,  # noqa: ARG002 - few amplitudes: to forget them is not worth a branch
+    ) -> tuple[np.ndarray, Memory]:
+        """The states behind all steps, and the memory for ``backward``."""
+        memory = Memory(prepared, diagonals(self._phases, units), matrices)
+        for kind, first, second in self._steps:
+            if kind == "wires":
+                whole = second - first > 1 and states.shape[1] > self._dim
+                columns = np.eye(self._dim, dtype=self._dtype) if whole else states
+                before = np.empty((second - first, *columns.shape), dtype=self._dtype)
+                before[0] = columns
+                for k in range(first, second - 1):
+                    np.matmul(prepared.layers[k], before[k - first], out=before[k - first + 1])
+                after = prepared.layers[second - 1] @ before[-1]
+                memory.states.append((before, states, after) if whole else (before, None, None))
+                states = after @ states if whole else after
+            elif kind == "phases":
+                one_column = states.shape[1] == 1
+                states = states * memory.phases[first.key]
+                memory.states.append((states, one_column))
+            elif kind == "matrix":
+                memory.states.append(states)
+                states = apply_matrix(memory.matrices[second.index], first.wires, states)
+            else:
+                memory.states.append(None)
+                states = first @ states
+        return states, memory
+
+    def backward(self, memory: Memory, adjoint: np.ndarray, gradient: Any, need_start: bool) -> np.ndarray:
+        """Add the angles' gradients, from adjoint states behind all steps; the adjoint states before them."""
+        prepared = memory.prepared
+        inner = np.empty_like(prepared.layers)
+        slopes: dict[Any, tuple[Phases, np.ndarray]] = {}
+        for place in reversed(range(len(self._steps))):
+            kind, first, second = self._steps[place]
+            kept = memory.states[place]
+            needed = need_start or place > 0
+            if kind == "wires":
+                before, states, product = kept
+                columns = adjoint if states is None else adjoint @ states.conj().T
+                adjoints = np.empty_like(before)
+                for k in reversed(range(first, second)):
+                    # (A† λ)* = (A^T λ*), so that no copy of A is made.
+                    columns = np.matmul(prepared.layers[k].T, columns.conj(), out=adjoints[k - first]).conj()
+                np.matmul(before, adjoints.swapaxes(1, 2), out=inner[first:second])
+                if needed:
+                    adjoint = columns if states is None else product.conj().T @ adjoint
+            elif kind == "phases":
+                states, one_column = kept
+                slope = (adjoint.conj() * states).imag
+                slopes[first.key] = (first, slopes[first.key][1] + slope if first.key in slopes else slope)
+                if needed:
+                    adjoint = adjoint * memory.phases[first.key].conj()
+                    if one_column and adjoint.shape[1] > 1:
+                        adjoint = adjoint.sum(axis=1, keepdims=True)
+            elif kind == "matrix":
+                matrix = memory.matrices[second.index]
+                gradient.matrices[second.index] += matrix_gradient(matrix, first.wires, kept, adjoint)
+                adjoint = apply_matrix(matrix.conj().swapaxes(-1, -2), first.wires, adjoint)
+                if kept.shape[1] == 1 and adjoint.shape[1] > 1:
+                    adjoint = adjoint.sum(axis=1, keepdims=True)
+            elif needed:
+                adjoint = first.conj().T @ adjoint
+        for layer, slope in slopes.values():
+            layer.add_gradient(slope, gradient.batched, gradient.shared)
+        if len(inner):
+            traced = inner.reshape(len(inner), -1)[:, self._traces].sum(axis=-1)
+            gradient.shared += self._runs.gradient(
+                prepared.runs, prepared.products, traced.reshape(len(inner), self._n, 2, 2)
+            )
+        return adjoint
+
+    def _cast(self, matrix: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(matrix if self._dtype.kind == "c" else matrix.real, dtype=self._dtype)
+
+
+def fixed_matrix(gates: list[Gate], n_wires: int) -> np.ndarray:
+    """The product of fixed gates on all wires."""
+    matrix = np.eye(2**n_wires, dtype=complex)
+    for gate in gates:
+        assert gate.matrix is not None
+        matrix = apply_matrix(gate.matrix, gate.wires, matrix)
+    return matrix
+
+
+def _row_order(posts: np.ndarray) -> np.ndarray | None:
+    """For permutation matrices (K, d, d) the row of K·d that each row takes, empty for identities; None for others."""
+    if not len(posts):
+        return np.zeros(0, dtype=np.intp)
+    if not (((posts == 0) | (posts == 1)).all() and (posts.sum(axis=2) == 1).all()):
+        return None
+    source = posts.real.argmax(axis=2)
+    if (source == np.arange(posts.shape[1])).all():
+        return np.zeros(0, dtype=np.intp)
+    return (source + posts.shape[1] * np.arange(len(posts))[:, None]).reshape(-1)
+
+
+def _trace_index(n_wires: int) -> np.ndarray:
+    """Entries of a (2ⁿ, 2ⁿ) matrix that sum to tr_{other wires}, shape (n · 4, 2^(n-1))."""
+    dim = 2**n_wires
+    rows = np.arange(dim)
+    index = []
+    for wire in range(n_wires):
+        bit = 1 << (n_wires - 1 - wire)
+        rest = rows[rows & bit == 0]
+        for a in (0, bit):
+            for b in (0, bit):
+                index.append((rest | a) * dim + (rest | b))
+    return np.array(index, dtype=np.intp)

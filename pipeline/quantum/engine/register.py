@@ -1,0 +1,293 @@
+"""Many qubits: what all samples share goes through Lightning's register, gate by gate, all samples at once.
+
+In: states of shape (2ⁿ, columns), the columns a power of two: they are further wires behind those of the circuit. Real
+states ride in pairs, as real and imaginary part of one column. A run of rotations is one 2×2 matrix; its derivatives
+need N = tr_{other wires} |Φ⟩⟨λ|, of which three products of the halves of Φ and λ tell all: |Φ⟩⟨λ| of an observable has
+a real trace.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.quantum.engine.layers import Layer
+from pipeline.quantum.engine.phases import Phases, UnitPhases, diagonals
+from pipeline.quantum.engine.runs import Runs
+from pipeline.quantum.lightning import StateVector
+from pipeline.quantum.matrices import apply_matrix, matrix_gradient
+from pipeline.quantum.program.tape import Gate
+
+MOST_KEPT = 2**23
+"""Amplitudes of all layers that are kept for the backward pass; beyond, the states run backwards too."""
+SHORT = 256
+"""Amplitudes side by side, from which on a call a stretch costs little beside the products themselves."""
+TOGETHER = 2**15
+"""Amplitudes of several layers from which products are taken in one call."""
+
+
+@dataclass
+class Prepared:
+    """Of shared angles: matrices of all runs, their products of cosines and sines, and each angle in a list."""
+
+    runs: np.ndarray
+    products: np.ndarray
+    angles: list[list[float]]
+
+
+@dataclass
+class Memory:
+    """What the reverse pass needs: for each step the states before it (behind it, of phases), and those at the end."""
+
+    prepared: Prepared
+    phases: dict[Any, np.ndarray]
+    matrices: list[np.ndarray]
+    is_kept: bool
+    states: list[Any] = field(default_factory=list)
+    outputs: Any = None
+
+
+class RegisterSteps:
+    """Layers and fixed gates through Lightning's register. Arguments as of ``FusedSteps``."""
+
+    def __init__(
+        self, layers: list[Layer], fixed: list[list[Gate]], n_wires: int, n_shared: int, dtype: np.dtype
+    ) -> None:
+        self._n, self._dtype = n_wires, dtype
+        self._c_dtype = np.result_type(dtype, np.complex64)
+        wires = [layer for layer in layers if layer.kind == "wires"]
+        self._runs = Runs(wires, n_wires, n_shared)
+        self._steps: list[tuple[str, Any]] = []
+        n_runs = 0
+        for place, gates in enumerate(fixed):
+            if gates:
+                self._steps.append(("fixed", gates))
+            if place == len(layers):
+                break
+            layer = layers[place]
+            if layer.kind == "wires":
+                self._steps.append(("wires", (n_runs, [(w, *_letter(run)) for w, run in layer.runs.items() if run])))
+                n_runs += 1
+            elif layer.kind == "phases":
+                self._steps.append(("phases", Phases(layer, n_wires)))
+            else:
+                self._steps.append(("matrix", layer.gate))
+        runs_of = [run for kind, step in self._steps if kind == "wires" for run in step[1]]
+        self._products = _Products(
+            n_wires, sorted({run[0] for run in runs_of}), {run[1] for run in runs_of}, dtype.kind != "c"
+        )
+        self._n_runs = n_runs
+        self._phases = [step for kind, step in self._steps if kind == "phases"]
+        self._first_wires = next((k for k, (kind, _) in enumerate(self._steps) if kind == "wires"), -1)
+        self._first_angle = next((k for k, (kind, _) in enumerate(self._steps) if kind != "fixed"), len(self._steps))
+        self._local = threading.local()
+
+    def prepare_shared(self, shared: np.ndarray) -> Prepared:
+        """The matrices of all runs for these angles."""
+        runs, products = self._runs.matrices(shared)
+        return Prepared(runs.astype(self._c_dtype), products, [[angle] for angle in shared.tolist()])
+
+    def forward(
+        self,
+        prepared: Prepared,
+        states: np.ndarray,
+        units: UnitPhases | None,
+        matrices: list[np.ndarray],
+        keep: bool,
+    ) -> tuple[np.ndarray, Memory]:
+        """The states behind all steps, and the memory for ``backward``, with states in it if ``keep``."""
+        n_columns = max(states.shape[1], 1 if units is None else units.batched.shape[1])
+        keep = keep and len(states) * n_columns * len(self._steps) <= MOST_KEPT
+        memory = Memory(prepared, diagonals(self._phases, units), matrices, keep)
+        register = self._register(states.shape[1])
+        current = _Current(register, states)
+        for kind, step in self._steps:
+            kept: Any = None
+            if kind == "fixed":
+                current.inside().apply(step)
+            elif kind == "wires":
+                if keep and self._n_runs:
+                    kept = current.outside()
+                self._apply_runs(current.inside(), prepared, step, False)
+            elif kind == "phases":
+                before = current.outside()
+                kept = (before * memory.phases[step.key], before.shape[1])
+                current = _Current(register := self._register(kept[0].shape[1]), kept[0])
+                kept = kept if keep else (None, kept[1])
+            else:
+                gate, parameter = step
+                kept = current.outside()
+                after = np.ascontiguousarray(apply_matrix(matrices[parameter.index], gate.wires, kept))
+                current = _Current(register := self._register(after.shape[1]), after)
+                kept = kept if keep else None
+            memory.states.append(kept)
+        memory.outputs = current.outside()
+        return memory.outputs, memory
+
+    def backward(self, memory: Memory, adjoint: np.ndarray, gradient: Any, need_start: bool) -> np.ndarray:
+        """Add the angles' gradients, from adjoint states behind all steps; the adjoint states before them."""
+        prepared = memory.prepared
+        inner = np.zeros((*prepared.runs.shape[:2], 2, 2), dtype=self._dtype)
+        slopes: dict[Any, tuple[Phases, np.ndarray]] = {}
+        forgotten = not memory.is_kept
+        pending: list[tuple[int, np.ndarray, np.ndarray]] = []
+        states = memory.outputs
+        register = self._register(adjoint.shape[1])
+        current = _Current(register, np.ascontiguousarray(adjoint))
+        last = 0 if need_start else self._first_angle
+        for k in reversed(range(last, len(self._steps))):
+            (kind, step), kept = self._steps[k], memory.states[k]
+            if kind == "fixed":
+                current.inside().undo(step)
+            elif kind == "wires":
+                self._apply_runs(current.inside(), prepared, step, True)
+            if forgotten and kind != "phases":
+                states = self._undone(k, states, memory)
+                kept = states
+            if kind == "wires":
+                pending.append((step[0], kept, current.outside()))
+                if len(pending) * kept.size >= TOGETHER or k == self._first_wires:
+                    self._take(pending, inner)
+            elif kind == "phases":
+                outputs = states if forgotten else kept[0]
+                array = current.outside()
+                slope = (array.conj() * outputs).imag
+                slopes[step.key] = (step, slopes[step.key][1] + slope if step.key in slopes else slope)
+                array = array * memory.phases[step.key].conj()
+                if kept[1] == 1 and array.shape[1] > 1:
+                    array = array.sum(axis=1, keepdims=True)
+                if forgotten:
+                    states = states * memory.phases[step.key].conj()
+                    states = np.ascontiguousarray(states[:, :1]) if kept[1] == 1 else states
+                current = _Current(register := self._register(array.shape[1]), array)
+            elif kind == "matrix":
+                gate, parameter = step
+                matrix, array = memory.matrices[parameter.index], current.outside()
+                slope = matrix_gradient(matrix, gate.wires, kept, array)
+                gradient.matrices[parameter.index] += slope
+                array = apply_matrix(matrix.conj().swapaxes(-1, -2), gate.wires, array)
+                if kept.shape[1] == 1:
+                    array = array.sum(axis=1, keepdims=True)
+                current = _Current(register := self._register(array.shape[1]), np.ascontiguousarray(array))
+        for layer, slope in slopes.values():
+            layer.add_gradient(slope, gradient.batched, gradient.shared)
+        if len(inner):
+            gradient.shared += self._runs.gradient(prepared.runs, prepared.products, inner)
+        return current.outside() if need_start else adjoint
+
+    def _take(self, pending: list[tuple[int, np.ndarray, np.ndarray]], inner: np.ndarray) -> None:
+        """The products of layers that wait for them, and forget these."""
+        shape = pending[0][1].shape
+        if all(s.shape == shape for _, s, _ in pending) and len(pending) > 1:
+            states, adjoints = (np.array([entry[k] for entry in pending]) for k in (1, 2))
+            result = np.zeros((len(pending), *inner.shape[1:]), dtype=inner.dtype)
+            self._products(states, adjoints, result)
+            inner[[k for k, _, _ in pending]] = result
+        else:
+            for k, states, adjoint in pending:
+                self._products(states[None], adjoint[None], inner[k : k + 1])
+        pending.clear()
+
+    def _apply_runs(self, register: StateVector, prepared: Prepared, step: Any, inverse: bool) -> None:
+        k, runs = step
+        for wire, letter, index in runs:
+            if index is not None:
+                register.rotations[letter]([wire], inverse, prepared.angles[index])
+            else:
+                register.matrix(prepared.runs[k, wire], [wire], inverse)
+
+    def _undone(self, k: int, states: np.ndarray, memory: Memory) -> np.ndarray:
+        """The states before step k from those behind it."""
+        kind, step = self._steps[k]
+        if kind == "matrix":
+            matrix = memory.matrices[step[1].index].conj().swapaxes(-1, -2)
+            return np.ascontiguousarray(apply_matrix(matrix, step[0].wires, states))
+        register = self._register(states.shape[1], "of states")
+        current = _Current(register, states)
+        if kind == "fixed":
+            current.inside().undo(step)
+        else:
+            self._apply_runs(current.inside(), memory.prepared, step, True)
+        return current.outside()
+
+    def _register(self, n_columns: int, use: str = "") -> StateVector:
+        # One a thread, because a pass leaves its state in the register between two calls.
+        if self._dtype.kind != "c":
+            n_columns //= 2
+        registers = self._local.__dict__
+        key = f"{n_columns} {use}"
+        if key not in registers:
+            registers[key] = StateVector(self._n + n_columns.bit_length() - 1, self._c_dtype.name)
+        return registers[key]
+
+
+class _Current:
+    """A state that is in an array or in the register; copied when asked for in the other."""
+
+    def __init__(self, register: StateVector, array: np.ndarray) -> None:
+        self._register, self._shape, self._dtype = register, array.shape, array.dtype
+        self._array: np.ndarray | None = array
+        self._is_inside = False
+
+    def inside(self) -> StateVector:
+        """The register with the state in it, where it is about to change."""
+        if not self._is_inside:
+            assert self._array is not None
+            self._register.load(self._array.reshape(-1).view(self._register.c_dtype))
+            self._is_inside = True
+        self._array = None
+        return self._register
+
+    def outside(self) -> np.ndarray:
+        """It as an array, in the register too if it was there."""
+        if self._array is None:
+            self._array = np.empty(self._shape, dtype=self._dtype)
+            self._register.read(self._array.reshape(-1).view(self._register.c_dtype))
+        return self._array
+
+
+def _letter(run: list[Any]) -> tuple[str, int | None]:
+    """Of a run of one rotation its letter and angle; ``all`` and None of others."""
+    if len(run) == 1 and isinstance(run[0], tuple):
+        return run[0]
+    return "all", None
+
+
+class _Products:
+    """What matters of N = tr_{other wires} |Φ⟩⟨λ| of all wires, for several layers in a few calls.
+
+    Of N only the parts that are not Hermitian matter, as R† dR is anti-Hermitian; Im tr N is zero.
+    """
+
+    def __init__(self, n_wires: int, wires: list[int], letters: set[str], is_real: bool) -> None:
+        self._n, self._wires = n_wires, wires
+        self._pairs = [(1, 0), (0, 1)] if letters - {"Z"} else []
+        if letters & {"Z", "all"} and not is_real:
+            self._pairs.append((0, 0))
+
+    def __call__(self, states: np.ndarray, adjoints: np.ndarray, inner: np.ndarray) -> None:
+        """Fill ``inner``, of shape (k, n, 2, 2), from states Φ and λ of shape (k, 2ⁿ, columns)."""
+        n_layers, dim, n_columns = states.shape
+        # The halves of a late wire alternate in short stretches: these wires come first in a transposed copy.
+        split = min(self._n, max(self._n // 2, (dim * n_columns // SHORT).bit_length() - 1))
+        runs = [1 << (wire if wire < split else wire - split) for wire in self._wires]
+        edges = np.cumsum([0, *runs])
+        overlaps = np.empty((len(self._pairs), n_layers, edges[-1]), dtype=states.dtype)
+        is_late = False
+        for k, (wire, n_runs) in enumerate(zip(self._wires, runs, strict=True)):
+            if wire >= split and not is_late:
+                is_late = True
+                shape = (n_layers, 2**split, -1, n_columns)
+                states, adjoints = (np.ascontiguousarray(s.reshape(shape).swapaxes(1, 2)) for s in (states, adjoints))
+            ket, bra = states.reshape(n_layers, n_runs, 2, -1), adjoints.reshape(n_layers, n_runs, 2, -1)
+            for out, (left, right) in zip(overlaps, self._pairs, strict=True):
+                np.vecdot(bra[:, :, left], ket[:, :, right], out=out[:, edges[k] : edges[k + 1]])
+        sums = np.add.reduceat(overlaps, edges[:-1], axis=2)
+        for (left, right), values in zip(self._pairs, sums, strict=True):
+            if left == right:
+                inner[:, self._wires, 0, 0], inner[:, self._wires, 1, 1] = 1j * values.imag, -1j * values.imag
+            else:
+                inner[:, self._wires, right, left] = values
