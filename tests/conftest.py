@@ -243,6 +243,27 @@ def warm_python() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def demo_run(picture_features: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs on those pictures."""
+    from pipeline.training.config import TrainConfig
+    from pipeline.training.loop import train
+
+    return train(TrainConfig(features=picture_features, out=tmp_path_factory.mktemp("demo") / "run", epochs=2)).path
+
+
+@pytest.fixture(scope="session")
+def demo_server(demo_run: Path, warm_python: Path) -> Iterator[Any]:
+    """The demo on that run. However it is attacked, in the end it has complained of nothing and kept nothing."""
+    from server import serving
+
+    with serving(demo_run, python=warm_python) as server:
+        yield server
+        assert server.stop() == (0, "\nended; no upload is kept\n", "")
+        assert names_in(server.temporary) == []
+        assert names_in(server.folder) == []
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """A headless Chromium, where one is installed."""
     from browser import open_browser

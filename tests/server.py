@@ -42,14 +42,14 @@ class Server:
 
 
 @contextmanager
-def serving(run: Path, *flags: str, **environment: str) -> Iterator[Server]:
+def serving(run: Path, *flags: str, python: str | Path = sys.executable, **environment: str) -> Iterator[Server]:
     """Start the server on a run, and wait until it is ready; it is killed at the end, if it still runs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "work").mkdir()
         (folder / "temporary").mkdir()
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "demo", "--run", str(run), *flags],
+            [python, "-m", "pipeline", "demo", "--run", str(run), *flags],
             cwd=folder / "work",
             env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "temporary"), **environment},
             stdout=subprocess.PIPE,

@@ -1,6 +1,7 @@
 import base64
 import contextlib
 import io
+import itertools
 import re
 import signal
 import socket
@@ -38,21 +39,22 @@ OF_GRADIO = re.compile(r"^Method not implemented\.$|/gradio_api/(queue/data|hear
 ENDED = (0, "\nended; no upload is kept\n", "")
 
 
-@pytest.fixture(scope="module")
-def run(picture_features, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo") / "run"
-    return train(TrainConfig(features=picture_features, out=folder, epochs=2)).path
+pytestmark = pytest.mark.xdist_group("demo")  # one server for all its tests
+
+
+@pytest.fixture
+def run(demo_run):
+    return demo_run
 
 
 @pytest.fixture(scope="module")
-def classifier(run):
-    return HybridClassifier.load(run)
+def classifier(demo_run):
+    return HybridClassifier.load(demo_run)
 
 
-@pytest.fixture(scope="module")
-def server(run):
-    with serving(run) as server:
-        yield server
+@pytest.fixture
+def server(demo_server):
+    return demo_server
 
 
 @pytest.fixture
@@ -189,15 +191,18 @@ def test_a_file_too_large_is_refused(server, browser, tmp_path):
         page.get_by_text("exceed the maximum allowed size of 50.0 Mb").wait_for(timeout=20_000)
 
 
-@pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 1200), (False, 390), (True, 390)])
-def test_it_can_be_read_by_everyone(server, browser, picture, dark, width):
-    with browser.page(server.url, dark=dark, width=width) as page:
+def test_it_can_be_read_by_everyone(server, browser, picture):
+    with browser.page(server.url) as page:
         page.locator("input[type=file]").wait_for(state="attached")
         page.locator(".loading").wait_for(state="detached")
         assert accessibility_problems(page) == []
         drop(page, picture)
-        assert accessibility_problems(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth") == width
+        for dark, width in itertools.product((False, True), (1200, 390)):
+            page.emulate_media(color_scheme="dark" if dark else "light")
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_function("!document.getAnimations().length")
+            assert accessibility_problems(page) == [], (dark, width)
+            assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def answer_code(url, host=None):
@@ -229,12 +234,14 @@ def other_addresses():
     return found
 
 
-def test_a_head_without_circuit_says_so_and_ctrl_c_ends_it_cleanly(picture_features, browser, picture, tmp_path):
-    run = train(TrainConfig(features=picture_features, out=tmp_path, head="classical", epochs=1)).path
+def test_a_head_without_circuit_says_so_and_ctrl_c_ends_it_cleanly(
+    picture_features, browser, picture, warm_python, tmp_path
+):
+    run = train(TrainConfig(features=picture_features, out=tmp_path / "run", head="classical", epochs=1)).path
     # Nothing of the environment opens it to the network, and a proxy is not asked.
     hostile = {"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_SHARE": "True", "GRADIO_ALLOWED_PATHS": "/"}
     hostile |= dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
-    with serving(run, "--epoch", "best", **hostile) as server:
+    with serving(run, "--epoch", "best", python=warm_python, **hostile) as server:
         assert re.fullmatch(rf"{run}: the head of epoch 1 on {server.url} \(Ctrl-C ends it\)\n", server.said)
         for address in other_addresses():
             with pytest.raises(ConnectionRefusedError):
@@ -250,6 +257,7 @@ def test_a_head_without_circuit_says_so_and_ctrl_c_ends_it_cleanly(picture_featu
         assert names_in(server.folder) == []
 
 
+@pytest.mark.slow
 def test_real_pictures_and_a_plain_kill(browser, shared_data, shared_weights, tmp_path):
     run = train(TrainConfig(features=PACKAGED, out=tmp_path / "run")).path
     with serving(run, "--weights", str(shared_weights)) as server:

@@ -10,26 +10,20 @@ import urllib.request
 from urllib.parse import quote, urlsplit
 
 import pytest
-from conftest import names_in
-from server import serving
 
-from pipeline.config import TrainConfig
 from pipeline.demo.uploads import MAX_UPLOAD, WAITING
-from pipeline.training.loop import train
 
 META = {"_type": "gradio.FileData"}
 API = "/gradio_api"
 
 
-@pytest.fixture(scope="module")
-def server(picture_features, tmp_path_factory):
-    """A server under attack; in the end it has complained of nothing and kept nothing."""
-    run = train(TrainConfig(features=picture_features, out=tmp_path_factory.mktemp("uploads") / "run", epochs=1)).path
-    with serving(run) as server:
-        yield server
-        assert server.stop() == (0, "\nended; no upload is kept\n", "")
-        assert names_in(server.temporary) == []
-        assert names_in(server.folder) == []
+pytestmark = pytest.mark.xdist_group("demo")  # one server for all its tests
+
+
+@pytest.fixture
+def server(demo_server):
+    """A server under attack."""
+    return demo_server
 
 
 @pytest.fixture

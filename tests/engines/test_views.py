@@ -89,6 +89,6 @@ def test_more_views_than_there_are(noisy: Path, feature_file: Path, tmp_path: Pa
             train(TrainConfig(features=file, out=tmp_path / "run", views=8, **SMALL))
         assert str(caught.value) == (
             f"--views is 8, but {file} holds {there} views of each training image; make them: python -m features "
-            '--views 8 …  (or give ARGS="--views 8" to make)'
+            '--views 8 …  (make: FEATURES_ARGS="--views 8")'
         )
         assert not (tmp_path / "run").exists()

@@ -215,7 +215,7 @@ def test_more_folds_than_a_class_has_samples_are_refused(config):
 
 
 def test_mistakes_are_told_all_at_once():
-    with pytest.raises(ValueError, match=r"--trials is 0; .*--folds is 1; it must be 2 or more"):
+    with pytest.raises(ValueError, match=r"(?s)--trials is 0; .*--folds is 1; it must be 2 or more"):
         SweepConfig(trials=0, folds=1)
 
 

@@ -152,11 +152,11 @@ def test_without_onnx_runtime_it_says_what_to_install(run, monkeypatch):
 
 
 def test_training_again_takes_the_files_away(picture_features, tmp_path):
-    for _ in range(2):
-        train(TrainConfig(features=picture_features, out=tmp_path, epochs=1))
-        assert not (tmp_path / "model.onnx").exists()
-        assert not (tmp_path / "model.pth").exists()
-        export(ExportConfig(run=tmp_path))
+    for epochs in (1, 2):
+        train(TrainConfig(features=picture_features, out=tmp_path / "run", epochs=epochs, force=True))
+        assert not (tmp_path / "run" / "model.onnx").exists()
+        assert not (tmp_path / "run" / "model.pth").exists()
+        export(ExportConfig(run=tmp_path / "run"))
 
 
 def test_pillow_and_onnx_runtime_are_enough(run, picture_folder_once):
