@@ -98,13 +98,17 @@ def parse(config: type[AnyFlags], words: list[str], prog: str, default: AnyFlags
     try:
         with contextlib.redirect_stderr(said):
             start = tyro.MISSING_NONPROP if default is None else default
-            return tyro.cli(config, prog=prog, args=words, default=start, config=(tyro.conf.FlagCreatePairsOff,))
+            given = tyro.cli(config, prog=prog, args=words, default=start, config=(tyro.conf.FlagCreatePairsOff,))
     except SystemExit as end:
         if not end.code:
             raise
         mistakes = _mistakes(config, words, prog, default, tyro.conf.Positional)
         # tyro's own words, out of their frame, for what only tyro refuses.
         raise FlagError(*(mistakes or [" ".join(said.getvalue().translate(_FRAME).split())])) from None
+    # tyro takes a flag of many values without any.
+    if any(not values and _takes_many(config, typed) for typed, values, _ in _grouped(words)[1]):
+        raise FlagError(*_mistakes(config, words, prog, default, tyro.conf.Positional))
+    return given
 
 
 def flag(name: str) -> str:
@@ -181,6 +185,11 @@ def _kind(hint: Any, required: bool) -> _Kind:
     return _Kind(hint, get_args(hint), many, required, metadata)
 
 
+def _takes_many(config: type[Flags], typed: str) -> bool:
+    kinds = _kinds(config)  # type: ignore[arg-type]  # takes the class for an instance
+    return any(kind.many and flag(name) == typed for name, kind in kinds.items())
+
+
 def _mistakes(config: type[Flags], words: list[str], prog: str, default: Flags | None, positional: Any) -> list[str]:
     """A sentence for each mistake in words that tyro refuses."""
     kinds = _kinds(config)  # type: ignore[arg-type]  # takes the class for an instance
@@ -190,7 +199,7 @@ def _mistakes(config: type[Flags], words: list[str], prog: str, default: Flags |
     problems: list[str] = []
     given: dict[str, Any] = {}
     wrong: set[str] = set()
-    for typed, values in groups:
+    for typed, values, attached in groups:
         name = flags.get(typed.replace("_", "-"), "")
         if not name:
             near = did_you_mean(typed.lstrip("-"), [known.lstrip("-") for known in flags])
@@ -202,9 +211,9 @@ def _mistakes(config: type[Flags], words: list[str], prog: str, default: Flags |
         taken, left = values[:room], values[room:]
         read = tuple(map(kind.read, taken))
         found = kind.problems(typed, read if kind.many else read[0]) if read else []
-        if room and not values:
+        if kind.type is not bool and not values:
             found.append(f"{typed} has no value; give {kind.words}")
-        if left and places:
+        if left and places and not attached:
             alone.append(left)
         elif left:
             found.append(f"{typed} takes {'one' if room else 'no'} value; leave out {' '.join(left)}")
@@ -218,10 +227,11 @@ def _mistakes(config: type[Flags], words: list[str], prog: str, default: Flags |
     return [*problems, *found, *further]
 
 
-def _grouped(words: list[str]) -> tuple[list[list[str]], list[tuple[str, list[str]]]]:
-    """The words that belong to no flag, in rows as they stand, and the flags with the words that follow each."""
+def _grouped(words: list[str]) -> tuple[list[list[str]], list[tuple[str, list[str], bool]]]:
+    """The words that belong to no flag, in rows as they stand; and the flags, each with the words that follow it or
+    the one after its ``=``, and whether it is such a one."""
     alone: list[list[str]] = []
-    groups: list[tuple[str, list[str]]] = []
+    groups: list[tuple[str, list[str], bool]] = []
     place: list[str] | None = None
     for index, word in enumerate(words):
         if word == "--":
@@ -229,8 +239,8 @@ def _grouped(words: list[str]) -> tuple[list[list[str]], list[tuple[str, list[st
             break
         if word.startswith("-") and not _is_number(word):
             typed, equals, value = word.partition("=")
-            place = [value] if equals else []
-            groups.append((typed, place))
+            groups.append((typed, [value] if equals else [], bool(equals)))
+            place = None if equals else groups[-1][1]
         else:
             if place is None:
                 alone.append(place := [])

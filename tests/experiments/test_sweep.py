@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from pipeline.experiments.sweep import sweep as module
 from pipeline.experiments.sweep.config import SweepConfig
 from pipeline.experiments.sweep.sweep import inner_accuracies, sweep
 from pipeline.training.config import TrainConfig
+from pipeline.training.run import load_run
 
 ROOT = Path(__file__).parents[2]
 optuna = pytest.importorskip("optuna", reason="needs the extra `sweep`: pip install '.[sweep]'")
@@ -112,11 +114,14 @@ def test_a_small_sweep_leaves_its_files_and_a_command_that_works(config, warm_py
 
     last = capsys.readouterr().out.splitlines()[-1].strip()
     assert last == record["command"]
-    flags = last.removeprefix('make train ARGS="').removesuffix('"').split()
-    out = config.out.parent / "run"
-    command = [warm_python, "-m", "pipeline", "train", "--features", str(config.features), "--out", str(out), *flags]
+    python, *words = shlex.split(last)
+    assert python == sys.executable
+    command = [warm_python, *words]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
+    run = load_run(config.out / "run")  # beside the run that stands, on the features of the sweep
+    assert run.config.qubits == record["best"]["setting"]["qubits"]
+    assert run.config.features == config.features
 
 
 def test_the_validation_samples_have_no_say(config, tmp_path):

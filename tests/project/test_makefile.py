@@ -123,7 +123,9 @@ def test_paper_and_sweep_make_what_they_need_first(run_make, tmp_path):
     finished = run_make("paper", *usual, "SEEDS=2", "ARGS=--rows cc")
     assert finished.stdout.splitlines()[-1].startswith(f"{tmp_path}/paper/paper.md: the table")
     finished = run_make("sweep", *usual, "TRIALS=1", "ARGS=--epochs 1 --folds 2 --repeats 1")
-    assert finished.stdout.splitlines()[-1].startswith('  make train ARGS="--qubits 4 ')
+    assert (
+        f" --features {tmp_path}/features.h5 --out {tmp_path}/sweep/run --qubits 4 " in finished.stdout.splitlines()[-1]
+    )
     assert (tmp_path / "sweep/sweep.json").is_file()
 
 

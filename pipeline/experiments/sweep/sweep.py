@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import shlex
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -245,7 +246,7 @@ def _record(config: SweepConfig, features: FeatureSet, study: Study, seconds: fl
         "best": {"trial": winner.number, "setting": winner.params, "inner_accuracy": winner.value},
         "paper_inner_accuracy": papers[0] if papers else None,
         "validation": _judge(config, features, winner.params),
-        "command": f'make train ARGS="{_flags(winner.params)} --epochs {config.epochs}"',
+        "command": _command(config, winner.params),
         "trials": trials,
     }
 
@@ -309,6 +310,17 @@ def _save(path: Path, size: tuple[float, float]) -> None:
     figure.set_size_inches(*size)
     write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=100, bbox_inches="tight"))
     plt.close(figure)
+
+
+def _command(config: SweepConfig, setting: dict[str, Any]) -> str:
+    """The command that trains a head with a setting, on the same features, beside the run that stands."""
+    python = Path(sys.executable)
+    shown = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    features, out = config.features, config.out / "run"
+    return (
+        f"{shlex.join([str(shown), '-m', 'pipeline', 'train', '--features', str(features), '--out', str(out)])} "
+        f"{_flags(setting)} --epochs {config.epochs}"
+    )
 
 
 def _flags(setting: dict[str, Any]) -> str:
