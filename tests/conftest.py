@@ -286,11 +286,11 @@ def wait_for(condition: object, seconds: float = 30.0) -> None:
         time.sleep(0.01)
 
 
-def child(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def child(code: str, *arguments: str, python: str | Path = sys.executable) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own: HDF5 crashes the process if it is told of a failed write."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests/cache")])
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [python, "-c", code, *arguments],
         capture_output=True,
         text=True,
         timeout=120,

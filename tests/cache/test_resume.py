@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 from conftest import ROOT, child, names_in, wait_for
 
+from features.backbone.network import Backbone
+from features.backbone.runtime import Runtime, open_runtime
 from features.cache.featureset import FeatureFile
 from features.cache.pieces import PieceFolder
 from features.cache.store import read_features, verify_features
 from features.config import ExtractConfig
+from features.engines import local
 from features.extract import make_features
 
 
@@ -27,6 +30,19 @@ def config(picture_folder: Path, random_weights: Path, tmp_path: Path) -> Extrac
     return ExtractConfig(
         data=str(picture_folder), weights=str(random_weights), out=tmp_path / "out/f.h5", shard_rows=2, batch=2
     )
+
+
+@pytest.fixture
+def mean_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of the network, which costs a second or two each time: what is kept does not depend on it."""
+
+    def colours(pixels: np.ndarray) -> np.ndarray:
+        return np.repeat(pixels.mean(axis=(2, 3), dtype=np.float32), 171, axis=1)[:, :512]
+
+    def opened(backbone: Backbone, **_: object) -> Runtime:
+        return replace(open_runtime(backbone, runtime="torch"), run=colours)
+
+    monkeypatch.setattr(local, "open_runtime", opened)
 
 
 def same_data(made: FeatureFile, other: FeatureFile) -> bool:
@@ -143,7 +159,7 @@ def start(python: Path, config: ExtractConfig, *more: str) -> subprocess.Popen[s
 def many(config: ExtractConfig) -> ExtractConfig:
     """As many pictures as take some seconds."""
     pictures = Path(config.data)
-    for index in range(120):
+    for index in range(30):
         shutil.copy(pictures / f"train/red/{index % 4}.png", pictures / f"train/red/copy{index}.png")
     return config
 
@@ -154,23 +170,23 @@ def finished(out: Path) -> int:
 
 def test_killed_and_gone_on_with(config: ExtractConfig, warm_python: Path, tmp_path: Path, capsys) -> None:
     config = many(config)
-    for _ in range(3):
+    for _ in range(2):
         before = finished(config.out)
         running = start(warm_python, config)
-        wait_for(lambda before=before: finished(config.out) >= before + 5, seconds=60)
+        wait_for(lambda before=before: finished(config.out) >= before + 2, seconds=60)
         running.kill()
         running.communicate()
     done = finished(config.out)
     assert not config.out.exists()
     made = make_features(config)
     said = capsys.readouterr().out.splitlines()
-    assert said[-3] == f"going on where an earlier run stopped: {2 * done} of 133 images are done"
+    assert said[-3] == f"going on where an earlier run stopped: {2 * done} of 43 images are done"
     undisturbed = make_features(replace(config, out=tmp_path / "undisturbed.h5"))
     assert same_data(made, undisturbed)
     assert names_in(config.out.parent) == ["f.h5"]
 
 
-@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("earlier", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_ctrl_c_keeps_what_is_finished(config: ExtractConfig, warm_python: Path, earlier: bool) -> None:
     config = many(config)
     if earlier:
@@ -183,13 +199,14 @@ def test_ctrl_c_keeps_what_is_finished(config: ExtractConfig, warm_python: Path,
     done = finished(config.out)
     assert (running.returncode, errors) == (
         130,
-        f"\nstopped by Ctrl-C; {done} of 67 pieces are finished and kept: run the same command again to go on from "
+        f"\nstopped by Ctrl-C; {done} of 22 pieces are finished and kept: run the same command again to go on from "
         "there\n",
     )
     assert done >= 3
     assert names_in(config.out.parent) == [".f.h5.parts", *(["f.h5"] if earlier else [])]
 
 
+@pytest.mark.usefixtures("mean_colours")
 def test_two_at_once_into_one_target(config: ExtractConfig, warm_python: Path, monkeypatch) -> None:
     """The second comes while the first is at its second piece."""
     write, endings = PieceFolder.write, []
@@ -229,6 +246,7 @@ def going_on(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [line for line in capsys.readouterr().out.splitlines() if line.startswith("going on")]
 
 
+@pytest.mark.usefixtures("mean_colours")
 def test_only_the_missing_pieces_are_made(config: ExtractConfig, monkeypatch, capsys) -> None:
     interrupted(config, monkeypatch, after=5)
     pieces = {file: file.stat().st_mtime_ns for file in (config.out.parent / ".f.h5.parts").glob("*.h5")}
@@ -239,6 +257,7 @@ def test_only_the_missing_pieces_are_made(config: ExtractConfig, monkeypatch, ca
     assert going_on(capsys) == [f"going on where an earlier run stopped: {n} of 13 images are done" for n in (10, 12)]
 
 
+@pytest.mark.usefixtures("mean_colours")
 @pytest.mark.parametrize("change", ["image", "weights", "views", "rows", "dtype"])
 def test_pieces_of_another_extraction_are_not_used(
     config: ExtractConfig, monkeypatch, capsys, tmp_path: Path, change: str
@@ -259,6 +278,7 @@ def test_pieces_of_another_extraction_are_not_used(
     assert names_in(config.out.parent) == ["f.h5"]
 
 
+@pytest.mark.usefixtures("mean_colours")
 def test_a_damaged_piece_is_made_again(config: ExtractConfig, monkeypatch, capsys) -> None:
     interrupted(config, monkeypatch, after=3)
     file = sorted((config.out.parent / ".f.h5.parts").glob("*.h5"))[1]
@@ -268,6 +288,7 @@ def test_a_damaged_piece_is_made_again(config: ExtractConfig, monkeypatch, capsy
     assert going_on(capsys) == ["going on where an earlier run stopped: 4 of 13 images are done"]
 
 
+@pytest.mark.usefixtures("mean_colours")
 def test_an_image_that_changed_after_its_piece_is_noticed(config: ExtractConfig, monkeypatch, tmp_path: Path) -> None:
     interrupted(config, monkeypatch, after=3)
     shutil.copy(Path(config.data) / "train/blue/1.png", Path(config.data) / "train/blue/0.png")
@@ -285,10 +306,12 @@ runpy.run_module("features", run_name="__main__")
 """
 
 
-def test_a_full_disk_keeps_the_finished_pieces(config: ExtractConfig, tmp_path: Path, capsys) -> None:
+def test_a_full_disk_keeps_the_finished_pieces(
+    config: ExtractConfig, warm_python: Path, tmp_path: Path, capsys
+) -> None:
     """Pieces of two rows fit, the file of all thirteen does not: a limit on a file's size stands in for the disk."""
     flags = ["--data", config.data, "--weights", config.weights, "--out", str(config.out), "--shard-rows", "2"]
-    ended = child(ON_A_SMALL_DISK, *flags, "--batch", "2")
+    ended = child(ON_A_SMALL_DISK, *flags, "--batch", "2", python=warm_python)
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1] == (
         "error: the file is larger than the system's limit for one file; raise the limit (ulimit -f): "
@@ -304,6 +327,7 @@ def test_a_full_disk_keeps_the_finished_pieces(config: ExtractConfig, tmp_path: 
 # Shards --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("mean_colours")
 def test_shards_hold_the_same_rows_as_the_file(config: ExtractConfig, tmp_path: Path) -> None:
     one = make_features(config)
     many_files = make_features(replace(config, out=tmp_path / "shards/f.h5", shards=True))
@@ -315,6 +339,7 @@ def test_shards_hold_the_same_rows_as_the_file(config: ExtractConfig, tmp_path: 
     assert read.val.paths == whole.val.paths
 
 
+@pytest.mark.usefixtures("mean_colours")
 def test_shards_are_kept_renewed_and_replaced(config: ExtractConfig, capsys) -> None:
     config = replace(config, shards=True)
     make_features(config)
