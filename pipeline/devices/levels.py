@@ -1,6 +1,6 @@
 """A trained head at several levels of noise and shots: how accurate it stays, and how far it moves.
 
-In: a head, a device, and the features that arrive at the head. Out: a record, as ``report.json`` holds it.
+In: a head, a device, features and labels. Out: :class:`pipeline.devices.results.DeviceResults`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from features.util.errors import InputError
 from pipeline.devices.config import DeviceConfig
 from pipeline.devices.device import DeviceCircuit, open_device
 from pipeline.devices.noise import Noise
+from pipeline.devices.results import Agreement, DeviceResults, Level
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.training.run import Run
-from pipeline.util.metrics import metrics
-
-_FIGURES = ("accuracy", "correct", "total", "wilson95")
+from pipeline.util.metrics import accuracy, metrics
 
 
 class DeviceEvaluation:
@@ -61,8 +60,8 @@ class DeviceEvaluation:
         for level in tqdm(self.levels, unit="level", desc=f"trying {self.name}", leave=False, disable=None):
             level.try_it()
 
-    def __call__(self, features: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
-        """All figures.
+    def __call__(self, features: torch.Tensor, labels: torch.Tensor) -> DeviceResults:
+        """The head at every level.
 
         Args:
             features: Shape (N, n_features), in the head's dtype.
@@ -76,22 +75,23 @@ class DeviceEvaluation:
         with torch.inference_mode():
             angles = self.head.angles(features)
             exact, logits = self.head.expectation_values(angles).numpy(), self.head(features)
-        rows = []
+        found = []
         total = len(self.levels) * len(features)
         with tqdm(total=total, unit="image", desc=self.name, disable=None) as bar:
             for level in self.levels:
                 started = time.perf_counter()
                 values = self._measured(level, angles.double().numpy(), bar)
-                seconds = time.perf_counter() - started
-                rows.append(self._row(level, values, exact, logits, labels) | {"seconds": round(seconds, 3)})
-        return {
-            "device": self.name,
-            "options": {name: str(value) for name, value in self.options.items()},
-            "noise_model": _noise_model([level.noise for level in self.levels]),
-            "exact": _chosen(metrics(logits, labels), _FIGURES),
-            "levels": rows,
-            "seed": self.seed,
-        }
+                seconds = round(time.perf_counter() - started, 3)
+                found.append(self._level(level, values, exact, logits, labels, seconds))
+        right = metrics(logits, labels)
+        return DeviceResults(
+            device=self.name,
+            options={name: str(value) for name, value in self.options.items()},
+            noise_model=_noise_model([level.noise for level in self.levels]),
+            exact=accuracy(right.correct, right.total),
+            levels=found,
+            seed=self.seed,
+        )
 
     def _measured(self, level: DeviceCircuit, angles: np.ndarray, bar: Any) -> np.ndarray:
         parts = []
@@ -100,19 +100,27 @@ class DeviceEvaluation:
             bar.update(len(parts[-1]))
         return np.concatenate(parts)
 
-    def _row(
-        self, level: DeviceCircuit, values: np.ndarray, exact: np.ndarray, logits: torch.Tensor, labels: torch.Tensor
-    ) -> dict[str, Any]:
+    def _level(
+        self,
+        level: DeviceCircuit,
+        values: np.ndarray,
+        exact: np.ndarray,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        seconds: float,
+    ) -> Level:
         with torch.inference_mode():
             measured = self.head.post_net(torch.from_numpy(values).to(logits.dtype))
-        same = metrics(measured, logits.argmax(dim=1))
-        return {
-            "noise": dict(level.noise.strengths),
-            "shots": level.shots,
-            **_chosen(metrics(measured, labels), (*_FIGURES, "loss")),
-            "agreement": {"same": same["correct"], **_chosen(same, ("total", "wilson95"))},
-            "mean_shift": float(np.abs(values - exact).mean()),
-        }
+        right, same = metrics(measured, labels), metrics(measured, logits.argmax(dim=1))
+        return Level(
+            **vars(accuracy(right.correct, right.total)),
+            noise=dict(level.noise.strengths),
+            shots=level.shots,
+            loss=right.loss,
+            agreement=Agreement(same=same.correct, total=same.total, wilson95=same.wilson95),
+            mean_shift=float(np.abs(values - exact).mean()),
+            seconds=seconds,
+        )
 
 
 def device_evaluation(config: DeviceConfig, run: Run) -> DeviceEvaluation | None:
@@ -149,20 +157,17 @@ def evaluate_on(
     shots: int | None = None,
     noise: str = "none",
     seed: int = 0,
-) -> dict[str, Any]:
+) -> DeviceResults:
     """A head on a device, at one level: for devices that no flag can describe.
 
     Args:
         head: The trained head.
-        features: What arrives at the head, shape (N, n_features).
+        features: Shape (N, n_features).
         labels: Class indices, shape (N,).
         device: A PennyLane device, or the name of one.
         shots: Measurements of each sample; None for exact expectation values.
         noise: As ``--noise`` takes it.
         seed: Of the random draws, for a device given by name that takes one.
-
-    Returns:
-        The figures, as ``report.json`` holds them under ``devices``.
 
     Raises:
         InputError: if the device can't do it.
@@ -170,29 +175,6 @@ def evaluate_on(
     """
     evaluation = DeviceEvaluation(head, device, noise=[Noise.parse(noise)], shots=[shots], seed=seed)
     return evaluation(torch.as_tensor(features, dtype=head.pre_net.weight.dtype), torch.as_tensor(labels))
-
-
-def table(record: Mapping[str, Any]) -> list[str]:
-    """A line a level, for the terminal, and what the draws followed from."""
-    noises = [str(Noise(tuple(row["noise"].items()))) for row in record["levels"]]
-    width = max(len("noise"), *map(len, noises))
-    options = "".join(f" {name}={value}" for name, value in record["options"].items())
-    lines = [
-        f"The last epoch's head on {record['device']}{options}:",
-        f"{'noise':{width}}  {'shots':>6}  accuracy    95 % interval    loss  as exact  mean |Δ⟨Z⟩|  seconds",
-    ]
-    for noise, row in zip(noises, record["levels"], strict=True):
-        low, high = row["wilson95"]
-        same = f"{row['agreement']['same']}/{row['agreement']['total']}"
-        lines.append(
-            f"{noise:{width}}  {row['shots'] or 'exact':>6}  {row['accuracy']:8.4f}  {low:6.3f} to {high:.3f}  "
-            f"{row['loss']:6.4f}  {same:>8}  {row['mean_shift']:11.1e}  {row['seconds']:7.2f}"
-        )
-    if record["seed"] is None and any(row["shots"] for row in record["levels"]):
-        lines.append(
-            f"{record['device']} takes no seed: its next draws are others, unless an option of its own fixes them"
-        )
-    return lines
 
 
 def _option(text: str) -> tuple[str, Any]:
@@ -211,7 +193,3 @@ def _noise_model(noises: Sequence[Noise]) -> str:
         "after every gate, those of the embedding included, each channel on each wire that the gate touches; readout: "
         "a bit flip on every wire before its measurement"
     )
-
-
-def _chosen(record: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: record[name] for name in names}

@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,14 +23,15 @@ from features.util.provenance import versions
 from pipeline.devices.levels import device_evaluation
 from pipeline.inference.config import EvalConfig
 from pipeline.inference.hybrid import HybridClassifier, refuse_other_backbone
+from pipeline.inference.record import EpochMetrics, Epochs, EvaluationRecord, Parity, Seconds
 from pipeline.inference.sources import find_images, run_backbone
-from pipeline.training.run import Run, load_run
+from pipeline.training.run import Run, Which, load_run
 from pipeline.util.metrics import metrics
 
-FORMAT_VERSION = 1
 # Largest difference between logits from the images and from the cached features that still counts as the same network.
 # Features that were computed or stored in fewer bits than the network has now differ by their rounding.
 PARITY_TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 1e-1}
+WHICH: tuple[Which, ...] = ("last", "best")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,19 +39,19 @@ class Report:
     """The outcome of an evaluation.
 
     Attributes:
-        config: What the evaluation was told.
+        config: The flags of the evaluation.
         run: The run that was evaluated.
         record: All figures, as ``report.json`` holds them.
         labels: True labels of the validation images, shape (N,).
         probabilities: Class probabilities by the last epoch's head, shape (N, n_classes).
-        features: What arrived at the head, shape (N, width), float32: from the images where they are at hand.
+        features: The head's inputs, shape (N, width), float32: from the images where they are at hand.
         paths: Relative paths of the validation images.
-        images: What reads them, if they are at hand.
+        images: The images themselves, if they are at hand.
     """
 
     config: EvalConfig
     run: Run
-    record: dict[str, Any]
+    record: EvaluationRecord
     labels: np.ndarray = field(repr=False)
     probabilities: np.ndarray = field(repr=False)
     features: np.ndarray = field(repr=False)
@@ -69,50 +69,47 @@ def evaluate(config: EvalConfig) -> Report:
     started = time.perf_counter()
     run = load_run(config.run)
     on_device = device_evaluation(config, run)
-    features = _read_same_features(run, config.features)
-    labels = torch.from_numpy(features.val.labels)
-    arriving = torch.from_numpy(features.val.features)
+    cache = _read_same_features(run, config.features)
+    labels, features = torch.from_numpy(cache.val.labels), torch.from_numpy(cache.val.features)
     with torch.inference_mode():
-        cached = {which: run.head(which)(arriving) for which in ("last", "best")}
+        cached: dict[str, torch.Tensor] = {which: run.head(which)(features) for which in WHICH}
 
     missing: list[str] = []
-    image_set, digests = _images_at_hand(run, features, config, missing)
+    image_set, digests = _images_at_hand(run, cache, config, missing)
     backbone = _backbone_at_hand(run, config, missing)
     parity = seconds = None
     logits = cached
     if image_set is not None and backbone is not None:
-        logits, arriving, seconds = _classify(run, image_set, digests, backbone, config)
+        logits, features, seconds = _classify(run, image_set, digests, backbone, config)
         if backbone.weights_sha256 == run.features.provenance.weights_sha256:
-            parity = _parity(cached["last"], logits["last"], features.provenance)
+            parity = _parity(cached["last"], logits["last"], cache.provenance)
 
-    record = {
-        "format_version": FORMAT_VERSION,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "run": str(run.path),
-        "classes": run.classes,
-        "source": "features" if missing else "images",
-        "not_run": missing,
-        "epochs": {which: {"epoch": run.epochs[which], **metrics(logits[which], labels)} for which in ("last", "best")},
-        "parity": parity,
-        "devices": on_device and on_device(arriving, labels),
-        "seconds": {
-            "training": run.seconds,
-            "images_end_to_end": seconds,
-            "evaluation": round(time.perf_counter() - started, 2),
-        },
-        "head": run.config.head,
-        "parameters": run.parameters,
-        "features": run.features.record(),
-        "versions": versions(),
-    }
+    last, best = (EpochMetrics(epoch=run.epochs[which], **vars(metrics(logits[which], labels))) for which in WHICH)
+    record = EvaluationRecord(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        run=str(run.path),
+        classes=run.classes,
+        source="features" if missing else "images",
+        not_run=missing,
+        epochs=Epochs(last=last, best=best),
+        parity=parity,
+        devices=None if on_device is None else on_device(features, labels),
+        seconds=Seconds(
+            training=run.seconds, images_end_to_end=seconds, evaluation=round(time.perf_counter() - started, 2)
+        ),
+        head=run.config.head,
+        parameters=run.parameters,
+        features=run.features.record(),
+        versions=versions(),
+    )
     return Report(
         config=config,
         run=run,
         record=record,
         labels=labels.numpy(),
         probabilities=logits["last"].softmax(dim=1).numpy(),
-        features=arriving.numpy(),
-        paths=features.val.paths,
+        features=features.numpy(),
+        paths=cache.val.paths,
         images=image_set,
     )
 
@@ -167,8 +164,8 @@ def _backbone_at_hand(run: Run, config: EvalConfig, missing: list[str]) -> Backb
 def _classify(
     run: Run, image_set: ImageSet, digests: dict[str, str], backbone: Backbone, config: EvalConfig
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor, float]:
-    """Logits of the validation images by the whole network, the features that arrived at its head, and the seconds it
-    took. The best epoch's head reads the same features, which spares a second pass."""
+    """Classify the validation images by the whole network: logits, features, seconds. The best epoch's head reads the
+    same features, which spares a second pass."""
     from tqdm import tqdm
 
     started = time.perf_counter()
@@ -187,18 +184,13 @@ def _classify(
         for pixels in loaded:
             parts.append(model.backbone(model.transforms.normalise(torch.from_numpy(pixels))))
             bar.update(len(pixels))
-        arriving = torch.cat(parts)
-        logits = {"last": model.head(arriving), "best": run.head("best")(arriving)}
-    return logits, arriving, round(time.perf_counter() - started, 2)
+        features = torch.cat(parts)
+        logits = {"last": model.head(features), "best": run.head("best")(features)}
+    return logits, features, round(time.perf_counter() - started, 2)
 
 
-def _parity(cached: torch.Tensor, from_images: torch.Tensor, provenance: Provenance) -> dict[str, Any]:
+def _parity(cached: torch.Tensor, from_images: torch.Tensor, provenance: Provenance) -> Parity:
     difference = (cached - from_images).abs().max().item()
     precisions = (provenance.dtype, provenance.runtime.get("precision", "float32"))
     tolerance = max(PARITY_TOLERANCE[precision] for precision in precisions)
-    return {
-        "max_difference": difference,
-        "tolerance": tolerance,
-        "images": len(cached),
-        "holds": difference <= tolerance,
-    }
+    return Parity(max_difference=difference, tolerance=tolerance, images=len(cached), holds=difference <= tolerance)

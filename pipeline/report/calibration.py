@@ -1,7 +1,7 @@
 """Calibration: are as many of the images right as the head's probabilities say?
 
-In: class probabilities and true labels. Out: the reliability curve, its expected calibration error, and what that error
-would be by chance.
+In: class probabilities and true labels. Out: :class:`Calibration`: the reliability curve, its expected calibration
+error, and what that error would be by chance.
 
 Sources: C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On calibration of modern neural networks", arXiv:1706.04599,
 section 2; for chance: J. Bröcker and L. A. Smith, "Increasing the reliability of reliability diagrams", Weather and
@@ -10,34 +10,67 @@ Forecasting 22, 651 (2007).
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.util.metrics import wilson95
+from pipeline.util.metrics import accuracy
 
 BINS = 10
 RESAMPLES = 1000
 _DRAWN_AT_ONCE = 2_000_000
 
 
-def calibration(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = BINS, seed: int = 0) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Bin:
+    """The images whose predicted class has a probability above ``low`` and at most ``high``.
+
+    Attributes:
+        images: Their number.
+        probability: Their mean probability.
+        accuracy: The share of them that is right, and ``wilson95``, its interval.
+    """
+
+    low: float
+    high: float
+    images: int
+    probability: float
+    accuracy: float
+    wilson95: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The reliability curve and its error.
+
+    Attributes:
+        ece: Expected calibration error.
+        mean_probability: Of the predicted class, over all images.
+        accuracy: Over all images.
+        chance: The mean error of a perfectly calibrated head with these probabilities.
+        chance95: What 95 % of that head's errors are at most.
+        bins: Those that hold images.
+    """
+
+    ece: float
+    mean_probability: float
+    accuracy: float
+    chance: float
+    chance95: float
+    bins: list[Bin]
+
+
+def calibration(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = BINS, seed: int = 0) -> Calibration:
     """The reliability curve and the expected calibration error (Guo et al., equations 2 and 3).
 
-    The probability of an image is that of its predicted class. Few images give a perfectly calibrated head an error
-    too; it is found by drawing, for each image, whether it is right with exactly its probability.
+    The probability of an image is that of its predicted class. With few images even a perfectly calibrated head has an
+    error: its size is found by drawing, for each image, whether it is right with exactly its probability.
 
     Args:
         probabilities: Shape (N, n_classes), rows that sum to 1.
         labels: True classes, int64 of shape (N,).
         n_bins: Bins of equal width between 0 and 1, each open below and closed above.
         seed: Of those draws.
-
-    Returns:
-        ``ece``; ``mean_probability`` and ``accuracy`` over all images; ``chance``, the mean error of a perfectly
-        calibrated head with these probabilities, and ``chance95``, which 95 % of its errors are at most; and ``bins``,
-        those that hold images: ``low``, ``high``, ``images``, ``probability`` and ``accuracy`` (means), and
-        ``wilson95`` of the accuracy.
     """
     confidences = probabilities.max(axis=1).astype(float)
     right = probabilities.argmax(axis=1) == labels
@@ -46,26 +79,26 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = BIN
     bins = []
     for index in np.unique(bin_of):
         inside = bin_of == index
-        correct, images = int(right[inside].sum()), int(inside.sum())
+        found = accuracy(int(right[inside].sum()), int(inside.sum()))
         bins.append(
-            {
-                "low": float(edges[index]),
-                "high": float(edges[index + 1]),
-                "images": images,
-                "probability": float(confidences[inside].mean()),
-                "accuracy": correct / images,
-                "wilson95": wilson95(correct, images),
-            }
+            Bin(
+                low=float(edges[index]),
+                high=float(edges[index + 1]),
+                images=found.total,
+                probability=float(confidences[inside].mean()),
+                accuracy=found.accuracy,
+                wilson95=found.wilson95,
+            )
         )
     by_chance = _errors_by_chance(confidences, bin_of, seed)
-    return {
-        "ece": float(_errors(right[None], confidences, bin_of)[0]),
-        "mean_probability": float(confidences.mean()),
-        "accuracy": float(right.mean()),
-        "chance": float(by_chance.mean()),
-        "chance95": float(np.quantile(by_chance, 0.95)),
-        "bins": bins,
-    }
+    return Calibration(
+        ece=float(_errors(right[None], confidences, bin_of)[0]),
+        mean_probability=float(confidences.mean()),
+        accuracy=float(right.mean()),
+        chance=float(by_chance.mean()),
+        chance95=float(np.quantile(by_chance, 0.95)),
+        bins=bins,
+    )
 
 
 def _errors(right: np.ndarray, confidences: np.ndarray, bin_of: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The figures of a report.
 
-In: a :class:`pipeline.inference.evaluation.Report`. Out: for each, a matplotlib figure and in words what it shows,
-or None where there is nothing to draw. A new one is a function here and a line in ``FIGURES``.
+In: :class:`pipeline.report.findings.Findings`. Out: for each, a matplotlib figure and in words what it shows, or None
+where there is nothing to draw. A new one is a function here, a line in ``FIGURES``, and its place in ``page.html``.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.devices.figure import device_curves
 from pipeline.heads.dressed import DressedQuantumNet
-from pipeline.inference.evaluation import Report
 from pipeline.report.examples import at_random, thumbnail
-from pipeline.report.projection import TANH, Projection, inner_values, project, separation
+from pipeline.report.findings import Findings
+from pipeline.report.projection import TANH, Projection
 from pipeline.training.run import new_head
 from pipeline.util.drawing import BLUE, FAINT, INK, MUTED, ON_BLUE, ORANGE, SERIES
 
@@ -32,7 +32,7 @@ POINTS, WIRES = 400, 8
 Drawn = tuple[Figure, str] | None
 
 
-def learning_curves(report: Report) -> Drawn:
+def learning_curves(report: Findings) -> Drawn:
     """Loss and accuracy of both splits over the epochs."""
     history = report.run.history
     epochs = [epoch.epoch for epoch in history]
@@ -59,10 +59,10 @@ def learning_curves(report: Report) -> Drawn:
     )
 
 
-def confusion_matrix(report: Report) -> Drawn:
+def confusion_matrix(report: Findings) -> Drawn:
     """True against predicted class, by the last epoch's head."""
     classes = report.run.classes
-    counts = np.asarray(report.record["epochs"]["last"]["confusion"])
+    counts = np.asarray(report.record.epochs.last.confusion)
     share = counts / counts.sum(axis=1, keepdims=True).clip(1)
     side = min(2.2 + 0.55 * len(classes), 8)
     figure, axis = plt.subplots(figsize=(side + 0.6, side), layout="constrained")
@@ -97,44 +97,42 @@ def confusions(counts: Any) -> list[tuple[int, int, int]]:
     return sorted(found, key=lambda item: -item[0])
 
 
-def reliability(report: Report) -> Drawn:
+def reliability(report: Findings) -> Drawn:
     """How many images are right against how probable the head says that is, and how often it says so."""
-    found = report.record["calibration"]
-    bins = found["bins"]
+    bins = report.calibration.bins
     figure, (curve, counts) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    low = bins[0]["low"]
+    low = bins[0].low
     curve.plot([low, 1], [low, 1], "--", color=MUTED, linewidth=1, label="perfectly calibrated")
-    x = np.array([row["probability"] for row in bins])
-    y = np.array([row["accuracy"] for row in bins])
-    intervals = np.array([row["wilson95"] for row in bins])
+    x = np.array([each.probability for each in bins])
+    y = np.array([each.accuracy for each in bins])
+    intervals = np.array([each.wilson95 for each in bins])
     # An interval always holds its accuracy; rounding may say otherwise by 1e-17.
     around = np.abs(np.stack([y - intervals[:, 0], intervals[:, 1] - y]))
     curve.errorbar(x, y, around, fmt="o-", color=BLUE, markersize=5, linewidth=1.2, capsize=3, label="this head")
     curve.set(title="accuracy, with 95 % intervals", xlabel="mean probability of the predicted class")
     curve.set(ylim=(-0.03, 1.03), xlim=(low - 0.02, 1.02))
     curve.legend(loc="lower right")
-    edges = [row["low"] for row in bins]
-    widths = [row["high"] - row["low"] for row in bins]
-    drawn = counts.bar(edges, [row["images"] for row in bins], widths, align="edge", color=BLUE, edgecolor=FAINT)
+    edges = [each.low for each in bins]
+    widths = [each.high - each.low for each in bins]
+    drawn = counts.bar(edges, [each.images for each in bins], widths, align="edge", color=BLUE, edgecolor=FAINT)
     counts.bar_label(drawn, fontsize=9, color=INK)
     counts.set(title="images", xlabel="probability of the predicted class", xlim=(low - 0.02, 1.02))
     counts.grid(visible=False, axis="x")
     listed = "; ".join(
-        f"{row['low']:.1f} to {row['high']:.1f}: {row['accuracy']:.2f} of {_count(row['images'], 'image')} right"
-        for row in bins
+        f"{each.low:.1f} to {each.high:.1f}: {each.accuracy:.2f} of {_count(each.images, 'image')} right"
+        for each in bins
     )
     return figure, (
         f"Reliability curve: how many images are right where the predicted class has a probability of {listed}. "
-        f"Expected calibration error {found['ece']:.3f}."
+        f"Expected calibration error {report.calibration.ece:.3f}."
     )
 
 
-def projection(report: Report) -> Drawn:
+def projection(report: Findings) -> Drawn:
     """The validation images inside the head, along the first two principal components."""
-    inside = inner_values(report.run.head(), report.features)
-    if not inside:
+    spaces = report.projections
+    if not spaces:
         return None
-    spaces = {name: project(values) for name, values in inside.items()}
     figure, axes = plt.subplots(1, len(spaces), figsize=(4.5 * len(spaces), 4.1), layout="constrained", squeeze=False)
     for axis, (name, space) in zip(axes[0], spaces.items(), strict=True):
         _scatter(axis, space, report)
@@ -143,18 +141,17 @@ def projection(report: Report) -> Drawn:
         f"{space.share.sum():.0%} of the variance of the {'tanh outputs' if name == TANH else '⟨Z⟩'}"
         for name, space in spaces.items()
     )
-    between = " and ".join(
-        f"{separation(values, report.labels):.0%} of that of {'tanh' if name == TANH else '⟨Z⟩'}"
-        for name, values in inside.items()
+    apart = " and ".join(
+        f"{space.separation:.0%} of that of {'tanh' if name == TANH else '⟨Z⟩'}" for name, space in spaces.items()
     )
     shown = f" ({POINTS} of them)" if len(report.labels) > POINTS else ""
     return figure, (
         f"The validation images{shown} inside the head, along the first principal components, which hold {shares}. "
-        f"Between the classes' means lies {between}, in all dimensions."
+        f"Between the classes' means lies {apart}, in all dimensions."
     )
 
 
-def predictions(report: Report) -> Drawn:
+def predictions(report: Findings) -> Drawn:
     """A random dozen of validation images with predicted class, probability, and the true class where they differ."""
     if report.images is None:
         return None
@@ -180,7 +177,7 @@ def predictions(report: Report) -> Drawn:
     )
 
 
-def circuit(report: Report) -> Drawn:
+def circuit(report: Findings) -> Drawn:
     """The circuit with its trained angles."""
     import pennylane as qml
 
@@ -211,13 +208,13 @@ def circuit(report: Report) -> Drawn:
     return figure, words
 
 
-def devices(report: Report) -> Drawn:
+def devices(report: Findings) -> Drawn:
     """Accuracy over noise and shots."""
-    record = report.record["devices"]
-    return None if record is None else device_curves(record)
+    results = report.record.devices
+    return None if results is None else device_curves(results)
 
 
-FIGURES: dict[str, Callable[[Report], Drawn]] = {
+FIGURES: dict[str, Callable[[Findings], Drawn]] = {
     "learning_curves": learning_curves,
     "confusion_matrix": confusion_matrix,
     "reliability": reliability,
@@ -228,7 +225,7 @@ FIGURES: dict[str, Callable[[Report], Drawn]] = {
 }
 
 
-def _scatter(axis: Axes, space: Projection, report: Report) -> None:
+def _scatter(axis: Axes, space: Projection, report: Findings) -> None:
     """Points by true class, a cross on those that are wrong, and the wires' own directions."""
     wrong = report.probabilities.argmax(axis=1) != report.labels
     rows = np.arange(len(report.labels))

@@ -6,17 +6,13 @@ In: a :class:`pipeline.inference.evaluation.Report`. Out: files in the run folde
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 from features.util.files import write_text
-from features.util.provenance import tensors_sha256
 from pipeline.inference.evaluation import Report
-from pipeline.report.calibration import calibration
-from pipeline.report.commands import commands
 from pipeline.report.examples import examples
 from pipeline.report.figures import FIGURES, WIRES, confusions
-from pipeline.report.projection import projections
+from pipeline.report.findings import Findings, find
 from pipeline.report.summary import calibration_words, checks, sentence
 from pipeline.training.record import config_record
 from pipeline.training.run import Run
@@ -33,31 +29,24 @@ def write_report(report: Report) -> Path:
         The path of ``report.html``.
     """
     folder = report.run.path
-    added = {
-        "calibration": calibration(report.probabilities, report.labels),
-        "projections": projections(report.run.head(), report.features, report.labels),
-        "head_sha256": {which: tensors_sha256(state) for which, state in report.run.weights.items()},
-        "commands": commands(report),
-    }
-    report = replace(report, record=report.record | added)
+    found = find(report)
     with style():
-        drawn = {name: draw(report) for name, draw in FIGURES.items()}
-        drawings = {name: Drawing(*found) for name, found in drawn.items() if found is not None}
+        drawn = {name: draw(found) for name, draw in FIGURES.items()}
+        drawings = {name: Drawing(*each) for name, each in drawn.items() if each is not None}
         for name in FIGURES:
             (folder / f"{name}.png").unlink(missing_ok=True)
         for name, drawing in drawings.items():
             drawing.save(folder / f"{name}.png")
-        page = _page(report, drawings)
+        page = _page(found, drawings)
         for drawing in drawings.values():
             drawing.close()
-    record = report.record | {"pictures": {f"{name}.png": drawing.words for name, drawing in drawings.items()}}
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    write_text(folder / "report.json", text)
+    record = found.to_json() | {"pictures": {f"{name}.png": drawing.words for name, drawing in drawings.items()}}
+    write_text(folder / "report.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     write_text(folder / "report.html", page)
     return folder / "report.html"
 
 
-def _page(report: Report, drawings: dict[str, Drawing]) -> str:
+def _page(report: Findings, drawings: dict[str, Drawing]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     pages = Environment(
@@ -68,29 +57,30 @@ def _page(report: Report, drawings: dict[str, Drawing]) -> str:
         lstrip_blocks=True,
     )
     record = report.record
-    last = record["epochs"]["last"]
-    most = max(range(len(report.run.classes)), key=lambda index: last["support"][index])
+    last = record.epochs.last
+    most = max(range(len(report.run.classes)), key=lambda index: last.support[index])
     return pages.get_template("page.html").render(
+        report=report,
         record=record,
         run=report.run,
         title=_title(report.run),
         sentence=sentence(record),
         checks=checks(record),
-        calibration_words=calibration_words(record["calibration"]),
+        calibration_words=calibration_words(report.calibration),
         guess=report.run.classes[most],
-        guess_accuracy=last["support"][most] / last["total"],
+        guess_accuracy=last.support[most] / last.total,
         confusions=[
             (count, report.run.classes[truth], report.run.classes[taken])
-            for count, truth, taken in confusions(last["confusion"])
+            for count, truth, taken in confusions(last.confusion)
         ],
         drawings=drawings,
         wires=WIRES,
         examples=examples(report),
         has_pictures=report.images is not None,
         versions={"features": report.run.features.provenance.versions, "training": report.run.versions}
-        | {"evaluation": record["versions"]},
+        | {"evaluation": record.versions},
         recorded=json.dumps(
-            {"config": config_record(report.run.config), "features": record["features"]}, indent=2, ensure_ascii=False
+            {"config": config_record(report.run.config), "features": record.features}, indent=2, ensure_ascii=False
         ),
         description=report.run.head().description,
     )

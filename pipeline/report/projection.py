@@ -1,6 +1,6 @@
 """Where the classes lie inside the head: between its two linear layers, seen in two dimensions.
 
-In: a trained head and the features that arrived at it. Out: the principal components of what it makes of them.
+In: a trained head and its input features. Out: the principal components of its hidden values.
 """
 
 from __future__ import annotations
@@ -20,20 +20,32 @@ TANH, EXPECTATION = "tanh", "⟨Z⟩"
 
 @dataclass(frozen=True, kw_only=True)
 class Projection:
-    """The first principal components of N points.
+    """The first principal components of N points of n numbers, a dot an image.
 
     Attributes:
         mean: The points' mean, shape (n,).
         components: Orthonormal directions, first the one of the largest variance, shape (2, n); (1, n) where n or N is
             1. Of a direction and its opposite, the one whose largest entry is positive.
         share: Each component's share of the variance, shape (2,) or (1,).
+        separation: The share of the variance, in all n dimensions, that lies between the means of the classes.
         points: The points along the components, from their mean, shape (N, 2) or (N, 1).
     """
 
     mean: np.ndarray
     components: np.ndarray
     share: np.ndarray
+    separation: float
     points: np.ndarray = field(repr=False)
+
+    def record(self) -> dict[str, Any]:
+        """As ``report.json`` holds it: everything except the points."""
+        arrays = {"mean": self.mean, "components": self.components, "share": self.share}
+        return {name: array.tolist() for name, array in arrays.items()} | {"separation": self.separation}
+
+
+def projections(head: Head, features: np.ndarray, labels: np.ndarray) -> dict[str, Projection]:
+    """The projection of each of the head's :func:`inner_values`."""
+    return {name: project(values, labels) for name, values in inner_values(head, features).items()}
 
 
 def inner_values(head: Head, features: np.ndarray) -> dict[str, np.ndarray]:
@@ -47,55 +59,42 @@ def inner_values(head: Head, features: np.ndarray) -> dict[str, np.ndarray]:
         ``tanh``, the outputs of the first layer, and ``⟨Z⟩``, those of the circuit; of a classical head with a layer in
         front only the former, of one without such a layer nothing.
     """
-    arriving = torch.from_numpy(features)
+    inputs = torch.from_numpy(features)
     with torch.inference_mode():
         if isinstance(head, DressedQuantumNet):
-            angles = head.angles(arriving)
+            angles = head.angles(inputs)
             return {
                 TANH: (angles / (math.pi / 2)).numpy(),
                 EXPECTATION: head.expectation_values(angles).numpy(),
             }
         if isinstance(head, ClassicalNet):
-            return {TANH: torch.tanh(head.pre_net(arriving)).numpy()}
+            return {TANH: torch.tanh(head.pre_net(inputs)).numpy()}
     return {}
 
 
-def project(values: np.ndarray) -> Projection:
-    """The first two principal components of points of shape (N, n)."""
-    mean = values.mean(axis=0, dtype=float)
-    _, spread, directions = np.linalg.svd(values - mean, full_matrices=False)
-    components = directions[:2]
-    largest = np.abs(components).argmax(axis=1)
-    components = components * np.sign(np.take_along_axis(components, largest[:, None], axis=1))
-    variance = spread**2
+def project(values: np.ndarray, labels: np.ndarray) -> Projection:
+    """The first two principal components of points of shape (N, n), whose classes are labels of shape (N,)."""
+    from sklearn.decomposition import PCA
+
+    mean, values = values.mean(axis=0, dtype=float), values.astype(float)
+    pca = PCA(min(2, *values.shape), svd_solver="full")
+    # A single point, or points all alike, have no variance to share out.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        points = pca.fit_transform(values)
     return Projection(
         mean=mean,
-        components=components,
-        share=variance[:2] / max(variance.sum(), np.finfo(float).tiny),
-        points=(values - mean) @ components.T,
+        components=pca.components_,
+        share=np.nan_to_num(pca.explained_variance_ratio_),
+        separation=separation(values, labels),
+        points=points,
     )
 
 
 def separation(values: np.ndarray, labels: np.ndarray) -> float:
-    """The share of the variance of points of shape (N, n) that lies between the means of their classes: 0 where those
-    are the same, 1 where every class is one point (the correlation ratio η²)."""
+    """The share of the variance of points (N, n) that lies between the means of their classes (the correlation ratio
+    η²): 0 where these means are the same, 1 where every class is one point."""
     centred = values - values.mean(axis=0, dtype=float)
     total = (centred**2).sum()
     classes = [centred[labels == label] for label in np.unique(labels)]
     between = sum(len(points) * (points.mean(axis=0) ** 2).sum() for points in classes)
     return float(between / total) if total > 0 else 0.0
-
-
-def projections(head: Head, features: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, Any]]:
-    """What :func:`inner_values` gives, as figures: for each space the mean, the first components, their share of the
-    variance, and the separation of the classes, in plain lists and numbers."""
-    found = {}
-    for name, values in inner_values(head, features).items():
-        space = project(values)
-        found[name] = {
-            "mean": space.mean.tolist(),
-            "components": space.components.tolist(),
-            "share": space.share.tolist(),
-            "separation": separation(values, labels),
-        }
-    return found

@@ -2,72 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pipeline.devices.results import table
+from pipeline.inference.record import EvaluationRecord
+from pipeline.report.calibration import BINS, Calibration
 
-from pipeline.devices.levels import table
-from pipeline.report.calibration import BINS
 
-
-def sentence(record: dict[str, Any]) -> str:
+def sentence(record: EvaluationRecord) -> str:
     """The last epoch's accuracy, in one sentence."""
-    last = record["epochs"]["last"]
-    low, high = last["wilson95"]
+    last = record.epochs.last
+    low, high = last.wilson95
     return (
-        f"{last['correct']} of {last['total']} validation images are classified correctly: accuracy "
-        f"{last['accuracy']:.3f}, 95 % Wilson interval {low:.3f} to {high:.3f}."
+        f"{last.correct} of {last.total} validation images are classified correctly: accuracy "
+        f"{last.accuracy:.3f}, 95 % Wilson interval {low:.3f} to {high:.3f}."
     )
 
 
-def summary(record: dict[str, Any]) -> str:
+def summary(record: EvaluationRecord) -> str:
     """A short table of both epochs, and what was checked or not run."""
     lines = [f"{'':5}  {'epoch':>5}  {'accuracy':>8}  {'95 % interval':>15}  {'loss':>6}  correct"]
-    for which in ("last", "best"):
-        row = record["epochs"][which]
-        low, high = row["wilson95"]
+    for which, row in (("last", record.epochs.last), ("best", record.epochs.best)):
+        low, high = row.wilson95
         interval = f"{low:.3f} to {high:.3f}"
         lines.append(
-            f"{which:5}  {row['epoch']:5d}  {row['accuracy']:8.4f}  {interval:>15}  {row['loss']:6.4f}  "
-            f"{row['correct']}/{row['total']}"
+            f"{which:5}  {row.epoch:5d}  {row.accuracy:8.4f}  {interval:>15}  {row.loss:6.4f}  "
+            f"{row.correct}/{row.total}"
         )
     lines.append("best: the epoch with the highest validation accuracy, chosen on these same images, so flattered")
-    on_device = [] if record["devices"] is None else table(record["devices"])
+    on_device = [] if record.devices is None else table(record.devices)
     return "\n".join([*lines, *on_device, *checks(record)])
 
 
-def checks(record: dict[str, Any]) -> list[str]:
+def checks(record: EvaluationRecord) -> list[str]:
     """What was run on the images, in sentences; what was not, and what it needs."""
-    parity = record["parity"]
-    if record["not_run"]:
+    parity = record.parity
+    if record.not_run:
         return [
             "Not run: the whole network on the images. These figures are from the cached features alone. It needs:",
-            *(f"  {reason}" for reason in record["not_run"]),
+            *(f"  {reason}" for reason in record.not_run),
         ]
-    seconds = record["seconds"]["images_end_to_end"]
-    total = record["epochs"]["last"]["total"]
+    seconds = record.seconds.images_end_to_end
+    total = record.epochs.last.total
     lines = [f"The whole network, backbone and head, classified {total} images end to end in {seconds} s."]
     if parity is None:
         lines.append("The backbone is not the one that made the features (--other-weights), so parity was not judged.")
     else:
-        verdict = "agree with" if parity["holds"] else "DIFFER from"
+        verdict = "agree with" if parity.holds else "DIFFER from"
         lines.append(
-            f"Its logits {verdict} those from the cached features: largest difference {parity['max_difference']:.1e} "
-            f"(at most {parity['tolerance']:.0e} allowed)."
+            f"Its logits {verdict} those from the cached features: largest difference {parity.max_difference:.1e} "
+            f"(at most {parity.tolerance:.0e} allowed)."
         )
     return lines
 
 
-def calibration_words(found: dict[str, Any]) -> str:
+def calibration_words(found: Calibration) -> str:
     """What the expected calibration error means, and how far so many images can tell."""
-    images = sum(row["images"] for row in found["bins"])
-    mean, accuracy = found["mean_probability"], found["accuracy"]
+    images = sum(each.images for each in found.bins)
+    mean, accuracy = found.mean_probability, found.accuracy
     tendency = "surer than it is right" if mean > accuracy else "less sure than it is right"
-    told = (
-        "more than chance explains" if found["ece"] > found["chance95"] else "so this error can't be told from chance"
-    )
+    told = "more than chance explains" if found.ece > found.chance95 else "so this error can't be told from chance"
     return (
-        f"The head's probabilities differ from its accuracy by {found['ece']:.3f} on average (expected calibration "
+        f"The head's probabilities differ from its accuracy by {found.ece:.3f} on average (expected calibration "
         f"error, {BINS} bins of equal width). It gives its predictions a probability of {mean:.3f} on average and is "
         f"right in {accuracy:.3f} of them: it is {tendency}. With {images} images, a perfectly calibrated head of the "
-        f"same probabilities would show an error of {found['chance']:.3f} by chance, and at most "
-        f"{found['chance95']:.3f} in 95 of 100 cases: {told}."
+        f"same probabilities would show an error of {found.chance:.3f} by chance, and at most "
+        f"{found.chance95:.3f} in 95 of 100 cases: {told}."
     )

@@ -1,26 +1,56 @@
 """How good predictions are: accuracy with its interval, loss, confusion matrix, and scores of each class.
 
-In: logits of shape (N, n_classes), and labels (N,). Out: plain numbers and lists, as ``report.json`` holds them.
+In: logits of shape (N, n_classes), and labels (N,). Out: :class:`Metrics`, in plain numbers and lists.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
 
-def metrics(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
-    """Accuracy with its 95 % Wilson interval, mean cross-entropy, confusion matrix, and precision, recall and F1.
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """How many images are classified correctly.
 
-    Args:
-        logits: Shape (N, n_classes).
-        labels: Shape (N,), int64.
-
-    Returns:
-        Plain numbers and lists. ``confusion[i][j]`` counts images of class i taken for class j.
+    Attributes:
+        accuracy: Their share.
+        correct: Their number.
+        total: The number of all images.
+        wilson95: The 95 % interval of the accuracy: lower and upper end.
     """
+
+    accuracy: float
+    correct: int
+    total: int
+    wilson95: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics(Accuracy):
+    """Accuracy, and what a single number leaves out.
+
+    Attributes:
+        loss: Mean cross-entropy.
+        confusion: ``confusion[i][j]`` counts images of class i that were taken for class j.
+        precision: Of each class.
+        recall: Of each class.
+        f1: Of each class.
+        support: Images of each class.
+    """
+
+    loss: float
+    confusion: list[list[int]]
+    precision: list[float]
+    recall: list[float]
+    f1: list[float]
+    support: list[int]
+
+
+def metrics(logits: torch.Tensor, labels: torch.Tensor) -> Metrics:
+    """Metrics of logits of shape (N, n_classes) against labels of shape (N,), int64."""
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     guesses = logits.argmax(dim=1).numpy()
@@ -28,18 +58,20 @@ def metrics(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
     classes = range(logits.shape[1])
     correct, total = int((guesses == truth).sum()), len(truth)
     precision, recall, f1, support = precision_recall_fscore_support(truth, guesses, labels=classes, zero_division=0.0)
-    return {
-        "accuracy": correct / total,
-        "correct": correct,
-        "total": total,
-        "wilson95": wilson95(correct, total),
-        "loss": functional.cross_entropy(logits, labels).item(),
-        "confusion": confusion_matrix(truth, guesses, labels=classes).tolist(),
-        "precision": precision.tolist(),
-        "recall": recall.tolist(),
-        "f1": f1.tolist(),
-        "support": support.tolist(),
-    }
+    return Metrics(
+        **vars(accuracy(correct, total)),
+        loss=functional.cross_entropy(logits, labels).item(),
+        confusion=confusion_matrix(truth, guesses, labels=classes).tolist(),
+        precision=precision.tolist(),
+        recall=recall.tolist(),
+        f1=f1.tolist(),
+        support=support.tolist(),
+    )
+
+
+def accuracy(correct: int, total: int) -> Accuracy:
+    """So many images of a total, as a share with its interval."""
+    return Accuracy(accuracy=correct / total, correct=correct, total=total, wilson95=wilson95(correct, total))
 
 
 def wilson95(correct: int, total: int) -> list[float]:

@@ -3,6 +3,8 @@ from matplotlib import pyplot as plt
 
 from pipeline.devices.figure import device_curves
 from pipeline.devices.noise import Noise
+from pipeline.devices.results import Agreement, DeviceResults, Level
+from pipeline.util.metrics import Accuracy
 
 
 @pytest.fixture(autouse=True)
@@ -12,19 +14,30 @@ def no_window():
     plt.close("all")
 
 
-def record(*levels):
-    """A record of (noise, shots, correct) of 100 images."""
-    rows = [
-        {
-            "noise": dict(Noise.parse(noise).strengths),
-            "shots": shots,
-            "accuracy": correct / 100,
-            "wilson95": [correct / 100 - 0.05, correct / 100 + 0.02],
-            "agreement": {"same": correct + 3, "total": 100, "wilson95": [correct / 100, correct / 100 + 0.04]},
-        }
-        for noise, shots, correct in levels
-    ]
-    return {"device": "some.device", "exact": {"accuracy": 0.95}, "levels": rows}
+def results(*levels):
+    """Results of (noise, shots, correct) of 100 images."""
+    return DeviceResults(
+        device="some.device",
+        options={},
+        noise_model="",
+        exact=Accuracy(accuracy=0.95, correct=95, total=100, wilson95=[0.9, 0.97]),
+        levels=[
+            Level(
+                accuracy=correct / 100,
+                correct=correct,
+                total=100,
+                wilson95=[correct / 100 - 0.05, correct / 100 + 0.02],
+                noise=dict(Noise.parse(noise).strengths),
+                shots=shots,
+                loss=0.5,
+                agreement=Agreement(same=correct + 3, total=100, wilson95=[correct / 100, correct / 100 + 0.04]),
+                mean_shift=0.1,
+                seconds=1.0,
+            )
+            for noise, shots, correct in levels
+        ],
+        seed=None,
+    )
 
 
 def curve(axis, label):
@@ -37,7 +50,7 @@ def curve(axis, label):
 
 def test_one_strength_is_drawn_to_scale_a_line_for_each_number_of_shots():
     levels = [("bit_flip=0.2,readout=0.1", None, 60), ("readout=0.1", None, 90), ("readout=0.1", 8, 80)]
-    figure, words = device_curves(record(*levels))
+    figure, words = device_curves(results(*levels))
     left, right = figure.axes
     assert left.get_xlabel() == "bit_flip, probability, beside readout=0.1"
     points, ends = curve(left, "exact values")
@@ -53,20 +66,20 @@ def test_one_strength_is_drawn_to_scale_a_line_for_each_number_of_shots():
 
 
 def test_several_strengths_stand_side_by_side():
-    figure, _ = device_curves(record(("bit_flip=0.2", 8, 60), ("readout=0.1", 8, 90), ("none", 8, 95)))
+    figure, _ = device_curves(results(("bit_flip=0.2", 8, 60), ("readout=0.1", 8, 90), ("none", 8, 95)))
     left = figure.axes[0]
     assert [tick.get_text() for tick in left.get_xticklabels()] == ["bit_flip=0.2", "readout=0.1", "none"]
     assert curve(left, "8 shots")[0] == [(0.0, 0.6), (1.0, 0.9), (2.0, 0.95)]
 
 
 def test_one_noise_is_drawn_over_the_shots_exact_values_last():
-    figure, _ = device_curves(record(("none", None, 95), ("none", 1000, 93), ("none", 10, 70)))
+    figure, _ = device_curves(results(("none", None, 95), ("none", 1000, 93), ("none", 10, 70)))
     left = figure.axes[0]
     assert [tick.get_text() for tick in left.get_xticklabels()] == ["10", "1000", "exact"]
     assert curve(left, "noise none")[0] == [(0.0, 0.7), (1.0, 0.93), (2.0, 0.95)]
 
 
 def test_a_single_level_is_a_single_point():
-    figure, words = device_curves(record(("none", 10, 70)))
+    figure, words = device_curves(results(("none", 10, 70)))
     assert curve(figure.axes[0], "noise none")[0] == [(0.0, 0.7)]
     assert words.count("interval") == 1

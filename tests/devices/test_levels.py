@@ -18,6 +18,7 @@ from pipeline.report import summary, write_report
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.training.run import load_run
+from pipeline.util.records import to_record
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def val():
 
 def test_without_these_flags_there_is_no_device(config):
     report = evaluate(config)
-    assert report.record["devices"] is None
+    assert report.record.devices is None
     write_report(report)
     assert "devices.png" not in json.loads((config.run / "report.json").read_text())["pictures"]
 
@@ -48,58 +49,51 @@ def test_without_these_flags_there_is_no_device(config):
 @pytest.mark.parametrize("device", ["default.qubit", "default.mixed", "lightning.qubit"])
 def test_without_noise_and_shots_the_figures_are_the_exact_ones(config, device):
     record = evaluate(replace(config, q_device=device)).record
-    last, found = record["epochs"]["last"], record["devices"]
-    assert found["device"] == device
-    assert found["noise_model"] == "no channels in the circuit"
-    (level,) = found["levels"]
-    for figures in (found["exact"], level):
-        assert {name: figures[name] for name in found["exact"]} == {name: last[name] for name in found["exact"]}
-    assert level["loss"] == pytest.approx(last["loss"], abs=1e-6)
-    assert level["agreement"]["same"] == level["agreement"]["total"] == 153
-    assert level["mean_shift"] < 1e-6
-    assert (level["noise"], level["shots"]) == ({}, None)
+    last, found = record.epochs.last, record.devices
+    assert found.device == device
+    assert found.noise_model == "no channels in the circuit"
+    (level,) = found.levels
+    for figures in (found.exact, level):
+        assert {name: getattr(figures, name) for name in vars(found.exact)} == {
+            name: getattr(last, name) for name in vars(found.exact)
+        }
+    assert level.loss == pytest.approx(last.loss, abs=1e-6)
+    assert level.agreement.same == level.agreement.total == 153
+    assert level.mean_shift < 1e-6
+    assert (level.noise, level.shots) == ({}, None)
 
 
 def test_every_noise_meets_every_number_of_shots(config):
-    record = evaluate(replace(config, noise=("none", "depolarizing=0.02,readout=0.01"), shots=(0, 64))).record[
-        "devices"
-    ]
-    assert record["device"] == "default.mixed"
-    assert record["seed"] == 42
-    assert record["options"] == {}
-    assert record["noise_model"].startswith("after every gate, ")
+    config = replace(config, noise=("none", "depolarizing=0.02,readout=0.01"), shots=(0, 64))
+    found = evaluate(config).record.devices
+    assert (found.device, found.seed, found.options) == ("default.mixed", 42, {})
+    assert found.noise_model.startswith("after every gate, ")
     noisy = {"depolarizing": 0.02, "readout": 0.01}
-    assert [(row["noise"], row["shots"]) for row in record["levels"]] == [
-        ({}, None),
-        ({}, 64),
-        (noisy, None),
-        (noisy, 64),
-    ]
+    assert [(level.noise, level.shots) for level in found.levels] == [({}, None), ({}, 64), (noisy, None), (noisy, 64)]
+    shifts = [level.mean_shift for level in found.levels]
+    assert shifts[0] < 1e-6 < shifts[1] < shifts[2]
+    record = to_record(found)
     names = {"noise", "shots", "accuracy", "correct", "total", "wilson95", "loss", "agreement", "mean_shift", "seconds"}
     assert all(set(row) == names for row in record["levels"])
-    shifts = [row["mean_shift"] for row in record["levels"]]
-    assert shifts[0] < 1e-6 < shifts[1] < shifts[2]
     assert json.loads(json.dumps(record)) == record
 
 
 def test_the_same_command_draws_the_same(config):
     config = replace(config, shots=(16, 32))
-    first, again = (evaluate(config).record["devices"]["levels"] for _ in range(2))
-    for row in (*first, *again):
-        del row["seconds"]
-    assert first == again
+    first, again = (evaluate(config).record.devices.levels for _ in range(2))
+    assert [replace(level, seconds=0.0) for level in first] == [replace(level, seconds=0.0) for level in again]
 
 
 def test_shots_alone_run_on_default_qubit(config):
-    record = evaluate(replace(config, shots=(100,))).record["devices"]
-    assert (record["device"], record["levels"][0]["shots"]) == ("default.qubit", 100)
+    found = evaluate(replace(config, shots=(100,))).record.devices
+    assert (found.device, found.levels[0].shots) == ("default.qubit", 100)
 
 
 def test_options_reach_the_device_as_python_values(config):
     config = replace(config, q_device="default.mixed", shots=(8,), q_device_options=("seed=5", "wires=6"))
-    record = evaluate(config).record["devices"]
-    assert record["seed"] == 5
-    assert record["options"] == {"seed": "5", "wires": "6"}
+    found = evaluate(config).record.devices
+    assert found.seed == 5
+    assert found.options == {"seed": "5", "wires": "6"}
 
 
 def test_the_report_has_the_picture_and_takes_it_away_again(config):
@@ -124,7 +118,7 @@ def test_the_report_has_the_picture_and_takes_it_away_again(config):
 
 def test_a_device_without_a_seed_is_said_to_have_none(config):
     report = evaluate(replace(config, q_device="null.qubit", shots=(8,)))
-    assert report.record["devices"]["seed"] is None
+    assert report.record.devices.seed is None
     assert "null.qubit takes no seed" in summary(report.record)
 
 
@@ -145,10 +139,10 @@ def test_a_device_made_in_python_is_evaluated_too(trained, val):
 
     head = load_run(trained).head()
     device = qml.device("default.mixed", wires=4, seed=1)
-    record = evaluate_on(head, val.features, val.labels, device=device, shots=200, noise="readout=0.02")
-    assert (record["device"], record["seed"], record["options"]) == ("default.mixed", None, {})
-    (level,) = record["levels"]
-    assert (level["noise"], level["shots"], level["total"]) == ({"readout": 0.02}, 200, len(val.labels))
+    found = evaluate_on(head, val.features, val.labels, device=device, shots=200, noise="readout=0.02")
+    assert (found.device, found.seed, found.options) == ("default.mixed", None, {})
+    (level,) = found.levels
+    assert (level.noise, level.shots, level.total) == ({"readout": 0.02}, 200, len(val.labels))
     with pytest.raises(InputError, match=r"contain wires not found"):
         evaluate_on(head, val.features, val.labels, device=qml.device("default.qubit", wires=2))
     with pytest.raises(ValueError, match="features have shape"):
@@ -164,20 +158,20 @@ def test_the_device_of_ibms_processors_runs_on_a_snapshot_of_one(trained, val):
 
     device = qml.device("qiskit.remote", wires=4, backend=FakeManilaV2())
     head = load_run(trained).head()
-    record = evaluate_on(head, val.features[:6], val.labels[:6], device=device, shots=500)
-    (level,) = record["levels"]
-    assert (level["shots"], level["total"]) == (500, 6)
+    found = evaluate_on(head, val.features[:6], val.labels[:6], device=device, shots=500)
+    (level,) = found.levels
+    assert (level.shots, level.total) == (500, 6)
     # Its noise is far more than the scatter of 500 shots, and far less than all.
-    assert 0.05 < level["mean_shift"] < 0.5
+    assert 0.05 < level.mean_shift < 0.5
 
 
 def test_noise_moves_the_logits_as_far_as_the_layer_behind_the_circuit_says(trained, val):
     # Readout alone shrinks every ⟨Z⟩ by 1 − 2p, whatever the head: so the mean shift is 2p · mean |⟨Z⟩|.
     head = load_run(trained).head()
-    record = evaluate_on(head, val.features, val.labels, device="default.mixed", noise="readout=0.1")
+    found = evaluate_on(head, val.features, val.labels, device="default.mixed", noise="readout=0.1")
     with torch.inference_mode():
         values = head.expectation_values(head.angles(torch.from_numpy(val.features))).numpy()
-    assert record["levels"][0]["mean_shift"] == pytest.approx(0.2 * np.abs(values).mean(), rel=1e-5)
+    assert found.levels[0]["mean_shift"] == pytest.approx(0.2 * np.abs(values).mean(), rel=1e-5)
 
 
 # The command line -----------------------------------------------------------------------------------------------------

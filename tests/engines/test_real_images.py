@@ -30,9 +30,9 @@ def test_last_epoch_accuracy_over_three_seeds_and_parity(features, tmp_path):
         assert run.parameters == 2086
         assert run.history[-1].val_accuracy >= 0.92
     report = evaluate(EvalConfig(run=run.path))
-    assert report.record["source"] == "images"
-    assert report.record["parity"]["images"] == 153
-    assert report.record["parity"]["max_difference"] <= 1e-4
+    assert report.record.source == "images"
+    assert report.record.parity.images == 153
+    assert report.record.parity.max_difference <= 1e-4
 
 
 def test_cached_hybrid_exported_and_demo_logits_agree(features, shared_data, tmp_path):

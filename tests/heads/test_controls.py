@@ -254,8 +254,8 @@ def made(picture_folder_once, random_weights, tmp_path_factory):
 def test_stage_3_takes_every_head(made, random_weights, picture_folder_once, name):
     run = train(TrainConfig(features=made / "features.h5", out=made / name, epochs=1, head=name))
     report = evaluate(EvalConfig(run=made / name, batch=4))
-    assert report.record["head"] == name
-    assert report.record["parity"]["holds"]
+    assert report.record.head == name
+    assert report.record.parity.holds
     write_report(report)
     assert (made / name / "circuit.png").exists() == (name in ("quantum", "separable", "frozen"))
     classifier = HybridClassifier.load(made / name)

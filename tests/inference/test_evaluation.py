@@ -40,19 +40,19 @@ def test_metrics_of_a_known_table():
     logits = functional.one_hot(torch.tensor([0, 0, 1, 1, 1]), 2).double()
     labels = torch.tensor([0, 1, 1, 1, 0])
     found = metrics(logits, labels)
-    assert found["confusion"] == [[1, 1], [1, 2]]
-    assert (found["accuracy"], found["correct"], found["total"]) == (0.6, 3, 5)
-    assert found["precision"] == pytest.approx([1 / 2, 2 / 3])
-    assert found["recall"] == pytest.approx([1 / 2, 2 / 3])
-    assert found["f1"] == pytest.approx([1 / 2, 2 / 3])
-    assert found["support"] == [2, 3]
-    assert found["loss"] == pytest.approx((3 * 0.313262 + 2 * 1.313262) / 5, abs=1e-6)
+    assert found.confusion == [[1, 1], [1, 2]]
+    assert (found.accuracy, found.correct, found.total) == (0.6, 3, 5)
+    assert found.precision == pytest.approx([1 / 2, 2 / 3])
+    assert found.recall == pytest.approx([1 / 2, 2 / 3])
+    assert found.f1 == pytest.approx([1 / 2, 2 / 3])
+    assert found.support == [2, 3]
+    assert found.loss == pytest.approx((3 * 0.313262 + 2 * 1.313262) / 5, abs=1e-6)
 
 
 def test_the_interval_is_wilsons():
     # E. B. Wilson (1927), eq. 4, for the paper's 148 of 153.
     logits = functional.one_hot(torch.tensor([0] * 148 + [1] * 5), 2).double()
-    low, high = metrics(logits, torch.zeros(153, dtype=torch.int64))["wilson95"]
+    low, high = metrics(logits, torch.zeros(153, dtype=torch.int64)).wilson95
     z, p, n = 1.959964, 148 / 153, 153
     centre, half = (
         (p + z**2 / (2 * n)) / (1 + z**2 / n),
@@ -64,19 +64,19 @@ def test_the_interval_is_wilsons():
 
 def test_a_class_never_predicted_scores_zero_without_a_warning():
     found = metrics(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1]))
-    assert found["precision"] == [0.5, 0.0]
+    assert found.precision == [0.5, 0.0]
 
 
 def test_the_whole_network_on_the_images_agrees_with_the_head_on_the_cache(config):
     report = evaluate(config)
-    assert report.record["source"] == "images"
-    assert report.record["not_run"] == []
-    assert report.record["parity"]["holds"]
-    assert report.record["parity"]["max_difference"] <= 1e-4
-    assert report.record["parity"]["images"] == len(report.labels)
-    assert report.record["epochs"]["last"]["accuracy"] == report.run.history[-1].val_accuracy
+    assert report.record.source == "images"
+    assert report.record.not_run == []
+    assert report.record.parity.holds
+    assert report.record.parity.max_difference <= 1e-4
+    assert report.record.parity.images == len(report.labels)
+    assert report.record.epochs.last.accuracy == report.run.history[-1].val_accuracy
     best = max(row.val_accuracy for row in report.run.history)
-    assert report.record["epochs"]["best"]["accuracy"] == best
+    assert report.record.epochs.best.accuracy == best
 
 
 def test_without_the_images_it_says_what_was_not_run_and_what_it_needs(config, trained, tmp_path):
@@ -86,13 +86,13 @@ def test_without_the_images_it_says_what_was_not_run_and_what_it_needs(config, t
     shutil.move(trained / "pictures", trained / "elsewhere")
     try:
         report = evaluate(moved)
-        assert report.record["source"] == "features"
-        assert report.record["parity"] is None
-        assert len(report.record["not_run"]) == 1
-        assert "the images of pictures are not at" in report.record["not_run"][0]
+        assert report.record.source == "features"
+        assert report.record.parity is None
+        assert len(report.record.not_run) == 1
+        assert "the images of pictures are not at" in report.record.not_run[0]
         found = evaluate(replace(moved, data=str(trained / "elsewhere")))
-        assert found.record["source"] == "images"
-        assert found.record["epochs"] == report.record["epochs"] or found.record["parity"]["holds"]
+        assert found.record.source == "images"
+        assert found.record.epochs == report.record.epochs or found.record.parity.holds
     finally:
         shutil.move(trained / "elsewhere", trained / "pictures")
 
@@ -117,8 +117,8 @@ def test_another_backbone_is_refused_unless_it_is_asked_for(config, trained, tmp
     with pytest.raises(InputError, match=r"was trained on features of weights\.pth .* but other\.pth has"):
         evaluate(other)
     report = evaluate(replace(other, other_weights=True))
-    assert report.record["source"] == "images"
-    assert report.record["parity"] is None
+    assert report.record.source == "images"
+    assert report.record.parity is None
 
 
 def test_other_features_are_refused(config, feature_file):
@@ -139,10 +139,10 @@ def made_of(data, weights, folder):
 def test_a_torchvision_data_set_is_opened_again_by_its_name(cifar, random_weights, tmp_path):
     config = made_of("cifar10", random_weights, tmp_path)
     report = evaluate(config)
-    assert report.record["source"] == "images"
-    assert report.record["parity"]["holds"]
-    assert report.record["classes"] == ["airplane", "cat", "dog"]
-    assert report.record["features"]["data_location"] == "cifar10"
+    assert report.record.source == "images"
+    assert report.record.parity.holds
+    assert report.record.classes == ["airplane", "cat", "dog"]
+    assert report.record.features["data_location"] == "cifar10"
     write_report(report)
     assert "predictions.png" in json.loads((config.run / "report.json").read_text())["pictures"]
 
@@ -152,8 +152,8 @@ def test_a_list_is_opened_again_where_it_was(picture_folder, random_weights, tmp
     rows = [f"{image},{image.parts[-2]},{image.parts[-3]}" for image in images]
     (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]))
     report = evaluate(made_of(tmp_path / "list.csv", random_weights, tmp_path))
-    assert report.record["source"] == "images"
-    assert report.record["parity"]["holds"]
+    assert report.record.source == "images"
+    assert report.record.parity.holds
     assert report.paths == tuple(str(image) for image in images if image.parts[-3] == "val")
 
 

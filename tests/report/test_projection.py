@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.decomposition import PCA
 
 from pipeline.heads.baselines import ClassicalNet, LinearNet, LogisticNet, MlpNet
 from pipeline.heads.dressed import DressedQuantumNet
@@ -14,7 +13,7 @@ from pipeline.report.projection import inner_values, project, projections, separ
 
 def test_points_on_a_line():
     along = np.array([-2.0, 0.0, 2.0])
-    found = project(np.stack([1 + 0.6 * along, -0.8 * along, 0 * along], axis=1))
+    found = project(np.stack([1 + 0.6 * along, -0.8 * along, 0 * along], axis=1), np.zeros(3))
     assert found.mean == pytest.approx([1, 0, 0])
     # Of the two directions, the one whose largest entry is positive.
     assert found.components[0] == pytest.approx([-0.6, 0.8, 0])
@@ -24,26 +23,30 @@ def test_points_on_a_line():
 
 def test_a_known_share():
     # Variances 9 and 4 along two axes.
-    found = project(np.array([[3.0, 0], [-3, 0], [0, 2], [0, -2]]))
+    found = project(np.array([[3.0, 0], [-3, 0], [0, 2], [0, -2]]), np.zeros(4))
     assert found.share == pytest.approx([9 / 13, 4 / 13])
     assert found.components == pytest.approx(np.eye(2))
 
 
 @given(st.integers(0, 100), st.integers(2, 6), st.integers(3, 30))
-def test_it_is_scikit_learns(seed, n, rows):
+def test_it_is_the_singular_value_decomposition(seed, n, rows):
     values = np.random.default_rng(seed).normal(size=(rows, n))
-    found, expected = project(values), PCA(2, svd_solver="full").fit(values)
-    assert found.share == pytest.approx(expected.explained_variance_ratio_)
-    assert np.abs(found.components) == pytest.approx(np.abs(expected.components_))
+    found = project(values, np.zeros(rows))
+    _, spread, directions = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
+    assert found.share == pytest.approx(spread[:2] ** 2 / (spread**2).sum())
+    assert np.abs(found.components) == pytest.approx(np.abs(directions[:2]))
     assert found.components @ found.components.T == pytest.approx(np.eye(2))
+    assert found.points == pytest.approx((values - found.mean) @ found.components.T)
+    for direction in found.components:
+        assert direction[np.abs(direction).argmax()] > 0
 
 
 def test_one_dimension_one_image_and_no_variance():
-    assert project(np.array([[1.0], [3.0]])).points.tolist() == [[-1.0], [1.0]]
-    alone = project(np.array([[1.0, 2.0, 3.0]]))
+    assert project(np.array([[1.0], [3.0]]), np.zeros(2)).points.tolist() == [[-1.0], [1.0]]
+    alone = project(np.array([[1.0, 2.0, 3.0]]), np.zeros(1))
     assert alone.share.tolist() == [0.0]
     assert alone.points.tolist() == [[0.0]]
-    assert project(np.ones((5, 4))).share.tolist() == [0.0, 0.0]
+    assert project(np.ones((5, 4)), np.zeros(5)).share.tolist() == [0.0, 0.0]
 
 
 def test_separation_is_the_variance_between_the_classes():
@@ -88,13 +91,12 @@ def test_what_the_controls_hold_inside(head, names):
 
 
 def test_the_record_is_plain():
-    record = projections(
-        ClassicalNet(5, 2, 4), np.random.default_rng(0).normal(size=(6, 5)).astype("f4"), np.arange(6) % 2
-    )
-    assert {name: np.shape(value) for name, value in record["tanh"].items()} == {
+    features = np.random.default_rng(0).normal(size=(6, 5)).astype("f4")
+    record = projections(ClassicalNet(5, 2, 4), features, np.arange(6) % 2)["tanh"].record()
+    assert {name: np.shape(value) for name, value in record.items()} == {
         "mean": (4,),
         "components": (2, 4),
         "share": (2,),
         "separation": (),
     }
-    assert isinstance(record["tanh"]["components"], list)
+    assert isinstance(record["components"], list)

@@ -13,16 +13,20 @@ from conftest import names_in
 from PIL import Image
 
 from features.util.errors import InputError
+from pipeline.devices.results import Agreement, DeviceResults, Level
 from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
+from pipeline.inference.record import EpochMetrics, Epochs
 from pipeline.report import write_report
+from pipeline.report.calibration import Bin, Calibration
 from pipeline.report.examples import at_random, examples, least_sure, most_wrong
 from pipeline.report.figures import FIGURES, confusions
+from pipeline.report.findings import find
 from pipeline.report.summary import calibration_words
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.util.drawing import DARK, Drawing, style
-from pipeline.util.metrics import metrics
+from pipeline.util.metrics import Accuracy, metrics
 
 FILES = {"report.html", "report.json", *(f"{name}.png" for name in FIGURES)}
 
@@ -46,11 +50,11 @@ def with_probabilities(report, probabilities, labels):
     """The report of a head that says this of images that are those."""
     probabilities, labels = np.asarray(probabilities, dtype=np.float32), np.asarray(labels)
     figures = metrics(torch.from_numpy(probabilities).log(), torch.from_numpy(labels))
-    epochs = {which: {"epoch": 1, **figures} for which in ("last", "best")}
+    both = EpochMetrics(epoch=1, **vars(figures))
     n = len(labels)
     return replace(
         report,
-        record=report.record | {"epochs": epochs},
+        record=replace(report.record, epochs=Epochs(last=both, best=both)),
         labels=labels,
         probabilities=probabilities,
         features=report.features[np.arange(n) % len(report.features)],
@@ -96,8 +100,8 @@ def test_the_record_holds_the_numbers_behind_the_figures(report):
 
 def test_it_says_the_result_and_what_was_not_run(report):
     page = write_report(report).read_text(encoding="utf-8")
-    last = report.record["epochs"]["last"]
-    assert f"{last['correct']} of 12 validation images are classified correctly" in page
+    last = report.record.epochs.last
+    assert f"{last.correct} of 12 validation images are classified correctly" in page
     assert "95 % Wilson interval" in page
     assert "Not run: the whole network on the images." in page
     assert "the images of synthetic are not at" in page
@@ -187,13 +191,16 @@ def test_confusions_are_counted_the_most_first():
 
 
 def test_the_words_on_calibration_know_chance():
-    found = {"ece": 0.05, "mean_probability": 0.9, "accuracy": 0.95, "chance": 0.04, "chance95": 0.06}
-    found["bins"] = [{"images": 100}, {"images": 53}]
+    bins = [
+        Bin(low=0.0, high=1.0, images=images, probability=0.9, accuracy=0.95, wilson95=[0.9, 1.0])
+        for images in (100, 53)
+    ]
+    found = Calibration(ece=0.05, mean_probability=0.9, accuracy=0.95, chance=0.04, chance95=0.06, bins=bins)
     words = calibration_words(found)
     assert "With 153 images" in words
     assert "less sure than it is right" in words
     assert words.endswith("at most 0.060 in 95 of 100 cases: so this error can't be told from chance.")
-    words = calibration_words(found | {"ece": 0.07, "mean_probability": 0.99})
+    words = calibration_words(replace(found, ece=0.07, mean_probability=0.99))
     assert "surer than it is right" in words
     assert words.endswith("more than chance explains.")
 
@@ -212,7 +219,7 @@ def size(uri):
 @pytest.mark.parametrize("name", ["learning_curves", "confusion_matrix", "projection", "circuit"])
 def test_the_dark_figure_has_none_of_the_light_colours(report, name):
     with style():
-        drawing = Drawing(*FIGURES[name](report))
+        drawing = Drawing(*FIGURES[name](find(report)))
         light, dark = svg(drawing.wide["light"]), svg(drawing.wide["dark"])
         drawing.close()
     assert "#1f2328" in light
@@ -223,7 +230,7 @@ def test_the_dark_figure_has_none_of_the_light_colours(report, name):
 
 def test_on_a_phone_panels_stand_one_below_the_other(report):
     with style():
-        drawing = Drawing(*FIGURES["learning_curves"](report))
+        drawing = Drawing(*FIGURES["learning_curves"](find(report)))
         wide, narrow = size(drawing.wide["light"]), size(drawing.narrow["light"])
         drawing.close()
     assert wide[0] == 9 * 72
@@ -235,25 +242,25 @@ def test_many_points_are_thinned_out(report):
     rng = np.random.default_rng(0)
     many = with_probabilities(report, rng.dirichlet([1, 1], 5000), rng.integers(0, 2, 5000))
     with style():
-        drawing = Drawing(*FIGURES["projection"](many))
+        drawing = Drawing(*FIGURES["projection"](find(many)))
         assert len(drawing.wide["light"]) < 400_000
         drawing.close()
 
 
 def test_devices_are_told_of_where_they_were_tried(report):
     assert 'id="devices"' not in write_report(report).read_text(encoding="utf-8")
-    accuracy = {"accuracy": 0.75, "correct": 9, "total": 12, "wilson95": [0.468, 0.911]}
-    level = accuracy | {"loss": 0.5, "mean_shift": 0.01, "seconds": 2.0}
-    level["agreement"] = {"same": 11, "total": 12, "wilson95": [0.65, 0.99]}
-    devices = {
-        "device": "default.mixed",
-        "options": {},
-        "noise_model": "a depolarizing channel after each gate",
-        "exact": accuracy,
-        "levels": [level | {"noise": {}, "shots": 1024}, level | {"noise": {"depolarizing": 0.02}, "shots": None}],
-        "seed": 3,
-    }
-    page = write_report(replace(report, record=report.record | {"devices": devices})).read_text(encoding="utf-8")
+    right = Accuracy(accuracy=0.75, correct=9, total=12, wilson95=[0.468, 0.911])
+    agreement = Agreement(same=11, total=12, wilson95=[0.65, 0.99])
+    shots = Level(**vars(right), loss=0.5, mean_shift=0.01, seconds=2.0, agreement=agreement, noise={}, shots=1024)
+    devices = DeviceResults(
+        device="default.mixed",
+        options={},
+        noise_model="a depolarizing channel after each gate",
+        exact=right,
+        levels=[shots, replace(shots, noise={"depolarizing": 0.02}, shots=None)],
+        seed=3,
+    )
+    page = write_report(replace(report, record=replace(report.record, devices=devices))).read_text(encoding="utf-8")
     section = re.sub(r"<[^>]+>", " ", page[page.index('<section id="devices"') :])
     assert "default.mixed" in section
     assert "Noise: a depolarizing channel after each gate. Without noise" in section
