@@ -40,8 +40,8 @@ def evaluate(config: EvalConfig) -> None:
     page = write_report(report)
     print(summary(report.record))
     print(f"{page}: the report, with its pictures; figures in {page.with_suffix('.json')}")
-    parity = report.record["parity"]
-    if parity is not None and not parity["holds"]:
+    parity = report.record.parity
+    if parity is not None and not parity.holds:
         raise InputError(
             "the network on the images and the head on the cached features disagree; were the features made on another "
             "machine or with other library versions? Make them again: python -m features --force"

@@ -1,7 +1,7 @@
 """The work of a comparison in blocks: one head from a few seeds, on all their trials, trained side by side.
 
-In: a ``CompareConfig``, a pool of images. Out: a record a block, kept as a file of its own, so
-that a comparison that was stopped goes on where it was. A block's record depends on nothing but what :func:`key` names.
+In: a ``CompareConfig``, a pool of images. Out: a :class:`BlockResult` each, kept as a file of its own, so that a
+comparison that was stopped goes on where it was. A block's result depends on nothing except what :func:`key` names.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,15 @@ from features.util.files import write_text
 from features.util.provenance import canonical_json
 from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.compare.folds import Pool, Trial, trials
+from pipeline.experiments.compare.record import FORMAT_VERSION, BlockResult, Training
 from pipeline.heads.baselines import LogisticNet
 from pipeline.heads.dressed import Head
 from pipeline.training.config import Hyperparameters, TrainConfig
 from pipeline.training.loop import one_thread, score
 from pipeline.training.multi_seed import scores, side_by_side, train_epochs
 from pipeline.training.run import new_head
+from pipeline.util.records import from_record, to_record
 
-FORMAT_VERSION = 1
 SEEDS_IN_BLOCK = 10
 
 
@@ -41,7 +42,7 @@ class Block:
 
     @property
     def file_name(self) -> str:
-        """Where its record is kept."""
+        """Where its result is kept."""
         return f"{self.head}-{self.seeds[0]}-{self.seeds[-1]}.json"
 
 
@@ -54,7 +55,7 @@ def plan(config: CompareConfig) -> list[Block]:
 
 
 def key(config: CompareConfig, content_sha256: str) -> str:
-    """SHA-256 over all that a block's record depends on but its own head and seeds."""
+    """SHA-256 over all that a block's result depends on, except its own head and seeds."""
     values = {item.name: getattr(config, item.name) for item in fields(Hyperparameters)}
     for name in ("features", "out", "seed"):
         del values[name]
@@ -63,30 +64,26 @@ def key(config: CompareConfig, content_sha256: str) -> str:
     return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
 
-def read_block(folder: Path, block: Block, wanted: str) -> dict[str, Any] | None:
-    """The record kept for a block, or None where there is none that is whole and of the same settings."""
+def read_block(folder: Path, block: Block, wanted: str) -> BlockResult | None:
+    """The result kept for a block, or None where there is none that is whole and of the same settings."""
     try:
         record = json.loads((folder / block.file_name).read_text(encoding="utf-8"))
-        same = (record["key"], record["head"], record["seeds"]) == (wanted, block.head, list(block.seeds))
-        whole = record["sha256"] == _fingerprint(record["trainings"])
+        result = from_record(BlockResult, record)
+        same = (record["key"], result.head, result.seeds) == (wanted, block.head, list(block.seeds))
+        whole = record["sha256"] == _fingerprint(result.trainings)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return record if same and whole else None
+    return result if same and whole else None
 
 
-def write_block(folder: Path, block: Block, record: dict[str, Any], wanted: str) -> dict[str, Any]:
-    """Keep a block's record, whole or not at all; the record with what tells that it is."""
-    record = {"key": wanted, **asdict(block), **record, "sha256": _fingerprint(record["trainings"])}
-    text = json.dumps(record)
-    write_text(folder / block.file_name, text)
-    return json.loads(text)
+def write_block(folder: Path, block: Block, result: BlockResult, wanted: str) -> None:
+    """Keep a block's result with its key and its checksum, whole or not at all."""
+    record = {"key": wanted, **to_record(result), "sha256": _fingerprint(result.trainings)}
+    write_text(folder / block.file_name, json.dumps(record))
 
 
-def run_block(config: CompareConfig, block: Block, pool: Pool) -> dict[str, Any]:
+def run_block(config: CompareConfig, block: Block, pool: Pool) -> BlockResult:
     """Train and judge a block's heads, on one thread.
-
-    Returns:
-        ``trainings``, a record a trial in the order of seeds and folds; ``seconds`` and ``cpu_seconds`` of all of it.
 
     Raises:
         NonFiniteError: If training diverges.
@@ -96,31 +93,30 @@ def run_block(config: CompareConfig, block: Block, pool: Pool) -> dict[str, Any]
     started, busy = time.perf_counter(), time.process_time()
     rows, labels = torch.from_numpy(pool.features), torch.from_numpy(pool.labels)
     todo = [trial for seed in block.seeds for trial in trials(pool, seed, config.folds, config.early_stopping)]
-    found: list[tuple[Trial, dict[str, Any]]] = []
+    found: list[Training] = []
     # Also so that sums are formed in one order: the same block gives the same bits wherever it runs.
     with threadpool_limits(1), one_thread(), np.errstate(over="ignore", invalid="ignore"):
         if block.head == "logistic":
-            found = [(trial, _fit(config, trial, rows, labels, pool)) for trial in todo]
+            found = [_fit(config, trial, rows, labels, pool) for trial in todo]
         else:
             for _, group in groupby(sorted(todo, key=lambda trial: trial.sizes), key=lambda trial: trial.sizes):
-                alike = list(group)
-                found += zip(alike, _train(config, block.head, alike, rows, labels, pool), strict=True)
-    found.sort(key=lambda pair: (pair[0].seed, pair[0].fold is None, pair[0].fold))
-    trainings = [_described(trial) | result for trial, result in found]
-    return {
-        "trainings": trainings,
-        "seconds": round(time.perf_counter() - started, 3),
-        "cpu_seconds": round(time.process_time() - busy, 3),
-    }
+                found += _train(config, block.head, list(group), rows, labels, pool)
+    return BlockResult(
+        head=block.head,
+        seeds=list(block.seeds),
+        trainings=sorted(found, key=lambda each: (each.seed, each.fold is None, each.fold)),
+        seconds=round(time.perf_counter() - started, 3),
+        cpu_seconds=round(time.process_time() - busy, 3),
+    )
 
 
 def settings(config: CompareConfig, head: str, seed: int) -> TrainConfig:
-    """What ``train`` would be told for one of the heads."""
+    """The flags with which ``train`` would train one of the heads."""
     shared = {item.name: getattr(config, item.name) for item in fields(Hyperparameters)}
     return TrainConfig(**shared | {"head": head, "seed": seed, "simulator": "dense"})
 
 
-def _fit(config: CompareConfig, trial: Trial, rows: torch.Tensor, labels: torch.Tensor, pool: Pool) -> dict[str, Any]:
+def _fit(config: CompareConfig, trial: Trial, rows: torch.Tensor, labels: torch.Tensor, pool: Pool) -> Training:
     """A head that has no epochs: it is fitted once, to all that may be learned from."""
     head = _new(config, "logistic", trial, pool)
     assert isinstance(head, LogisticNet)
@@ -128,12 +124,12 @@ def _fit(config: CompareConfig, trial: Trial, rows: torch.Tensor, labels: torch.
     head.fit(rows[learned], labels[learned], trial.seed)
     with torch.no_grad():
         loss, accuracy = score(head(rows[trial.test]), labels[trial.test])
-    return {"epoch": 1, "accuracy": accuracy, "loss": loss, "best_epoch": 1, "best_accuracy": accuracy}
+    return _training(trial, epoch=1, accuracy=accuracy, loss=loss, best_epoch=1, best_accuracy=accuracy)
 
 
 def _train(
     config: CompareConfig, head: str, alike: list[Trial], rows: torch.Tensor, labels: torch.Tensor, pool: Pool
-) -> list[dict[str, Any]]:
+) -> list[Training]:
     """Train the head for trials of equal sizes, side by side, and look at the test rows after every epoch."""
     nets = side_by_side([_new(config, head, trial, pool) for trial in alike])
     train, inner, test = (
@@ -152,14 +148,15 @@ def _train(
     epochs = torch.stack(chosen_by).numpy().argmin(axis=0) if chosen_by else last
     best = accuracies.argmax(axis=0)
     return [
-        {
-            "epoch": int(epochs[k]) + 1,
-            "accuracy": float(accuracies[epochs[k], k]),
-            "loss": float(losses[epochs[k], k]),
-            "best_epoch": int(best[k]) + 1,
-            "best_accuracy": float(accuracies[best[k], k]),
-        }
-        for k in range(len(alike))
+        _training(
+            trial,
+            epoch=int(epochs[k]) + 1,
+            accuracy=float(accuracies[epochs[k], k]),
+            loss=float(losses[epochs[k], k]),
+            best_epoch=int(best[k]) + 1,
+            best_accuracy=float(accuracies[best[k], k]),
+        )
+        for k, trial in enumerate(alike)
     ]
 
 
@@ -167,10 +164,10 @@ def _new(config: CompareConfig, head: str, trial: Trial, pool: Pool) -> Head:
     return new_head(settings(config, head, trial.seed), pool.features.shape[1], len(pool.classes))
 
 
-def _described(trial: Trial) -> dict[str, Any]:
+def _training(trial: Trial, **judged: Any) -> Training:
     n_train, n_inner, n_test = trial.sizes
-    return {"seed": trial.seed, "fold": trial.fold, "n_train": n_train, "n_inner": n_inner, "n_test": n_test}
+    return Training(seed=trial.seed, fold=trial.fold, n_train=n_train, n_inner=n_inner, n_test=n_test, **judged)
 
 
-def _fingerprint(trainings: list[dict[str, Any]]) -> str:
-    return hashlib.sha256(canonical_json(trainings).encode()).hexdigest()
+def _fingerprint(trainings: list[Training]) -> str:
+    return hashlib.sha256(canonical_json(to_record(trainings)).encode()).hexdigest()

@@ -1,7 +1,7 @@
 """Does the quantum part help? All heads on the same images, with paired seeds and folds.
 
-In: a ``CompareConfig``. Out: ``compare.md``, ``compare.png``, ``compare.json`` and ``compare.csv``
-in ``config.out``, and below it ``blocks/``, a file for each piece of work that is done.
+In: a ``CompareConfig``. Out: in ``config.out``, ``compare.md``, ``compare.png``, ``compare.json`` and ``compare.csv``;
+and below it ``blocks/``, a file for each piece of work that is done.
 """
 
 from __future__ import annotations
@@ -9,12 +9,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
-from features.cache.featureset import FeatureSet
 from features.cache.store import read_features
 from features.util.errors import InputError
 from features.util.files import write_text
@@ -25,6 +22,7 @@ from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.compare.engine import run_blocks
 from pipeline.experiments.compare.figure import draw
 from pipeline.experiments.compare.folds import Pool, pooled, refuse_few
+from pipeline.experiments.compare.record import BlockResult, Comparison, HeadCost, Split
 from pipeline.experiments.compare.results import figures, trainings
 from pipeline.experiments.compare.table import render, to_csv
 from pipeline.heads.dressed import Head
@@ -32,12 +30,11 @@ from pipeline.quantum.autograd import NonFiniteError
 from pipeline.training.folder import make_folder
 from pipeline.training.record import FeaturesReference
 from pipeline.training.run import new_head
+from pipeline.util.records import to_record
 
-FORMAT_VERSION = 1
 
-
-def compare(config: CompareConfig) -> dict[str, Any]:
-    """Train what is not yet there, then write tables, figure and conclusion; the record in ``compare.json``.
+def compare(config: CompareConfig) -> Comparison:
+    """Train what is not yet there, then write tables, figure and conclusion.
 
     Raises:
         InputError: for features, flags or a folder that can't be used, or where training diverges.
@@ -48,20 +45,28 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     refuse_few(pool, config.folds)
     heads = _heads(config, pool)
     blocks, seconds = _blocks(config, pool, features.content_sha256)
-    rows = trainings(blocks)
-    record = _record(config, features, pool, heads, blocks, rows) | {"seconds": round(seconds, 3)}
-    record["conclusion"] = conclude(record)
-    text = render(record)
-    for name, content in (
-        ("compare.csv", to_csv(rows)),
-        ("compare.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n"),
-        ("compare.md", text + "\n"),
-    ):
-        write_text(config.out / name, content)
-    draw(record, rows, config.out / "compare.png")
+    found = trainings(blocks)
+    comparison = Comparison(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        config=config,
+        images=len(pool.labels),
+        published=Split(train=pool.n_published, val=len(pool.labels) - pool.n_published),
+        heads={name: _cost(head, [block for block in blocks if block.head == name]) for name, head in heads.items()},
+        figures=figures(found, config.heads, config.reference),
+        cpu_seconds=round(sum(block.cpu_seconds for block in blocks), 3),
+        features=FeaturesReference.of(features).record(),
+        versions=versions(),
+        seconds=round(seconds, 3),
+    )
+    comparison = replace(comparison, conclusion=conclude(comparison))
+    text = render(comparison)
+    write_text(config.out / "compare.csv", to_csv(found))
+    write_text(config.out / "compare.json", json.dumps(to_record(comparison), indent=2, ensure_ascii=False) + "\n")
+    write_text(config.out / "compare.md", text + "\n")
+    draw(comparison, found, config.out / "compare.png")
     print(f"\n{text}\n")
     print(f"{config.out / 'compare.md'}: tables and conclusion; figure in compare.png, all numbers in .json and .csv")
-    return record
+    return comparison
 
 
 def _heads(config: CompareConfig, pool: Pool) -> dict[str, Head]:
@@ -73,15 +78,15 @@ def _heads(config: CompareConfig, pool: Pool) -> dict[str, Head]:
         raise InputError(f"these heads can't be trained side by side: {error}") from error
 
 
-def _blocks(config: CompareConfig, pool: Pool, content_sha256: str) -> tuple[list[dict[str, Any]], float]:
-    """The records of all blocks, those kept from before and those still to be done, and the time it took."""
+def _blocks(config: CompareConfig, pool: Pool, content_sha256: str) -> tuple[list[BlockResult], float]:
+    """The results of all blocks, those kept from before and those still to be done, and the time it took."""
     from tqdm import tqdm
 
     wanted = key(config, content_sha256)
     folder = config.out / "blocks" / wanted[:12]
     make_folder(folder)
     blocks = plan(config)
-    kept = {block: record for block in blocks if (record := read_block(folder, block, wanted)) is not None}
+    kept = {block: result for block in blocks if (result := read_block(folder, block, wanted)) is not None}
     todo = [block for block in blocks if block not in kept]
     of_all, there = (len(some) for some in (blocks, kept))
     each = config.folds + 1
@@ -95,8 +100,9 @@ def _blocks(config: CompareConfig, pool: Pool, content_sha256: str) -> tuple[lis
     try:
         with tqdm(total=total, unit="training", desc="compare", disable=None) as bar:
             bar.update(each * sum(len(block.seeds) for block in kept))
-            for block, record in run_blocks(config, todo, pool):
-                kept[block] = write_block(folder, block, record, wanted)
+            for block, result in run_blocks(config, todo, pool):
+                write_block(folder, block, result, wanted)
+                kept[block] = result
                 bar.update(each * len(block.seeds))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
@@ -107,35 +113,6 @@ def _blocks(config: CompareConfig, pool: Pool, content_sha256: str) -> tuple[lis
     return [kept[block] for block in blocks], time.perf_counter() - started
 
 
-def _record(
-    config: CompareConfig,
-    features: FeatureSet,
-    pool: Pool,
-    heads: dict[str, Head],
-    blocks: Sequence[dict[str, Any]],
-    rows: Sequence[dict[str, Any]],
-) -> dict[str, Any]:
-    values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
-    return {
-        "format_version": FORMAT_VERSION,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "config": values,
-        "images": len(pool.labels),
-        "published": {"train": pool.n_published, "val": len(pool.labels) - pool.n_published},
-        "heads": {
-            name: {
-                "parameters": head.n_trainable,
-                "made_of": head.description,
-                "cpu_seconds_a_training": _cpu_seconds([block for block in blocks if block["head"] == name]),
-            }
-            for name, head in heads.items()
-        },
-        "figures": figures(rows, config.heads, config.reference),
-        "cpu_seconds": round(sum(block["cpu_seconds"] for block in blocks), 3),
-        "features": FeaturesReference.of(features).record(),
-        "versions": versions(),
-    }
-
-
-def _cpu_seconds(blocks: Sequence[dict[str, Any]]) -> float:
-    return sum(block["cpu_seconds"] for block in blocks) / sum(len(block["trainings"]) for block in blocks)
+def _cost(head: Head, blocks: Sequence[BlockResult]) -> HeadCost:
+    seconds = sum(block.cpu_seconds for block in blocks) / sum(len(block.trainings) for block in blocks)
+    return HeadCost(parameters=head.n_trainable, made_of=head.description, cpu_seconds_a_training=seconds)

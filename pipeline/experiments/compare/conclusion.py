@@ -1,12 +1,13 @@
 """What can be concluded from a comparison, and what can't, in one sentence.
 
-In: the record of a comparison, as ``compare.json`` holds it. Out: text.
+In: :class:`pipeline.experiments.compare.record.Comparison`. Out: text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from pipeline.experiments.compare.record import K_FOLD, PUBLISHED, Comparison, HeadFigures
 
 LEVEL = 0.05
 RULES = {
@@ -15,22 +16,22 @@ RULES = {
 }
 
 
-def conclude(record: Mapping[str, Any]) -> str:
+def conclude(comparison: Comparison) -> str:
     """The conclusion, from k-fold cross-validation: the published split alone can't carry one."""
-    config, found = record["config"], record["figures"]["k-fold"]
-    reference = config["reference"]
+    config, found = comparison.config, comparison.figures[K_FOLD]
+    reference = config.reference
     others = [head for head in found if head != reference]
     main = "quantum" if "quantum" in others else others[0]
-    right = {head: 100 * found[head]["accuracy"]["mean"] for head in (main, reference)}
+    right = {head: 100 * found[head].accuracy.mean for head in (main, reference)}
     parts = [
-        f"In {config['seeds']} repetitions of {config['folds']}-fold cross-validation over {record['images']} images, "
-        f"{RULES[config['early_stopping']]}, the {main} head is right on {right[main]:.1f} % and the {reference} head "
+        f"In {config.seeds} repetitions of {config.folds}-fold cross-validation over {comparison.images} images, "
+        f"{RULES[config.early_stopping]}, the {main} head is right on {right[main]:.1f} % and the {reference} head "
         f"on {right[reference]:.1f} %, {_verdict(main, reference, found[main])}",
-        _of_these_images(main, record),
+        _of_these_images(main, comparison),
         _rest([head for head in others if head != main], reference, found),
     ]
-    if _more_repetitions_are_idle(found[main], config["folds"]):
-        parts.append("to see smaller differences would take more images, as more repetitions hardly sharpen it")
+    if _more_repetitions_are_idle(found[main], config.folds):
+        parts.append("to see smaller differences would take more images, because more repetitions hardly sharpen it")
     return "; ".join(part for part in parts if part) + "."
 
 
@@ -45,53 +46,66 @@ def p_value(p: float | None) -> str:
     return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _verdict(main: str, reference: str, row: Mapping[str, Any]) -> str:
-    difference = row["difference"]
-    if difference["standard_error"] is None:
+def is_real(row: HeadFigures) -> bool:
+    """Whether a head's difference to the reference can be told from chance."""
+    return row.p_holm is not None and row.p_holm <= LEVEL
+
+
+def _verdict(main: str, reference: str, row: HeadFigures) -> str:
+    difference, p = row.difference, row.p_holm
+    if difference is None or difference.low is None or difference.high is None or p is None:
         return "which is too little to judge the difference by"
-    if row["p_holm"] == 1.0 and difference["standard_error"] == 0.0:
+    if p == 1.0 and difference.standard_error == 0.0:
         return "in every single training the same"
-    told = (
-        f"{points(difference['mean'])} points (95 % interval {points(difference['low'])} to "
-        f"{points(difference['high'])}, p {_equals(row['p_holm'])} corrected)"
+    words = (
+        f"{points(difference.mean)} points (95 % interval {points(difference.low)} to {points(difference.high)}, "
+        f"p {_equals(p)} corrected)"
     )
-    if row["p_holm"] <= LEVEL:
-        better = "better" if difference["mean"] > 0 else "worse"
-        return f"a difference of {told}: on images like these the {main} head is {better} than the {reference} head"
+    if p <= LEVEL:
+        better = "better" if difference.mean > 0 else "worse"
+        return f"a difference of {words}: on images like these the {main} head is {better} than the {reference} head"
+    missed = 100 * (row.smallest_visible or 0.0)
     return (
-        f"a difference of {told} that chance alone could make: it can't be concluded that the {main} head is better or "
-        f"worse than the {reference} head, nor that the two are equal, as this design would often miss a true "
-        f"difference of less than {100 * row['smallest_visible']:.1f} points"
+        f"a difference of {words} that chance alone could make: it can't be concluded that the {main} head is better "
+        f"or worse than the {reference} head, nor that the two are equal, because this design would often miss a true "
+        f"difference of less than {missed:.1f} points"
     )
 
 
-def _of_these_images(main: str, record: Mapping[str, Any]) -> str:
+def _of_these_images(main: str, comparison: Comparison) -> str:
     """Where seeds agree on a difference that the images as a whole do not bear out, what that is worth."""
-    folds, split = (record["figures"][design][main] for design in ("k-fold", "published"))
-    if any(row["p_holm"] is None for row in (folds, split)) or not split["p_holm"] <= LEVEL < folds["p_holm"]:
+    folds, split = (comparison.figures[design][main] for design in (K_FOLD, PUBLISHED))
+    if split.difference is None or split.p_holm is None or folds.p_holm is None:
+        return ""
+    if not split.p_holm <= LEVEL < folds.p_holm:
         return ""
     return (
-        f"the {points(split['difference']['mean'])} points on which the seeds agree in the published split (p "
-        f"{_equals(split['p_holm'])} corrected) tell of its {record['published']['val']} images alone"
+        f"the {points(split.difference.mean)} points on which the seeds agree in the published split (p "
+        f"{_equals(split.p_holm)} corrected) tell of its {comparison.published.val} images alone"
     )
 
 
-def _rest(others: Sequence[str], reference: str, found: Mapping[str, Any]) -> str:
+def _rest(others: Sequence[str], reference: str, found: Mapping[str, HeadFigures]) -> str:
     if not others:
         return ""
-    real = [head for head in others if found[head]["p_holm"] is not None and found[head]["p_holm"] <= LEVEL]
+    real = {
+        head: difference.mean
+        for head in others
+        if (difference := found[head].difference) is not None and is_real(found[head])
+    }
     if not real:
         return f"of {_listed(others)} none differs detectably from {reference} either way"
-    named = _listed([f"{head} ({points(found[head]['difference']['mean'])})" for head in real])
+    named = _listed([f"{head} ({points(mean)})" for head, mean in real.items()])
     unlike = [head for head in others if head not in real]
     return f"{named} differ{'s' if len(real) == 1 else ''} detectably from {reference}" + (
         f", {_listed(unlike)} {'do' if len(unlike) > 1 else 'does'} not" if unlike else ""
     )
 
 
-def _more_repetitions_are_idle(row: Mapping[str, Any], folds: int) -> bool:
+def _more_repetitions_are_idle(row: HeadFigures, folds: int) -> bool:
     """Whether the overlap, which repetitions leave as it is, makes up most of the variance of the difference."""
-    return row["difference"]["standard_error"] is not None and row["difference"]["count"] > 5 * (folds - 1)
+    difference = row.difference
+    return difference is not None and difference.standard_error is not None and difference.count > 5 * (folds - 1)
 
 
 def _equals(p: float) -> str:

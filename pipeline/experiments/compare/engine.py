@@ -1,6 +1,6 @@
 """Where the blocks of a comparison run: in processes of this machine, or as tasks of a Ray cluster.
 
-In: the blocks to do. Out: each block with its record, as they are done. A block's record is the same bits either way.
+In: the blocks to do. Out: each block with its result, as they are done. A result is the same bits either way.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import warnings
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from features.engines.ray_cluster import connect
 from pipeline.experiments.compare.blocks import Block, run_block
 from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.compare.folds import Pool
+from pipeline.experiments.compare.record import BlockResult
 
 RETRIES = 3
-Done = tuple[Block, dict[str, Any]]
+Done = tuple[Block, BlockResult]
 
 
 def run_blocks(config: CompareConfig, blocks: Sequence[Block], pool: Pool) -> Iterator[Done]:

@@ -1,6 +1,6 @@
 """The picture of a comparison: accuracies with their intervals, and the differences to the reference.
 
-In: the record of a comparison, as ``compare.json`` holds it, and every training. Out: a PNG file.
+In: :class:`pipeline.experiments.compare.record.Comparison` and every training. Out: a PNG file.
 """
 
 from __future__ import annotations
@@ -13,47 +13,48 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from features.util.files import write_atomically
-from pipeline.experiments.compare.conclusion import LEVEL
-from pipeline.util.drawing import BLUE, ORANGE
+from pipeline.experiments.compare.conclusion import is_real
+from pipeline.experiments.compare.record import K_FOLD, PUBLISHED, Comparison, HeadFigures, Training
+from pipeline.experiments.compare.results import Trainings
+from pipeline.experiments.statistics import Estimate
+from pipeline.util.drawing import BLUE, ORANGE, save_png
 
 
-def draw(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+def draw(comparison: Comparison, found: Trainings, file: Path) -> None:
     """Draw a row a head: left its accuracy, right how it differs from the reference."""
     plt.switch_backend("agg")
-    heads = list(record["figures"]["k-fold"])
+    heads = list(comparison.figures[K_FOLD])
     size = (11, 1.9 + 0.48 * len(heads))
     figure, (left, right) = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
-    _accuracies(left, record["figures"], rows, heads)
-    _differences(right, record["figures"]["k-fold"], heads)
-    config = record["config"]
+    _accuracies(left, comparison, found, heads)
+    _differences(right, comparison.figures[K_FOLD], heads)
+    config = comparison.config
     left.set_yticks(range(len(heads)), heads)
     left.invert_yaxis()
     left.set_xlabel("accuracy, %")
-    right.set_xlabel(f"difference to {config['reference']}, points")
+    right.set_xlabel(f"difference to {config.reference}, points")
     for axis in (left, right):
         axis.grid(axis="x", alpha=0.3)
         handles, labels = axis.get_legend_handles_labels()
         axis.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1, frameon=False)
     figure.suptitle(
-        f"{config['seeds']} × {config['folds']}-fold cross-validation, {record['images']} images, "
-        + ("epoch chosen on an inner split" if config["early_stopping"] else "last epoch")
+        f"{config.seeds} × {config.folds}-fold cross-validation, {comparison.images} images, "
+        + ("epoch chosen on an inner split" if config.early_stopping else "last epoch")
     )
-    write_atomically(file, lambda part: figure.savefig(part, format="png", dpi=120))
-    plt.close(figure)
+    save_png(figure, file, dpi=120)
 
 
-def _accuracies(axis: Axes, figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], heads: list[str]) -> None:
+def _accuracies(axis: Axes, comparison: Comparison, found: Trainings, heads: Sequence[str]) -> None:
     jitter = np.random.default_rng(0)
     for place, head in enumerate(heads):
-        means = _repetitions(rows, head)
+        means = _repetitions(found[head])
         heights = place + jitter.uniform(-0.16, 0.16, len(means))
         axis.plot(100 * means, heights, ".", color="grey", alpha=0.45, markersize=4, label=_once("a repetition", place))
-        accuracy = figures["k-fold"][head]["accuracy"]
+        accuracy = comparison.figures[K_FOLD][head].accuracy
         _bar(axis, accuracy, place, color=BLUE, marker="o", label=_once("mean, 95 % interval", place))
-        published = 100 * figures["published"][head]["accuracy"]["mean"]
+        published = 100 * comparison.figures[PUBLISHED][head].accuracy.mean
         axis.plot(published, place, "D", color=ORANGE, markersize=5, label=_once("published split, mean", place))
-        flattered = 100 * figures["published"][head]["best_on_test"]
+        flattered = 100 * comparison.figures[PUBLISHED][head].best_on_test
         axis.plot(
             flattered,
             place,
@@ -65,25 +66,25 @@ def _accuracies(axis: Axes, figures: Mapping[str, Any], rows: Sequence[Mapping[s
         )
 
 
-def _differences(axis: Axes, found: Mapping[str, Any], heads: list[str]) -> None:
+def _differences(axis: Axes, found: Mapping[str, HeadFigures], heads: Sequence[str]) -> None:
     axis.axvline(0, color="black", linewidth=1)
     seen: set[str] = set()
     for place, head in enumerate(heads):
         row = found[head]
-        if row["difference"] is None:
+        if row.difference is None:
             continue
-        real = row["p_holm"] is not None and row["p_holm"] <= LEVEL
+        real = is_real(row)
         label = f"mean, 95 % interval: {'differs' if real else 'could be chance'} (5 %, Holm)"
         _bar(
             axis,
-            row["difference"],
+            row.difference,
             place,
             color=ORANGE if real else BLUE,
             marker="s" if real else "o",
             label=label if label not in seen else None,
         )
         seen.add(label)
-        visible = row["smallest_visible"]
+        visible = row.smallest_visible
         if visible is not None:
             label = "differences that this design would often miss"
             ends = (-100 * visible, 100 * visible)
@@ -100,17 +101,18 @@ def _differences(axis: Axes, found: Mapping[str, Any], heads: list[str]) -> None
             seen.add(label)
 
 
-def _bar(axis: Axes, found: Mapping[str, Any], place: int, **style: Any) -> None:
-    mean = 100 * found["mean"]
-    spread = None if found["low"] is None else [[mean - 100 * found["low"]], [100 * found["high"] - mean]]
+def _bar(axis: Axes, found: Estimate, place: int, **style: Any) -> None:
+    mean = 100 * found.mean
+    bounded = found.low is not None and found.high is not None
+    spread = [[mean - 100 * found.low], [100 * found.high - mean]] if bounded else None  # type: ignore[operator]
     axis.errorbar([mean], [place], xerr=spread, capsize=4, linewidth=2, markersize=6, **style)
 
 
-def _repetitions(rows: Sequence[Mapping[str, Any]], head: str) -> np.ndarray:
+def _repetitions(own: Sequence[Training]) -> np.ndarray:
     """Mean accuracy over the folds of each repetition."""
-    own = [row for row in rows if row["head"] == head and row["design"] == "k-fold"]
-    seeds = sorted({row["seed"] for row in own})
-    return np.array([np.mean([row["accuracy"] for row in own if row["seed"] == seed]) for seed in seeds])
+    folds = [each for each in own if each.design == K_FOLD]
+    seeds = sorted({each.seed for each in folds})
+    return np.array([np.mean([each.accuracy for each in folds if each.seed == seed]) for seed in seeds])
 
 
 def _once(label: str, place: int) -> str | None:

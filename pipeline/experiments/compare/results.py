@@ -1,68 +1,63 @@
-"""From every training of a comparison to its figures: what ``compare.json`` holds.
+"""From the trainings of a comparison to its figures.
 
-In: the records of all blocks. Out: for each design (k-fold, published split) and head, accuracy, difference to the
+In: the results of all blocks. Out: for each design (k-fold, published split) and head, accuracy, difference to the
 reference, and their statistics.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
+from pipeline.experiments.compare.record import DESIGNS, BlockResult, HeadFigures, Training
 from pipeline.experiments.statistics import estimate, holm, smallest_visible
 
-DESIGNS = ("k-fold", "published")
+Trainings = Mapping[str, Sequence[Training]]
+"""The trainings of each head."""
 
 
-def trainings(blocks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every training, a flat record each, by head, design, seed and fold."""
-    rows = [
-        {"head": block["head"], "design": DESIGNS[training["fold"] is None], **training}
-        for block in blocks
-        for training in block["trainings"]
-    ]
-    return sorted(rows, key=lambda row: (row["head"], row["design"], row["seed"], row["fold"] or 0))
+def trainings(blocks: Sequence[BlockResult]) -> dict[str, list[Training]]:
+    """The trainings of each head, by name, in the order of design, seed and fold."""
+    found: dict[str, list[Training]] = {}
+    for block in sorted(blocks, key=lambda block: block.head):
+        found.setdefault(block.head, []).extend(block.trainings)
+    return {head: sorted(own, key=lambda each: (each.design, each.seed, each.fold or 0)) for head, own in found.items()}
 
 
-def figures(rows: Sequence[Mapping[str, Any]], heads: Sequence[str], reference: str) -> dict[str, dict[str, Any]]:
+def figures(found: Trainings, heads: Sequence[str], reference: str) -> dict[str, dict[str, HeadFigures]]:
     """For each design and head: accuracy, flattered accuracy, difference to the reference.
 
     Args:
-        rows: What :func:`trainings` returned; each head on the same seeds and folds.
+        found: The trainings of each head, all on the same seeds and folds.
         heads: Their names, in the order wanted.
         reference: The head to compare to.
-
-    Returns:
-        ``figures[design][head]`` with ``accuracy`` and ``difference`` (an :class:`Estimate` as a dict; the reference
-        has no difference), ``p_holm``, ``smallest_visible`` and ``best_on_test``, the mean over trainings of the
-        highest accuracy that any epoch had on the test images.
     """
-    return {design: _design([row for row in rows if row["design"] == design], heads, reference) for design in DESIGNS}
+    return {
+        design: _design({head: [each for each in found[head] if each.design == design] for head in heads}, reference)
+        for design in DESIGNS
+    }
 
 
-def _design(rows: Sequence[Mapping[str, Any]], heads: Sequence[str], reference: str) -> dict[str, Any]:
-    of_head = {head: [row for row in rows if row["head"] == head] for head in heads}
-    pairs = [[(row["seed"], row["fold"]) for row in own] for own in of_head.values()]
+def _design(of_head: Trainings, reference: str) -> dict[str, HeadFigures]:
+    pairs = [[(each.seed, each.fold) for each in own] for own in of_head.values()]
     assert all(own == pairs[0] for own in pairs), "heads differ in seeds or folds"
-    accuracies = {head: np.array([row["accuracy"] for row in own]) for head, own in of_head.items()}
-    # Seeds on one split share all their images and are told apart by nothing but chance: see statistics.
-    folds = [row for row in of_head[reference] if row["fold"] is not None]
-    overlap = float(np.mean([row["n_test"] / (row["n_train"] + row["n_inner"]) for row in folds])) if folds else 0.0
+    accuracies = {head: np.array([each.accuracy for each in own]) for head, own in of_head.items()}
+    # Seeds on one split share all their images, so only chance tells them apart: see statistics.
+    folds = [each for each in of_head[reference] if each.fold is not None]
+    overlap = float(np.mean([each.n_test / (each.n_train + each.n_inner) for each in folds])) if folds else 0.0
 
-    others = [head for head in heads if head != reference]
+    others = [head for head in of_head if head != reference]
     differences = {head: estimate(accuracies[head] - accuracies[reference], overlap) for head in others}
     raised = dict(zip(others, holm([differences[head].p for head in others]), strict=True))
     found = {}
-    for head in heads:
+    for head, own in of_head.items():
         difference = differences.get(head)
-        found[head] = {
-            "accuracy": asdict(estimate(accuracies[head], overlap)),
-            "best_on_test": float(np.mean([row["best_accuracy"] for row in of_head[head]])),
-            "difference": difference and asdict(difference),
-            "p_holm": raised.get(head),
-            "smallest_visible": difference and smallest_visible(difference, len(others)),
-        }
+        found[head] = HeadFigures(
+            accuracy=estimate(accuracies[head], overlap).within(0, 1),
+            best_on_test=float(np.mean([each.best_accuracy for each in own])),
+            difference=None if difference is None else difference.within(-1, 1),
+            p_holm=raised.get(head),
+            smallest_visible=None if difference is None else smallest_visible(difference, len(others)),
+        )
     return found

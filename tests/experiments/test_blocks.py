@@ -1,0 +1,137 @@
+"""What each training of a comparison learns from, and how it ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from comparisons import small_comparison
+
+from features.cache.store import read_features
+from features.util.errors import InputError
+from pipeline.experiments.compare.blocks import Block, key, plan, run_block, settings
+from pipeline.experiments.compare.folds import Pool, pooled, refuse_few, trials
+from pipeline.heads.choices import HEADS
+from pipeline.training.loop import epoch_order, learning_rate, score, train, train_step
+from pipeline.training.optimizer import FlatAdam
+from pipeline.training.run import new_head
+
+
+@pytest.fixture
+def config(tmp_path):
+    return small_comparison(tmp_path)
+
+
+@pytest.fixture
+def pool(config):
+    return pooled(read_features(config.features))
+
+
+@pytest.mark.parametrize("with_inner", [False, True])
+def test_every_image_is_judged_once_a_repetition_and_never_learned_from(pool, with_inner):
+    found = trials(pool, 3, 4, with_inner)
+    assert [trial.fold for trial in found] == [0, 1, 2, 3, None]
+    assert sorted(np.concatenate([trial.test for trial in found[:-1]])) == list(range(36))
+    for trial in found:
+        rows = np.concatenate([trial.train, trial.inner, trial.test])
+        assert sorted(rows) == list(range(36))
+        assert bool(len(trial.inner)) == with_inner
+        for part in (trial.train, trial.inner, trial.test):
+            assert abs(2 * pool.labels[part].sum() - len(part)) <= 1
+    assert list(found[-1].test) == list(range(24, 36))
+
+
+def test_a_seed_is_one_partition_and_another_seed_another(pool):
+    folds = [trials(pool, seed, 3, False)[0].test.tolist() for seed in (3, 3, 4)]
+    assert folds[0] == folds[1] != folds[2]
+
+
+def test_too_few_images_for_the_folds_are_refused(pool):
+    with pytest.raises(InputError, match="class blue has 18 images, --folds 10 needs 20; class red has 18 images"):
+        refuse_few(pool, 10)
+    few = Pool(features=pool.features, labels=pool.labels, n_published=6, classes=pool.classes)
+    with pytest.raises(InputError, match="class blue has 3 images in the training split, 5 are needed"):
+        refuse_few(few, 2)
+
+
+# -- blocks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_on_the_published_split_a_head_ends_as_train_leaves_it(config, pool, head, tmp_path):
+    for row in run_block(config, Block(head, (7, 8)), pool).trainings:
+        if row.fold is None:
+            run = train(replace(settings(config, head, row.seed), out=tmp_path / str(row.seed)))
+            assert (row.n_train, row.n_inner, row.n_test) == (24, 0, 12)
+            assert row.epoch == run.epochs["last"]
+            assert row.accuracy == run.history[-1].val_accuracy
+            assert row.loss == pytest.approx(run.history[-1].val_loss, abs=1e-5)
+            assert row.best_epoch == run.epochs["best"]
+            assert row.best_accuracy == run.history[run.epochs["best"] - 1].val_accuracy
+
+
+@pytest.mark.parametrize("head", ["quantum", "frozen", "mlp"])
+def test_on_a_fold_a_head_ends_as_one_trained_alone_on_its_rows(config, pool, head):
+    (row,) = [row for row in run_block(config, Block(head, (7, 8)), pool).trainings if row.fold == 1][:1]
+    trial = trials(pool, 7, config.folds, False)[1]
+    alone_settings = settings(config, head, 7)
+    alone = new_head(alone_settings, 512, 2)
+    optimizer = FlatAdam(alone, config.lr)
+    features, labels = torch.from_numpy(pool.features), torch.from_numpy(pool.labels)
+    for epoch in range(config.epochs):
+        optimizer.lr = learning_rate(alone_settings, epoch)
+        rows = torch.from_numpy(trial.train)[epoch_order(7, epoch, len(trial.train))]
+        for batch in rows.split(config.batch):
+            train_step(alone, optimizer, features[batch], labels[batch])
+    with torch.no_grad():
+        loss, accuracy = score(alone(features[trial.test]), labels[trial.test])
+    assert row.accuracy == accuracy
+    assert row.loss == pytest.approx(loss, abs=1e-5)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("head", HEADS)
+def test_no_head_peeks_at_the_labels_it_is_judged_by(config, pool, head, early_stopping):
+    labels = pool.labels.copy()
+    labels[pool.n_published :] = 1 - labels[pool.n_published :]
+    swapped = Pool(features=pool.features, labels=labels, n_published=pool.n_published, classes=pool.classes)
+    config = replace(config, early_stopping=early_stopping, epochs=6, lr=0.05)
+    one, other = (run_block(config, Block(head, (7,)), each).trainings[-1] for each in (pool, swapped))
+    assert one.fold is other.fold is None
+    assert one.epoch == other.epoch
+    assert one.accuracy == pytest.approx(1 - other.accuracy)
+
+
+def test_the_inner_rule_chooses_an_epoch_and_the_last_rule_does_not(config, pool):
+    wild = replace(config, epochs=8, lr=0.1)
+    last = run_block(wild, Block("quantum", (7, 8)), pool).trainings
+    inner = run_block(replace(wild, early_stopping=True), Block("quantum", (7, 8)), pool).trainings
+    assert {row.epoch for row in last} == {8}
+    assert len({row.epoch for row in inner}) > 1
+    assert all(row.n_inner > 0 for row in inner)
+
+
+def test_a_block_is_the_same_bits_again_and_its_key_names_what_it_depends_on(config, pool):
+    first, again = (run_block(config, Block("quantum", (7, 8)), pool).trainings for _ in range(2))
+    assert first == again
+    wanted = key(config, "abc")
+    for same in ({"seeds": 9}, {"heads": HEADS}, {"engine": "ray"}, {"workers": 3}, {"seed": 1}):
+        assert key(replace(config, **same), "abc") == wanted
+    for other in (
+        {"lr": 0.1},
+        {"folds": 4},
+        {"early_stopping": True},
+        {"depth": 2},
+        {"epochs": 9},
+        {"entangler": "ring"},
+    ):
+        assert key(replace(config, **other), "abc") != wanted
+    assert key(config, "abd") != wanted
+
+
+def test_the_plan_covers_every_head_and_seed_once(config):
+    planned = plan(replace(config, seeds=25))
+    for head in config.heads:
+        assert [seed for block in planned if block.head == head for seed in block.seeds] == list(range(7, 32))

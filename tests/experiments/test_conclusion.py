@@ -1,0 +1,102 @@
+"""What is concluded from planted accuracies."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.experiments.compare.conclusion import conclude, points
+from pipeline.experiments.compare.config import CompareConfig
+from pipeline.experiments.compare.record import Comparison, Split, Training
+from pipeline.experiments.compare.results import figures
+
+
+def comparison_of(accuracies, reference="classical", seeds=10, folds=5):
+    """A comparison of planted accuracies: for each head an array of shape (seeds, folds)."""
+    found = {
+        head: [
+            Training(
+                seed=seed,
+                fold=fold,
+                n_train=80,
+                n_inner=0,
+                n_test=20,
+                epoch=1,
+                accuracy=values[seed, fold or 0],
+                loss=0.5,
+                best_epoch=1,
+                best_accuracy=values[seed, fold or 0],
+            )
+            for seed in range(seeds)
+            for fold in (*range(folds), None)
+        ]
+        for head, values in accuracies.items()
+    }
+    config = CompareConfig(seeds=seeds, folds=folds, reference=reference, heads=tuple(accuracies))
+    return Comparison(
+        created="",
+        config=config,
+        images=100,
+        published=Split(train=80, val=20),
+        figures=figures(found, config.heads, reference),
+    )
+
+
+def planted(*differences, noise=0.01):
+    rng = np.random.default_rng(0)
+    base = 0.9 + rng.normal(0, 0.01, (10, 5))
+    heads = {"classical": base}
+    for name, difference in zip(("quantum", "mlp", "linear"), differences, strict=False):
+        heads[name] = base + difference + rng.normal(0, noise, (10, 5))
+    return comparison_of(heads)
+
+
+def test_a_planted_difference_is_concluded_with_its_direction():
+    text = conclude(planted(-0.03, 0.0))
+    assert "the quantum head is worse than the classical head" in text
+    assert "p < 0.001 corrected" in text
+    assert "of mlp none differs detectably" in text
+    assert "the quantum head is better than the classical head" in conclude(planted(+0.03))
+
+
+def test_no_difference_is_no_conclusion_either_way_and_says_what_would_be_missed():
+    comparison = planted(0.0, 0.05, 0.0)
+    text = conclude(comparison)
+    visible = 100 * comparison.figures["k-fold"]["quantum"].smallest_visible
+    assert "it can't be concluded that the quantum head is better or worse than the classical head" in text
+    assert f"would often miss a true difference of less than {visible:.1f} points" in text
+    assert "mlp (+" in text
+    assert "differs detectably from classical, linear does not" in text
+    assert "more images" in text
+
+
+def test_another_reference_turns_the_differences_round():
+    rng = np.random.default_rng(0)
+    base = 0.9 + rng.normal(0, 0.01, (10, 5))
+    heads = {"quantum": base - 0.03 + rng.normal(0, 0.01, (10, 5)), "classical": base}
+    to_classical, to_quantum = (
+        comparison_of(heads, reference).figures["k-fold"] for reference in ("classical", "quantum")
+    )
+    assert to_quantum["classical"].difference.mean == -to_classical["quantum"].difference.mean
+    assert "the classical head is better than the quantum head" in conclude(comparison_of(heads, "quantum"))
+
+
+def test_a_difference_on_which_only_seeds_agree_is_told_as_one_of_these_images():
+    rng = np.random.default_rng(0)
+    base = 0.9 + rng.normal(0, 0.01, (10, 5))
+    quantum = base + rng.normal(0, 0.03, (10, 5))
+    # The first column stands for the published split too.
+    quantum[:, 0] = base[:, 0] - 0.01 + rng.normal(0, 0.002, 10)
+    text = conclude(comparison_of({"classical": base, "quantum": quantum}))
+    assert "it can't be concluded" in text
+    assert "points on which the seeds agree in the published split (p < 0.001 corrected) tell of its 20 images" in text
+    assert "seeds agree" not in conclude(planted(0.0))
+
+
+def test_points_have_a_sign_unless_they_round_to_zero():
+    assert [points(value) for value in (0.012, -0.0004, 0.0004, -0.05)] == ["+1.2", "0.0", "0.0", "−5.0"]
+
+
+def test_heads_that_never_differ_are_told_as_such():
+    base = np.full((10, 5), 0.9)
+    assert "in every single training the same" in conclude(comparison_of({"classical": base, "quantum": base}))
+    assert "too little to judge" in conclude(comparison_of({"classical": base, "quantum": base + 0.01}))
