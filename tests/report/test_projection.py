@@ -42,7 +42,7 @@ def test_it_is_the_singular_value_decomposition(seed, n, rows):
 
 
 def test_one_dimension_one_image_and_no_variance():
-    assert project(np.array([[1.0], [3.0]]), np.zeros(2)).points.tolist() == [[-1.0], [1.0]]
+    assert project(np.array([[1.0], [3.0]]), np.zeros(2)).points == pytest.approx(np.array([[-1.0], [1.0]]))
     alone = project(np.array([[1.0, 2.0, 3.0]]), np.zeros(1))
     assert alone.share.tolist() == [0.0]
     assert alone.points.tolist() == [[0.0]]
