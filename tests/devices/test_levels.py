@@ -171,7 +171,7 @@ def test_noise_moves_the_logits_as_far_as_the_layer_behind_the_circuit_says(trai
     found = evaluate_on(head, val.features, val.labels, device="default.mixed", noise="readout=0.1")
     with torch.inference_mode():
         values = head.expectation_values(head.angles(torch.from_numpy(val.features))).numpy()
-    assert found.levels[0]["mean_shift"] == pytest.approx(0.2 * np.abs(values).mean(), rel=1e-5)
+    assert found.levels[0].mean_shift == pytest.approx(0.2 * np.abs(values).mean(), rel=1e-5)
 
 
 # The command line -----------------------------------------------------------------------------------------------------

@@ -136,4 +136,4 @@ def test_no_interval_leaves_what_an_accuracy_can_be_and_few_seeds_are_told_as_to
 def test_one_seed_gives_figures_without_intervals_on_the_published_split(config):
     comparison = compare(replace(config, seeds=1))
     assert comparison.figures["published"]["quantum"].accuracy.low is None
-    assert comparison.figures["k-fold"]["quantum"]["accuracy"]["count"] == 3
+    assert comparison.figures["k-fold"]["quantum"].accuracy.count == 3
