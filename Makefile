@@ -176,7 +176,7 @@ $(OUT)/.%.args: FORCE | $(READY)
 	@set -e; flags=$$($(call flags,$*)); echo "$(STAGE_FLAGS_$*) $$flags" > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-PYTEST = $(PYTHON) -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+PYTEST = $(PYTHON) -m pytest -q -n 2 --no-loadscope-reorder $(ARGS)
 BENCH_DATA = $(if $(filter-out hymenoptera,$(DATA)),--data '$(DATA)')
 BENCH_WEIGHTS = $(if $(filter-out IMAGENET1K_V1,$(WEIGHTS)),--weights '$(WEIGHTS)')
 STAGE_FLAGS_features = --data '$(DATA)' --backbone '$(BACKBONE)' --weights '$(WEIGHTS)' $(if $(OFFLINE),--offline)

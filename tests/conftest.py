@@ -19,9 +19,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scheduling import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 
 from features.cache.featureset import Provenance
 from features.cache.writer import FeatureWriter
+
+__all__ = ["pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]  # pytest finds hooks here
 
 # Two workers share two cores. Set before torch is imported, and inherited by every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,18 +33,6 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 COLOURS = {"blue": (40, 60, 200), "red": (200, 60, 40)}
 PICTURES = {"train": {"blue": 4, "red": 4}, "val": {"blue": 2, "red": 3}}
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests of a file for ``--dist loadgroup`` of pytest-xdist: one worker makes a module's fixtures, once.
-
-    A test that is marked with a group keeps it. Such groups take longest, so they begin first.
-    """
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
 
 
 @pytest.fixture(autouse=True)

@@ -39,9 +39,6 @@ OF_GRADIO = re.compile(r"^Method not implemented\.$|/gradio_api/(queue/data|hear
 ENDED = (0, "\nended; no upload is kept\n", "")
 
 
-pytestmark = pytest.mark.xdist_group("demo")  # one server for all its tests
-
-
 @pytest.fixture
 def run(demo_run):
     return demo_run

@@ -17,9 +17,6 @@ META = {"_type": "gradio.FileData"}
 API = "/gradio_api"
 
 
-pytestmark = pytest.mark.xdist_group("demo")  # one server for all its tests
-
-
 @pytest.fixture
 def server(demo_server):
     """A server under attack."""

@@ -45,7 +45,7 @@ def name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-RUN = [pytest.param(page, id=name(page), marks=pytest.mark.xdist_group(name(page))) for page in PAGES]
+RUN = [pytest.param(page, id=name(page)) for page in PAGES]
 
 
 class Copy:
