@@ -270,6 +270,21 @@ def evaluate(engine: Any, inputs: torch.Tensor, weights: Sequence[torch.Tensor])
         return _evaluated(engine, inputs, weights, keep=False)[0]
 
 
+def dense_values(dense: Any, inputs: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The same in torch's own operations, differentiable any number of times.
+
+    Args:
+        dense: As ``pipeline.quantum.engine.dense.Dense``.
+        inputs: Shape (B, n_inputs), floating.
+        weights: In order, of any shapes.
+    """
+    flat = [weight.reshape(-1).to(inputs) for weight in weights]
+    joined = torch.cat(flat) if flat else inputs.new_zeros(0)
+    if not len(inputs):
+        return inputs.sum() + joined.sum() + inputs.new_zeros(0, dense.n_outputs)
+    return dense(inputs[None], joined[None])[0]
+
+
 def _evaluated(
     engine: Any, inputs: torch.Tensor, weights: Sequence[torch.Tensor], keep: bool
 ) -> tuple[torch.Tensor, Any]:
@@ -300,6 +315,12 @@ class _Evaluate(torch.autograd.Function):
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         inputs, *weights = ctx.saved_tensors
         _, need_inputs, *need = ctx.needs_input_grad
+        if torch.is_grad_enabled():
+            # A graph of the gradients is wanted: theirs is that of the dense form.
+            values = dense_values(ctx.engine.dense, inputs, weights)
+            wanted = [t for t, needed in zip((inputs, *weights), (need_inputs, *need), strict=True) if needed]
+            found = iter(torch.autograd.grad(values, wanted, upstream, create_graph=True, materialize_grads=True))
+            return None, *(next(found) if needed else None for needed in (need_inputs, *need))
         if ctx.memory is None:
             return None, *(torch.zeros_like(t) for t in (inputs, *weights))
         by_inputs, by_weights = ctx.engine.backward(ctx.memory, _array(upstream), need_inputs, any(need))
@@ -309,4 +330,4 @@ class _Evaluate(torch.autograd.Function):
             piece = by_weights[start : start + weight.numel()] if needed else None
             gradients.append(None if piece is None else _tensor(piece.reshape(weight.shape), weight))
             start += weight.numel()
-        return None, *_once(gradients, (inputs, *weights))
+        return None, *gradients

@@ -20,16 +20,17 @@ from typing import Any
 import numpy as np
 import pennylane as qml
 import torch
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
-from pipeline.quantum.autograd import evaluate
+from pipeline.quantum.autograd import dense_values, evaluate
 from pipeline.quantum.check import difference
-from pipeline.quantum.engine.engine import Engine, make_engine
+from pipeline.quantum.engine.dense import Dense, backward_through
+from pipeline.quantum.engine.engine import Engine
 from pipeline.quantum.program.program import Program, make_program
 from pipeline.quantum.program.tape import UnsupportedError
+from pipeline.quantum.qnode import OrdinaryQNode
 
 SIMULATORS = ("lightning", "dense", "qnode")
-LARGEST_BACKPROP = 12
-"""Wires up to which an ordinary QNode of ours runs on default.qubit rather than lightning.qubit."""
 
 
 def compile_circuit(
@@ -97,7 +98,7 @@ class CompiledCircuit:
         self._reason: str | None = None
         self._program: Program | None = None
         self._engine: Engine | None = None
-        self._qnodes: dict[bool, Any] = {}
+        self._qnode: OrdinaryQNode | None = None
         self._rank = self._wanted_rank or 2
         self._tape: Any = None
         self._n_outputs = 0
@@ -135,7 +136,7 @@ class CompiledCircuit:
     def n_wires(self) -> int:
         """Number of wires."""
         self._prepare()
-        return self._program.n_wires if self._program else len(self._wires or self._qnode(False).device.wires or ())
+        return self._program.n_wires if self._program else len(self._wires or ())
 
     @property
     def n_outputs(self) -> int:
@@ -163,6 +164,8 @@ class CompiledCircuit:
             raise ValueError(f"inputs have shape {tuple(inputs.shape)}; this circuit takes (B, {self.n_inputs})")
         if self._engine is not None:
             try:
+                if self._wanted == "dense" or not inputs.is_cpu or torch._C._are_functorch_transforms_active():
+                    return dense_values(self._engine.dense, inputs, list(weights.values()))
                 return evaluate(self._engine, inputs, list(weights.values()))
             except UnsupportedError as error:
                 self._fall_back(str(error))
@@ -171,6 +174,8 @@ class CompiledCircuit:
     def forward(self, inputs: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Any]:
         """On arrays: values (B, n_outputs) of inputs (B, n_inputs) and flat weights (n_weights,).
 
+        All of them may have a leading heads axis, as for ``heads``.
+
         Returns:
             The values, float64, and what ``backward`` needs, if ``keep``.
         """
@@ -178,28 +183,44 @@ class CompiledCircuit:
             self._prepare()
         if self._engine is not None:
             try:
-                return self._engine.forward(inputs, weights, keep)
+                runner = self._engine.dense if inputs.ndim == 3 else self._runner
+                return runner.forward(inputs, weights, keep)
             except UnsupportedError as error:
                 self._fall_back(str(error))
         leaves = [torch.from_numpy(np.array(array)).requires_grad_(keep) for array in (inputs, weights)]
         with torch.set_grad_enabled(keep):
-            values = self._by_qnode(leaves[0], self.split(leaves[1]))
+            many = inputs.ndim == 3
+            values = self.heads(*leaves) if many else self._by_qnode(leaves[0], self.split(leaves[1]))
         return values.detach().numpy(), (values, leaves) if keep else None
 
     def backward(
         self, memory: Any, upstream: np.ndarray, need_inputs: bool = True, need_weights: bool = True
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Gradients of inputs and flat weights from that of the values, (B, n_outputs); None where not needed."""
-        if not isinstance(memory, tuple):
-            assert self._engine is not None
-            return self._engine.backward(memory, upstream, need_inputs, need_weights)
-        values, leaves = memory
-        wanted = [leaf for leaf, needed in zip(leaves, (need_inputs, need_weights), strict=True) if needed]
-        upstream_tensor = torch.from_numpy(np.ascontiguousarray(upstream)).to(values.dtype)
-        gradients = iter(
-            torch.autograd.grad(values, wanted, upstream_tensor, retain_graph=True, materialize_grads=True)
-        )
-        return tuple(next(gradients).numpy() if needed else None for needed in (need_inputs, need_weights))  # type: ignore[return-value]
+        if isinstance(memory, tuple):
+            values, leaves = memory
+            return backward_through(values, leaves, upstream, (need_inputs, need_weights))
+        return self._runner.backward(memory, upstream, need_inputs, need_weights)
+
+    def heads(self, inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Many heads side by side, each with weights and a batch of its own: values (heads, B, n_outputs).
+
+        Torch's own operations do all heads at once, on any device, differentiable any number of times. A circuit that
+        runs as an ordinary QNode goes head by head.
+
+        Args:
+            inputs: Shape (heads, B, n_inputs), floating.
+            weights: Shape (heads, n_weights), flat as for ``split``.
+        """
+        if not self._ready:
+            self._prepare()
+        if self._engine is not None:
+            try:
+                return self._engine.dense(inputs, weights)
+            except UnsupportedError as error:
+                self._fall_back(str(error))
+        pairs = zip(inputs.unbind(), weights.unbind(), strict=True)
+        return torch.stack([self._by_qnode(batch, self.split(of_head)) for batch, of_head in pairs])
 
     def split(self, weights: torch.Tensor) -> dict[str, torch.Tensor]:
         """Flat weights (n_weights,) as weights by name."""
@@ -231,6 +252,12 @@ class CompiledCircuit:
         self._reset()
 
     @property
+    def _runner(self) -> Engine | Dense:
+        """What computes on arrays."""
+        assert self._engine is not None
+        return self._engine.dense if self._wanted == "dense" else self._engine
+
+    @property
     def _wires(self) -> list[Any] | None:
         """The wire labels in order; None where the tape gives them."""
         if isinstance(self.circuit, qml.QNode):
@@ -242,17 +269,18 @@ class CompiledCircuit:
 
     def _prepare(self) -> None:
         """Trace the circuit and compare it with its QNode, once."""
-        with self._lock:
+        # The first call may be under a transform of torch.func, which this has nothing to do with.
+        with self._lock, temporarily_clear_interpreter_stack():
             if self._ready:
                 return
             reason = self._trace()
             if reason is None and self._program is not None:
                 self._n_outputs = self._program.n_outputs
                 if self._wanted != "qnode":
-                    engine = make_engine(
-                        self._program, self.function, self.weight_shapes, self._wanted, self.c_dtype, self._wires
-                    )
-                    reason = difference(engine, self._program, self._by_qnode, self.weight_shapes, self.c_dtype)
+                    engine = Engine(self._program, self.function, self.weight_shapes, self.c_dtype, self._wires)
+                    checked = engine.dense if self._wanted == "dense" else engine
+                    c_dtype = "complex128" if self._wanted == "dense" else self.c_dtype
+                    reason = difference(checked, self._program, self._by_qnode, self.weight_shapes, c_dtype)
                     self._engine = engine if reason is None else None
             self._ready = True
             if reason is not None and self._wanted != "qnode":
@@ -291,42 +319,11 @@ class CompiledCircuit:
             stacklevel=4,
         )
 
-    def _qnode(self, differentiated: bool) -> Any:
-        if isinstance(self.circuit, qml.QNode):
-            return self.circuit
-        if differentiated not in self._qnodes:
-            wires = self._wires
-            small = wires is None or len(wires) <= LARGEST_BACKPROP
-            name = self._device_name or ("default.qubit" if small else "lightning.qubit")
-            diff_method = "adjoint" if name.startswith("lightning") else "best"
-            # Otherwise PennyLane computes the Jacobian of a Lightning device along with values that need no gradient.
-            self._qnodes[differentiated] = qml.QNode(
-                self.circuit,
-                qml.device(name, wires=wires),
-                interface="torch",
-                diff_method=diff_method if differentiated else None,
-            )
-        return self._qnodes[differentiated]
-
     def _by_qnode(self, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The same values by the ordinary QNode."""
-        needed = torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, *weights.values()))
-        qnode = self._qnode(needed)
-        if self._rank == 1:
-            rows = [_flatten(qnode(inputs=row, **weights), (), inputs) for row in inputs]
-            return torch.stack(rows) if rows else inputs.new_zeros(0, self._n_outputs)
-        return _flatten(qnode(inputs=inputs, **weights), (len(inputs),), inputs)
-
-
-def _flatten(result: Any, batch: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
-    """What a QNode returned, as one tensor of shape (*batch, n_outputs)."""
-    results = [result] if isinstance(result, torch.Tensor) else list(result)
-    # A circuit without inputs in it yields no axis of samples.
-    rows = [
-        r.to(like.dtype).reshape(*batch, -1) if r.shape[: len(batch)] == batch else r.to(like.dtype).reshape(-1)
-        for r in results
-    ]
-    return torch.cat([r.expand(*batch, r.shape[-1]) for r in rows], dim=-1)
+        if self._qnode is None:
+            self._qnode = OrdinaryQNode(self.circuit, self._device_name, self._wires, self._rank)
+        return self._qnode(inputs, weights)
 
 
 def weight_shape(size: int | Iterable[int]) -> tuple[int, ...]:

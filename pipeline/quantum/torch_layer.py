@@ -59,6 +59,16 @@ class TorchLayer(qml.qnn.TorchLayer):
         """See the class."""
         return next((c.fallback_reason for c in self._compiled.values() if c.fallback_reason), None)
 
+    __repr__ = nn.Module.__repr__
+    __str__ = nn.Module.__repr__
+
+    def extra_repr(self) -> str:
+        """The circuit's name, its weights, and, once it is known, what runs it."""
+        weights = ", ".join(f"{name}: {tuple(weight.shape)}" for name, weight in self._parameters.items())
+        simulators = {compiled.simulator for compiled in self._compiled.values()}
+        ran = f", simulator={'/'.join(sorted(simulators))}" if simulators else ""
+        return f"{getattr(self.qnode.func, '__name__', type(self.qnode.func).__name__)}, {weights}{ran}"
+
     def _init_weights(self, weight_shapes: Mapping[str, tuple[int, ...]], init_method: Any) -> None:
         for name, shape in weight_shapes.items():
             init = init_method[name] if isinstance(init_method, Mapping) else init_method

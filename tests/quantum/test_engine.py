@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.quantum.engine import register, simulator
-from pipeline.quantum.engine.engine import make_engine
+from pipeline.quantum.engine.engine import Engine
 from pipeline.quantum.program.program import make_program
 from tests.random_circuits import RandomCircuit, by_qnode
 
@@ -19,7 +19,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 def engine_of(circuit, c_dtype="complex128"):
     program, _ = make_program(circuit, circuit.n_inputs, circuit.weight_shapes, 2, range(circuit.n_wires))
-    return make_engine(program, circuit, circuit.weight_shapes, "lightning", c_dtype, range(circuit.n_wires))
+    return Engine(program, circuit, circuit.weight_shapes, c_dtype, range(circuit.n_wires))
 
 
 def problem(circuit, n_outputs, n_samples, seed):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
+from pipeline.quantum.engine.dense import Dense
 from pipeline.quantum.engine.simulator import Parameters, Simulator
 from pipeline.quantum.program.polynomial import Angles
 from pipeline.quantum.program.program import Program
@@ -56,6 +58,11 @@ class Engine:
         self._structure: Any = None
         self._simulator = Simulator(program, c_dtype)
         self._dtype = np.zeros(0, c_dtype).real.dtype
+
+    @cached_property
+    def dense(self) -> Dense:
+        """The same circuit in torch's own operations."""
+        return Dense(self.program, self.traced)
 
     def forward(self, inputs: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Memory | None]:
         """Values (B, n_outputs) of inputs (B, n_inputs) and flat weights (n_weights,), and memory if ``keep``."""
@@ -194,16 +201,3 @@ class Engine:
                 )
             )
         return tuple(next(gradients).numpy() if needed else None for needed in (need_inputs, need_weights))  # type: ignore[return-value]
-
-
-def make_engine(
-    program: Program,
-    function: Callable[..., Any],
-    weight_shapes: Mapping[str, tuple[int, ...]],
-    simulator: str,
-    c_dtype: str,
-    wires: Sequence[Any] | None,
-) -> Engine:
-    """The engine of a program on a simulator, ``lightning`` or ``dense``."""
-    del simulator
-    return Engine(program, function, weight_shapes, c_dtype, wires)

@@ -47,7 +47,7 @@ class Observables:
         if n_wires > TABLE_QUBITS and self._all_diagonal and single == list(range(n_wires)):
             self._halves = PauliZ(n_wires, dtype)
         elif rows:
-            self._table = np.array([_eigenvalues(m, n_wires) for m in rows]).astype(dtype)
+            self._table = np.array([eigenvalues(m, n_wires) for m in rows]).astype(dtype)
 
     def values(self, states: np.ndarray) -> np.ndarray:
         """Shape (B, n_outputs)."""
@@ -106,7 +106,7 @@ class PauliZ:
         return (front[:, None] + back).reshape(-1, len(upstream))
 
 
-def _eigenvalues(measurement: Measurement, n_wires: int) -> np.ndarray:
+def eigenvalues(measurement: Measurement, n_wires: int) -> np.ndarray:
     """The diagonal of a sum of words of Z alone."""
     signs = z_signs(n_wires)
     total = np.zeros(2**n_wires)
@@ -120,18 +120,26 @@ def _applied(measurement: Measurement, states: np.ndarray, n_wires: int) -> np.n
     if measurement.kind == "hermitian":
         assert measurement.matrix is not None
         return apply_matrix(measurement.matrix, measurement.wires, states)
-    rows = np.arange(len(states))
     total = np.zeros(states.shape, dtype=np.result_type(states, np.complex64))
-    signs = z_signs(n_wires)
+    for rows, factors in zip(*pauli_action(measurement, n_wires), strict=True):
+        total += (factors[:, None] * states[rows]).astype(total.dtype)
+    return total
+
+
+def pauli_action(measurement: Measurement, n_wires: int) -> tuple[np.ndarray, np.ndarray]:
+    """A sum of Pauli words as O Φ = Σ_t factors[t] · Φ[rows[t]], each of shape (terms, 2ⁿ)."""
+    rows, signs = np.arange(2**n_wires), z_signs(n_wires)
+    orders, factors = [], []
     for coefficient, word in measurement.terms:
-        flipped, factor = rows, np.full(len(rows), complex(coefficient))
+        order, factor = rows, np.full(len(rows), complex(coefficient))
         for wire, letter in word:
             if letter != "Z":
-                flipped = flipped ^ (1 << (n_wires - 1 - wire))
+                order = order ^ (1 << (n_wires - 1 - wire))
             # Y has i in the row of 1 and -i in the row of 0.
             factor = factor * {"X": 1, "Y": -1j * signs[wire], "Z": signs[wire]}[letter]
-        total += (factor[:, None] * states[flipped]).astype(total.dtype)
-    return total
+        orders.append(order)
+        factors.append(factor)
+    return np.array(orders), np.array(factors)
 
 
 def _marginal(probabilities: np.ndarray, wires: tuple[int, ...], n_wires: int) -> np.ndarray:

@@ -34,7 +34,7 @@ class Runs:
         self._plain = (
             bool((self._index.reshape(-1) == np.arange(n_shared)).all()) if self._index.size == n_shared else False
         )
-        terms = np.array([_terms(run, self._length) for run in runs], dtype=complex).reshape(-1, 2**self._length, 4)
+        terms = np.array([run_terms(run, self._length) for run in runs], dtype=complex).reshape(-1, 2**self._length, 4)
         self.is_real = not np.abs(terms.imag).max(initial=0) > 1e-14
         real = terms.real if self.is_real else np.ascontiguousarray(terms).view(float)
         self._same = len(real) > 0 and bool((real == real[0]).all())
@@ -79,7 +79,7 @@ class Runs:
         return np.bincount(self._index.reshape(-1), by_angle, self._n_shared + 1)[: self._n_shared]
 
 
-def _terms(run: Sequence[tuple[str, int] | np.ndarray], length: int) -> np.ndarray:
+def run_terms(run: Sequence[tuple[str, int] | np.ndarray], length: int) -> np.ndarray:
     """C_m for all choices of cosine (0) or sine (1) in each place, the first place the most significant bit."""
     terms = np.eye(2, dtype=complex)[None]
     n_angles = 0

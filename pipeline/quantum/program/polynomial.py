@@ -93,6 +93,16 @@ class Polynomials:
             batched += self._batched.products @ self._batched.monomials(_joined(inputs, weights))
         return Angles(shared, batched)
 
+    def coefficients(self, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Of angles of a kind, ``shared`` or ``batched``: θ = constants + linear @ z + products @ (z_i z_j).
+
+        Returns:
+            Constants of shape (k,), linear coefficients (k, n_inputs + n_weights), the pairs (i, j) with i ≤ j of
+            places in z that occur, int of shape (p, 2), and their coefficients (k, p).
+        """
+        found = self._shared if kind == "shared" else self._batched
+        return found.constants, found.linear, found.pairs, found.products
+
     def gradients(
         self, inputs: np.ndarray, weights: np.ndarray, gradient: Angles, need_inputs: bool, need_weights: bool
     ) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -1,0 +1,69 @@
+"""A circuit as PennyLane runs it: what simulators are compared with, and what runs where they can't.
+
+In: inputs (B, n_inputs) and weights by name. Out: all measurements side by side, (B, n_outputs), in the inputs' dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pennylane as qml
+import torch
+
+LARGEST_BACKPROP = 12
+"""Wires up to which a quantum function without a device runs on default.qubit rather than lightning.qubit."""
+
+
+class OrdinaryQNode:
+    """A QNode, or one made of a quantum function on first use.
+
+    Args:
+        circuit: The quantum function or QNode.
+        device: PennyLane device of a quantum function; chosen by the number of wires if None.
+        wires: Wire labels in order, of a quantum function.
+        rank: 2 if the circuit takes inputs of shape (B, n_inputs), 1 if it takes one sample at a time.
+    """
+
+    def __init__(self, circuit: Callable[..., Any], device: str | None, wires: Sequence[Any] | None, rank: int) -> None:
+        self._circuit, self._device, self._wires, self._rank = circuit, device, wires, rank
+        self._qnodes: dict[bool, Any] = {}
+        self._n_outputs = 0
+
+    def __call__(self, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Values of shape (B, n_outputs)."""
+        qnode = self._qnode(torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, *weights.values())))
+        if self._rank == 2:
+            return _flatten(qnode(inputs=inputs, **weights), (len(inputs),), inputs)
+        rows = [_flatten(qnode(inputs=row, **weights), (), inputs) for row in inputs]
+        if not rows:
+            return inputs.new_zeros(0, self._n_outputs)
+        self._n_outputs = len(rows[0])
+        return torch.stack(rows)
+
+    def _qnode(self, differentiated: bool) -> Any:
+        if isinstance(self._circuit, qml.QNode):
+            return self._circuit
+        if differentiated not in self._qnodes:
+            small = self._wires is None or len(self._wires) <= LARGEST_BACKPROP
+            name = self._device or ("default.qubit" if small else "lightning.qubit")
+            diff_method = "adjoint" if name.startswith("lightning") else "best"
+            # Otherwise PennyLane computes the Jacobian of a Lightning device along with values that need no gradient.
+            self._qnodes[differentiated] = qml.QNode(
+                self._circuit,
+                qml.device(name, wires=self._wires),
+                interface="torch",
+                diff_method=diff_method if differentiated else None,
+            )
+        return self._qnodes[differentiated]
+
+
+def _flatten(result: Any, batch: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    """What a QNode returned, as one tensor of shape (*batch, n_outputs)."""
+    results = [result] if isinstance(result, torch.Tensor) else list(result)
+    # A circuit without inputs in it yields no axis of samples.
+    rows = [
+        r.to(like.dtype).reshape(*batch, -1) if r.shape[: len(batch)] == batch else r.to(like.dtype).reshape(-1)
+        for r in results
+    ]
+    return torch.cat([r.expand(*batch, r.shape[-1]) for r in rows], dim=-1)

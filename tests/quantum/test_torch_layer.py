@@ -1,0 +1,267 @@
+"""``TorchLayer`` as a citizen of PyTorch: PennyLane's results, transforms, copies, devices, and clear fallbacks."""
+
+from __future__ import annotations
+
+import copy
+import io
+import multiprocessing
+import pickle
+import threading
+import warnings
+
+import numpy as np
+import pennylane as qml
+import pytest
+import torch
+from torch import nn
+
+from pipeline import TorchLayer
+
+N_WIRES = 3
+SHAPES = {"weights": (2, N_WIRES, 3), "scale": 1}
+
+
+def reuploading(inputs, weights, scale):
+    for layer in weights:
+        for wire in range(N_WIRES):
+            qml.RY(scale * inputs[..., wire], wires=wire)
+            qml.Rot(*layer[wire], wires=wire)
+        for wire in range(N_WIRES):
+            qml.CNOT(wires=[wire, (wire + 1) % N_WIRES])
+    return [qml.expval(qml.Z(wire)) for wire in range(N_WIRES)]
+
+
+def module_qnode():
+    return qml.QNode(reuploading, qml.device("default.qubit", wires=N_WIRES), interface="torch")
+
+
+def layers(function=reuploading, shapes=SHAPES, device="default.qubit", n_wires=N_WIRES):
+    """PennyLane's layer and ours, of float64, with the same weights."""
+    qnode = qml.QNode(function, qml.device(device, wires=n_wires), interface="torch")
+    torch.manual_seed(2)
+    theirs, ours = qml.qnn.TorchLayer(qnode, shapes).double(), TorchLayer(qnode, shapes).double()
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, ours
+
+
+def gradients(layer, x, upstream=None):
+    x = x.clone().requires_grad_()
+    values = layer(x)
+    upstream = torch.linspace(-1, 2, values.numel(), dtype=values.dtype).reshape(values.shape)
+    return values.detach(), *torch.autograd.grad(values, (x, *layer.parameters()), upstream)
+
+
+def batch(n_samples=4, seed=3):
+    return torch.randn(n_samples, N_WIRES, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("shape", [(N_WIRES,), (4, N_WIRES), (2, 3, N_WIRES)])
+def test_values_and_gradients_are_pennylanes(shape):
+    theirs, ours = layers()
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for seen, expected in zip(gradients(ours, x), gradients(theirs, x), strict=True):
+        torch.testing.assert_close(seen, expected, rtol=0, atol=1e-10)
+    assert ours.fallback_reason is None
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda: qml.expval(qml.Z(0)),
+        lambda: qml.probs(wires=[1, 0]),
+        lambda: [qml.probs(wires=0)],
+        lambda: (qml.expval(qml.X(0)), qml.expval(qml.Y(1))),
+    ],
+)
+def test_results_have_pennylanes_shapes(measure):
+    def circuit(inputs, weights):
+        qml.AngleEmbedding(inputs, wires=range(2))
+        qml.BasicEntanglerLayers(weights, wires=range(2))
+        return measure()
+
+    theirs, ours = layers(circuit, {"weights": (1, 2)}, n_wires=2)
+    x = batch()[:, :2]
+    torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-10)
+
+
+def test_gradcheck_and_gradgradcheck():
+    _, ours = layers()
+    names = list(ours.state_dict())
+
+    def call(x, *weights):
+        return torch.func.functional_call(ours, dict(zip(names, weights, strict=True)), (x,))
+
+    leaves = (batch(2).requires_grad_(), *(p.detach().clone().requires_grad_() for p in ours.parameters()))
+    assert torch.autograd.gradcheck(call, leaves)
+    assert torch.autograd.gradgradcheck(call, (leaves[0], *leaves[1:]))
+
+
+def test_per_sample_gradients_by_vmap_of_grad():
+    _, ours = layers()
+    x, parameters = batch(), {name: p.detach() for name, p in ours.named_parameters()}
+
+    def loss(parameters, sample):
+        return torch.func.functional_call(ours, parameters, (sample,)).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, x)
+    for k, sample in enumerate(x):
+        expected = torch.autograd.grad(ours(sample).square().sum(), list(ours.parameters()))
+        for name, gradient in zip(parameters, expected, strict=True):
+            torch.testing.assert_close(found[name][k], gradient, rtol=0, atol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_jacobians_by_jacrev_and_by_autograd_agree():
+    _, ours = layers()
+    x = batch(1)[0]
+    by_rows = torch.autograd.functional.jacobian(ours, x)
+    torch.testing.assert_close(torch.func.jacrev(ours)(x), by_rows, rtol=0, atol=1e-10)
+    torch.testing.assert_close(torch.func.jacfwd(ours)(x), by_rows, rtol=0, atol=1e-10)
+
+
+def test_an_ensemble_by_vmap_over_weights():
+    _, ours = layers()
+    x = batch()
+    many = {name: torch.stack([p.detach(), p.detach() + 0.1]) for name, p in ours.named_parameters()}
+    found = torch.func.vmap(lambda parameters: torch.func.functional_call(ours, parameters, (x,)))(many)
+    for k in range(2):
+        one = {name: values[k] for name, values in many.items()}
+        torch.testing.assert_close(found[k], torch.func.functional_call(ours, one, (x,)), rtol=0, atol=1e-10)
+
+
+def test_the_first_call_may_be_under_a_transform():
+    _, ours = layers()
+    inside = torch.func.vmap(ours)(batch())
+    torch.testing.assert_close(ours(batch()), inside, rtol=0, atol=1e-10)
+
+
+def test_autocast_to_bfloat16_rounds_inputs_and_outputs_only():
+    _, ours = layers()
+    model = nn.Sequential(nn.Linear(N_WIRES, N_WIRES), ours.float())
+    x = batch().float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        values = model(x)
+        assert values.dtype == torch.bfloat16
+        hidden = model[0](x)
+    values.float().sum().backward()
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
+    torch.testing.assert_close(values, ours(hidden.float()).bfloat16())
+
+
+def test_an_empty_batch_has_no_rows_and_zero_gradients():
+    _, ours = layers()
+    values, *slopes = gradients(ours, batch(0))
+    assert values.shape == (0, N_WIRES)
+    assert all(not slope.any() for slope in slopes)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_torch_compile_runs_it_between_its_graphs():
+    _, ours = layers()
+    model = nn.Sequential(nn.Linear(N_WIRES, N_WIRES), ours.float())
+    x = batch().float()
+    expected = model(x)
+    torch.testing.assert_close(torch.compile(model, backend="eager")(x), expected)
+
+
+def test_repr_says_circuit_weights_and_simulator():
+    _, ours = layers()
+    ours(batch())
+    assert repr(ours) == "TorchLayer(reuploading, weights: (2, 3, 3), scale: (), simulator=lightning)"
+
+
+def test_deepcopy_and_pickle_give_layers_of_their_own():
+    ours = TorchLayer(module_qnode(), SHAPES)
+    x = batch().float()
+    expected = ours(x).detach()
+    stream = io.BytesIO()
+    torch.save(ours, stream)
+    stream.seek(0)
+    copies = copy.deepcopy(ours), pickle.loads(pickle.dumps(ours)), torch.load(stream, weights_only=False)
+    for other in copies:
+        torch.testing.assert_close(other(x), expected)
+        with torch.no_grad():
+            other.weights += 1
+        torch.testing.assert_close(ours(x), expected)
+
+
+def test_threads_share_a_layer():
+    _, ours = layers()
+    batches = [batch(seed=seed) for seed in range(6)]
+    expected = [gradients(layers()[1], x) for x in batches]
+    seen = [None] * len(batches)
+
+    def work(k):
+        for _ in range(5):
+            seen[k] = gradients(ours, batches[k])
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(len(batches))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for found, reference in zip(seen, expected, strict=True):
+        for a, b in zip(found, reference, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def _in_a_process(layer, x, connection):
+    connection.send(layer(x).detach().numpy())
+
+
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_other_processes_run_a_layer(method):
+    ours = TorchLayer(module_qnode(), SHAPES)
+    x = batch().float()
+    expected = ours(x).detach().numpy()
+    context = multiprocessing.get_context(method)
+    here, there = context.Pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process = context.Process(target=_in_a_process, args=(ours, x, there))
+        process.start()
+    assert here.poll(120)
+    np.testing.assert_allclose(here.recv(), expected, atol=1e-6)
+    process.join()
+
+
+def noisy(inputs, weights):
+    qml.RY(inputs[..., 0] * weights[0], wires=0)
+    qml.DepolarizingChannel(0.1, wires=0)
+    return qml.expval(qml.Z(0))
+
+
+def branching(inputs, weights):
+    qml.RY(inputs[..., 0], wires=0)
+    if weights[0] > 0.5:
+        qml.RX(weights[0], wires=0)
+    return qml.expval(qml.Z(0))
+
+
+@pytest.mark.parametrize(
+    ("function", "device", "reason"),
+    [(noisy, "default.mixed", "DepolarizingChannel"), (branching, "default.qubit", "value of a tensor")],
+)
+def test_what_does_not_run_fast_runs_as_the_qnode_with_one_warning(function, device, reason):
+    theirs, ours = layers(function, {"weights": (1,)}, device, 1)
+    x = batch()[:, :1]
+    with pytest.warns(RuntimeWarning, match=reason) as caught:
+        values = torch.stack([ours(x), ours(x)])
+    assert len(caught) == 1
+    assert reason in ours.fallback_reason
+    torch.testing.assert_close(values, torch.stack([theirs(x)] * 2), rtol=0, atol=1e-12)
+
+
+def test_finite_shots_run_as_the_qnode():
+    device = qml.device("default.qubit", wires=1, seed=3)
+
+    @qml.set_shots(50)
+    @qml.qnode(device, interface="torch")
+    def circuit(inputs, weights):
+        qml.RY(inputs[..., 0] * weights[0], wires=0)
+        return qml.expval(qml.Z(0))
+
+    layer = TorchLayer(circuit, {"weights": (1,)})
+    with pytest.warns(RuntimeWarning, match="shots"):
+        layer(torch.ones(2, 1))
