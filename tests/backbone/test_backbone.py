@@ -141,7 +141,29 @@ def test_the_list_names_every_classification_model(table: dict[str, list[str]]) 
     assert table["vit_h_14"] == ["1280", "518", "632.2", "M", "IMAGENET1K_SWAG_E2E_V1,", "IMAGENET1K_SWAG_LINEAR_V1"]
 
 
-@pytest.mark.parametrize("name", backbone_names())
+# The smallest of each family; the others are slow together.
+ONE_OF_A_FAMILY = {
+    "alexnet",
+    "convnext_tiny",
+    "densenet121",
+    "efficientnet_b0",
+    "googlenet",
+    "inception_v3",
+    "maxvit_t",
+}
+ONE_OF_A_FAMILY |= {"mnasnet0_5", "mobilenet_v2", "regnet_x_400mf", "resnet18", "resnext50_32x4d", "shufflenet_v2_x0_5"}
+ONE_OF_A_FAMILY |= {"squeezenet1_1", "swin_t", "vgg11", "vit_b_32", "wide_resnet50_2"}
+
+
+def test_every_family_has_its_quick_one() -> None:
+    families = {re.match("[a-z]+(?:_resnet)?", name)[0] for name in backbone_names()}
+    assert {re.match("[a-z]+(?:_resnet)?", name)[0] for name in ONE_OF_A_FAMILY} == families
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ONE_OF_A_FAMILY else pytest.param(name, marks=pytest.mark.slow) for name in backbone_names()],
+)
 def test_each_gives_features_of_its_width_at_the_size_of_its_weights(name: str, table: dict[str, list[str]]) -> None:
     for crop in {models.get_model_weights(name)[known].transforms().crop_size[0] for known in weight_names(name)}:
         model, layer = backbone_module._build(name, crop)

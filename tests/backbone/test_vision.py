@@ -1,3 +1,4 @@
+import pytest
 from conftest import child
 
 IMPORTS = """
@@ -22,12 +23,14 @@ def test_nothing_of_ours_imports_torchs_compiler():
     assert child(IMPORTS).stdout.split() == ["False"]
 
 
+@pytest.mark.slow
 def test_the_operator_that_asks_for_it_works_as_ever():
     ours, plain = (child(ALIGNED.format(first=first)) for first in ("import features.backbone.vision", ""))
     assert ours.returncode == 0, ours.stderr
     assert ours.stdout == plain.stdout
 
 
+@pytest.mark.slow
 def test_a_compiler_or_a_torchvision_that_is_there_already_is_left_alone():
     code = (
         "import {0}, sys\nbefore = sys.modules['{0}']\n"

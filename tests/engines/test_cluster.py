@@ -62,6 +62,7 @@ def test_the_same_rows_as_in_one_process(config: ExtractConfig, tmp_path: Path, 
     assert capsys.readouterr().out.splitlines()[-1].endswith(": up to date, same images, weights and transform")
 
 
+@pytest.mark.slow
 def test_shards_and_going_on(config: ExtractConfig, capsys) -> None:
     config = replace(config, engine="ray", shards=True)
     make_features(config)
@@ -112,6 +113,7 @@ def piece_makers(mark: str) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes to kill in Linux's /proc")
 def test_a_killed_worker_loses_nothing(config: ExtractConfig, tmp_path: Path) -> None:
     for index in range(90):

@@ -17,6 +17,8 @@ from pipeline.inference.export import export
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def features(shared_data, shared_weights, tmp_path_factory):
