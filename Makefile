@@ -1,16 +1,21 @@
 # Quantum transfer learning on precomputed features. `make help` lists what there is.
 
-DATA     = hymenoptera
-BACKBONE = resnet18
-WEIGHTS  = IMAGENET1K_V1
-OUT     = out
-ARGS    =
-IMAGES  =
-OFFLINE =
-INDEX   =
-SEEDS   = 20
-FOLDS   = 5
-TRIALS  = 50
+OUT = out
+# Each empty: then a stage takes what OUT's records say, or its own default.
+DATA          =
+BACKBONE      =
+WEIGHTS       =
+OFFLINE       =
+IMAGES        =
+SEEDS         =
+FOLDS         =
+TRIALS        =
+ARGS          =
+FEATURES_ARGS =
+TRAIN_ARGS    =
+EVAL_ARGS     =
+INDEX         =
+export OUT DATA BACKBONE WEIGHTS OFFLINE IMAGES SEEDS FOLDS TRIALS ARGS FEATURES_ARGS TRAIN_ARGS EVAL_ARGS
 
 # Without PYTHON=…, an environment of our own in .venv, made when it is needed; and in it each extra of pyproject.toml
 # that a target needs, when it needs it.
@@ -23,44 +28,34 @@ FLAGS  = $(ARGS) $(FEATURES_ARGS) $(TRAIN_ARGS) $(EVAL_ARGS)
 ASKED  = $(if $(findstring engine ray,$(FLAGS))$(findstring engine=ray,$(FLAGS)),ray) \
          $(if $(findstring qiskit,$(FLAGS)),qiskit) $(if $(filter %.parquet,$(DATA)),parquet)
 
-ifneq ($(words $(OUT)),1)
-$(error OUT is "$(OUT)"; make can't work in a folder whose name has spaces: choose another)
-endif
-
-STAGES = features compare train eval predict demo export
-GOAL   = $(or $(lastword $(filter $(STAGES),$(MAKECMDGOALS))),eval)
-
-# FORCE if a picture, a folder or the weights file has changed since stage 1 last looked, or its result is gone; and for
-# a list, whose pictures may lie anywhere.
-CHANGED = $(shell [ -e '$(OUT)/features.h5' ] \
-            && [ -z "$(filter %.csv %.parquet,$(DATA))" ] \
-            && [ -z "$$(find -L '$(DATA)' '$(WEIGHTS)' -newer '$(OUT)/.features.done' 2>/dev/null | head -n 1)" ] \
-            || echo FORCE)
+STAGES = features train eval predict demo export compare paper sweep
+GOALS  = $(filter $(STAGES),$(MAKECMDGOALS))
 
 .DEFAULT_GOAL = help
-.PHONY: help install $(STAGES) paper sweep test test-slow bench bench-peers lint format clean FORCE
-.PRECIOUS: $(OUT)/features.h5 $(OUT)/run/run.json $(OUT)/run/report.html
+.PHONY: help install $(STAGES) test test-slow bench bench-peers lint format clean
+.NOTPARALLEL:
 
 demo: | $(call extra,demo)
 sweep: | $(call extra,sweep)
 test test-slow lint format: | $(call extra,dev)
-$(STAGES) paper sweep: | $(call extra,$(ASKED))
+$(STAGES): | $(call extra,$(ASKED))
 
 help: ## list the targets and variables
 	@echo 'make eval sets everything up, then runs the three stages: features, train, eval.'
 	@echo
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 	@echo
-	@echo 'Variables (give the same ones to every stage):'
+	@echo 'Variables. In an OUT that holds features or a run, what is not given is as recorded there:'
 	@echo '  DATA=FOLDER     images in train/CLASS/ and val/CLASS/  (default: the ants and bees of the demo);'
-	@echo '                  or in CLASS/, with ARGS="--split 0.2"; or a .csv or .parquet list; or a torchvision'
-	@echo '                  data set by name: cifar10, oxford-iiit-pet, …'
+	@echo '                  or in CLASS/, with FEATURES_ARGS="--split 0.2"; or a .csv or .parquet list; or a'
+	@echo '                  torchvision data set by name: cifar10, oxford-iiit-pet, …'
 	@echo '  BACKBONE=NAME   the frozen network, any of torchvision'\''s: python -m features --list-backbones'
 	@echo '  WEIGHTS=FILE    its state_dict, or a name  (default: IMAGENET1K_V1, torchvision'\''s download)'
 	@echo '  OUT=FOLDER      where results go  (default: out)'
-	@echo '  ARGS="--FLAG …" further flags, each for the stage that has it: see python -m features --help,'
-	@echo '                  python -m pipeline train|eval|predict|… --help'
-	@echo '  IMAGES="A B/"   pictures or folders for make predict'
+	@echo '  ARGS="--FLAG …" further flags of the target you name: make train ARGS="--qubits 6"; they are listed by'
+	@echo '                  python -m features --help, python -m pipeline train|eval|predict|… --help'
+	@echo '  FEATURES_ARGS, TRAIN_ARGS, EVAL_ARGS   flags of a stage on the way: make eval TRAIN_ARGS="--qubits 6"'
+	@echo '  IMAGES="A B/"   pictures or folders for make predict; one with a space alone, or quoted in the quotes'
 	@echo '  SEEDS=N FOLDS=K repetitions of make compare and make paper, folds of compare  (default: 20 and 5)'
 	@echo '  TRIALS=N        settings that make sweep tries  (default: 50)'
 	@echo '  OFFLINE=1       download nothing: use the packaged features'
@@ -70,35 +65,19 @@ help: ## list the targets and variables
 
 install: $(READY) ## make .venv and install the project into it
 
-features: $(OUT)/features.h5 ## stage 1: images -> OUT/features.h5, by one pass of the frozen backbone
-	$(if $(MADE),,@echo '$< is up to date')
+features: ## stage 1: images -> OUT/features.h5, by one pass of the frozen backbone
+train: ## stage 2: features -> OUT/run/, a trained quantum head
+eval: ## stage 3: head + backbone -> OUT/run/report.html, report.json, pictures
+predict: ## classify your pictures: IMAGES="a.jpg folder/"
+demo: ## a local web page to drop pictures on
+export: ## the whole network for other programs -> OUT/run/model.onnx, model.pth
+compare: ## does the quantum part help? all heads, paired seeds and folds -> OUT/compare/
+paper: ## the paper's systems, each with the published number beside ours -> OUT/paper/
+sweep: ## search for good hyperparameters of the quantum head -> OUT/sweep/
 
-train: $(OUT)/run/run.json ## stage 2: features -> OUT/run/, a trained quantum head
-	$(if $(MADE),,@echo '$(OUT)/run/head.safetensors is up to date')
-
-eval: $(OUT)/run/report.html ## stage 3: head + backbone -> OUT/run/report.html, report.json, pictures
-	$(if $(MADE),,@echo '$< is up to date')
-
-predict: $(OUT)/run/run.json ## classify your pictures: IMAGES="a.jpg folder/"
-	@set -e; flags=$$($(call flags,predict)); \
-	eval "$(PYTHON) -m pipeline predict --run '$(OUT)/run' $$flags $(IMAGES)"
-
-demo: $(OUT)/run/run.json ## a local web page to drop pictures on
-	@set -e; flags=$$($(call flags,demo)); \
-	eval "exec $(PYTHON) -m pipeline demo --run '$(OUT)/run' $$flags"
-
-export: $(OUT)/run/run.json ## the whole network for other programs -> OUT/run/model.onnx, model.pth
-	@set -e; flags=$$($(call flags,export)); eval "$(PYTHON) -m pipeline export '$(OUT)/run' $$flags"
-
-compare: $(OUT)/features.h5 ## does the quantum part help? all heads, paired seeds and folds -> OUT/compare/
-	@set -e; flags=$$($(call flags,compare)); \
-	eval "$(PYTHON) -m pipeline compare --features '$(OUT)/features.h5' --out '$(OUT)/compare' --seeds '$(SEEDS)' --folds '$(FOLDS)' $$flags"
-
-paper: $(OUT)/features.h5 ## the paper's systems, each with the published number beside ours -> OUT/paper/
-	$(PYTHON) -m pipeline.experiments.paper --features '$(OUT)/features.h5' --out '$(OUT)/paper' --weights '$(WEIGHTS)' --seeds '$(SEEDS)' $(ARGS)
-
-sweep: $(OUT)/features.h5 ## search for good hyperparameters of the quantum head -> OUT/sweep/
-	$(PYTHON) -m pipeline sweep --features '$(OUT)/features.h5' --out '$(OUT)/sweep' --trials '$(TRIALS)' $(ARGS)
+# All goals are made by one process, which reads the flags of all stages before it starts the first.
+$(STAGES): $(READY)
+	@$(if $(filter $@,$(firstword $(GOALS))),exec $(PYTHON) -m pipeline.stages $(GOALS),:)
 
 test: lint ## lint, types and the quick tests: six minutes on two cores
 	$(PYTEST)
@@ -107,12 +86,12 @@ test-slow: $(READY) ## the slow tests: every kill point, every backbone, long ru
 	$(PYTEST) -m slow
 
 bench: $(READY) ## time all stages against rivals -> OUT/bench/; leave the machine alone meanwhile
-	$(PYTHON) -m pipeline.bench --targets tests/bench/targets.csv --extraction --out '$(OUT)/bench' $(BENCH_DATA) $(BENCH_WEIGHTS) $(ARGS)
-	$(PYTHON) -m pipeline.bench --targets tests/bench/targets.csv --hybrid --out '$(OUT)/bench' $(BENCH_WEIGHTS) $(ARGS)
-	$(PYTHON) -m pipeline.bench --targets tests/bench/targets.csv --out '$(OUT)/bench' $(ARGS)
+	$(PYTHON) -m pipeline.bench --targets tests/bench/targets.csv --extraction --out "$$OUT/bench" $(BENCH_DATA) $(BENCH_WEIGHTS) $(ARGS)
+	$(PYTHON) -m pipeline.bench --targets tests/bench/targets.csv --hybrid --out "$$OUT/bench" $(BENCH_WEIGHTS) $(ARGS)
+	$(PYTHON) -m pipeline.bench --targets tests/bench/targets.csv --out "$$OUT/bench" $(ARGS)
 
 bench-peers: $(READY) ## the same against TensorCircuit-NG and JAX, in an environment of their own
-	$(PYTHON) -m pipeline.bench --targets tests/bench/targets.csv --peers --out '$(OUT)/bench' $(ARGS)
+	$(PYTHON) -m pipeline.bench --targets tests/bench/targets.csv --peers --out "$$OUT/bench" $(ARGS)
 
 lint: $(READY) ## style and types
 	$(PYTHON) -m ruff check .
@@ -123,10 +102,8 @@ format: $(READY) ## put the code into the project's style
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-clean: ## remove what the stages made in OUT; .venv and downloads stay
-	rm -rf $(OUT)/features.h5 $(OUT)/features-*-of-*.h5 $(OUT)/.features.h5.parts $(OUT)/.features.done $(OUT)/.*.args \
-	  $(OUT)/run $(OUT)/compare $(OUT)/bench $(OUT)/paper $(OUT)/sweep
-	@rmdir $(OUT) 2>/dev/null || true
+clean: ## remove what the stages made in OUT, and nothing else; .venv and downloads stay
+	@$(if $(READY),python3,$(PYTHON)) -m pipeline.clean "$$OUT"
 
 # uv installs several times as fast as pip. Where it is not to be had, or fails, pip does the same. uv reads none of pip's
 # settings, so this machine's indexes and constraints are handed to it; UV_… variables count more. All that they say goes
@@ -155,29 +132,6 @@ handed = -e 's/^.*\.$(1)=(.*)/$(2)=$${$(2):-\1}/p'
 	@$(call add,-e '.[$*]')
 	@touch $@
 
-# Each stage runs again when an earlier one made something new, or when its own flags, kept in OUT/.STAGE.args, change.
-$(OUT)/features.h5: $(OUT)/.features.done
-	@:
-
-# Stage 1 itself decides by fingerprints whether to compute; this file only says when it last looked.
-$(OUT)/.features.done: $(OUT)/.features.args $(CHANGED)
-	$(eval MADE = yes)@set -e; flags=$$(cat $(OUT)/.features.args); eval "$(PYTHON) -m features --out '$(OUT)/features.h5' $$flags"
-	@touch $@
-
-$(OUT)/run/run.json: $(OUT)/features.h5 $(OUT)/.train.args
-	$(eval MADE = yes)@set -e; flags=$$(cat $(OUT)/.train.args); \
-	eval "$(PYTHON) -m pipeline train --features '$(OUT)/features.h5' --out '$(OUT)/run' $$flags $(filter --resume,$(ARGS))"
-
-$(OUT)/run/report.html: $(OUT)/run/run.json $(OUT)/.eval.args
-	$(eval MADE = yes)@set -e; flags=$$(cat $(OUT)/.eval.args); eval "$(PYTHON) -m pipeline eval --run '$(OUT)/run' $$flags"
-
-$(OUT)/.%.args: FORCE | $(READY)
-	@mkdir -p $(OUT)
-	@set -e; flags=$$($(call flags,$*)); echo "$(STAGE_FLAGS_$*) $$flags" > $@.new
-	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
-
 PYTEST = $(PYTHON) -m pytest -q -n 2 --no-loadscope-reorder $(ARGS)
-BENCH_DATA = $(if $(filter-out hymenoptera,$(DATA)),--data '$(DATA)')
-BENCH_WEIGHTS = $(if $(filter-out IMAGENET1K_V1,$(WEIGHTS)),--weights '$(WEIGHTS)')
-STAGE_FLAGS_features = --data '$(DATA)' --backbone '$(BACKBONE)' --weights '$(WEIGHTS)' $(if $(OFFLINE),--offline)
-flags = $(if $(ARGS),$(PYTHON) -m pipeline.flags $(1) $(GOAL) $(filter-out --resume,$(ARGS)),:)
+BENCH_DATA = $(if $(DATA),--data "$$DATA")
+BENCH_WEIGHTS = $(if $(WEIGHTS),--weights "$$WEIGHTS")

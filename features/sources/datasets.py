@@ -120,7 +120,7 @@ def read_dataset(name: str, split: float | None, *, download: bool) -> Catalogue
         refuse_own_split(place, split)
     elif split is None:
         raise InputError(
-            f'{place} has no split of its own; give --split 0.2 (make: ARGS="--split 0.2") to hold out '
+            f'{place} has no split of its own; give --split 0.2 (make: FEATURES_ARGS="--split 0.2") to hold out '
             "a fifth of each class"
         )
     root = downloads.datasets_folder() / spelled

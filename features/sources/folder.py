@@ -67,7 +67,7 @@ def _layout(root: Path, split: float | None) -> dict[str, str]:
     found = ", ".join(inside[:10]) + (", …" if len(inside) > 10 else "") if inside else "nothing"
     advice = f"Put the images in {root}/train/CLASS/ and {root}/val/CLASS/"
     if unsplit is not None:
-        advice += ', or give --split 0.2 (make: ARGS="--split 0.2") to hold out a fifth of each class'
+        advice += ', or give --split 0.2 (make: FEATURES_ARGS="--split 0.2") to hold out a fifth of each class'
     elif "train" in inside:
         advice += f", or name {root}/train with --split 0.2 to use that alone and hold out a fifth of each class"
     hint = f" Did you mean {root / deeper[0]}?" if deeper else ""

@@ -62,7 +62,7 @@ Using the packaged features. {reason}.
 They are ResNet18 features of the demo's 397 ants and bees (Hymenoptera), made by this very stage, but with the weights
 {weights}: torchvision's ResNet18 as compressed by "And the bit goes down" (ICLR 2020, facebookresearch/kill-the-bits,
 CC BY-NC 4.0), not torchvision's own file, so figures differ a little from a run with that. To run on the real images,
-give the network access to download.pytorch.org and run `make clean eval`, or use files you have:
-make eval DATA=FOLDER WEIGHTS=FILE.
+give the network access to download.pytorch.org and run `make eval OUT=out/real`, or use files you have:
+make eval OUT=out/mine DATA=FOLDER WEIGHTS=FILE.
 
 """

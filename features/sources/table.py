@@ -38,7 +38,7 @@ def read_table(file: Path, split: float | None) -> Catalogue:
         refuse_own_split(f"{place}, in its column split,", split)
     elif split is None:
         raise InputError(
-            f'{place} has no column split; give --split 0.2 (make: ARGS="--split 0.2") to hold out a fifth of '
+            f'{place} has no column split; give --split 0.2 (make: FEATURES_ARGS="--split 0.2") to hold out a fifth of '
             "each class, or add the column, with train or val in each line"
         )
     rows, problems = _rows(header, cells, TABLES[file.suffix.lower()])

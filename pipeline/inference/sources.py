@@ -36,8 +36,9 @@ def find_weights(run: Run, given: str | None) -> str:
     path = located(run, recorded)
     if not path.is_file():
         raise InputError(
-            f"the backbone's weights {run.features.provenance.weights} are not at {path}; give the file with --weights "
-            "(make: WEIGHTS=)"
+            f"the backbone's weights {run.features.provenance.weights} are not at {path}; give that file with "
+            "--weights (make: WEIGHTS=). Where you don't have it, make a run with weights and images that you have: "
+            "make eval OUT=NEW DATA=FOLDER WEIGHTS=FILE"
         )
     return str(path)
 

@@ -33,6 +33,8 @@ def write_report(report: Report) -> Path:
     with style():
         drawn = {name: draw(found) for name, draw in FIGURES.items()}
         drawings = {name: Drawing(*each) for name, each in drawn.items() if each is not None}
+        # The page is written last: where it is, the whole report is.
+        (folder / "report.html").unlink(missing_ok=True)
         for name in FIGURES:
             (folder / f"{name}.png").unlink(missing_ok=True)
         for name, drawing in drawings.items():

@@ -9,7 +9,6 @@ writes are deleted, and only in a folder that carries a run's record; all others
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,13 +19,8 @@ from features.cache.featureset import FeatureSet
 from features.util.errors import InputError, listing
 from features.util.files import sync_folder
 from pipeline.training.config import TrainConfig
+from pipeline.training.names import HEAD, OURS, RECORD, SEED, SPREAD, UNFINISHED
 from pipeline.training.record import RunRecord, differences
-
-HEAD, RECORD, HISTORY, CHECKPOINT = "head.safetensors", "run.json", "history.jsonl", "checkpoint.pt"
-SPREAD = "heads.json"
-REPORT = ("report.html", "report.json")
-FIGURES = ("learning_curves", "confusion_matrix", "predictions", "reliability", "projection", "circuit", "devices")
-EXPORTS = ("model.onnx", "model.pth")
 
 Action = Literal["none", "make", "replace", "keep"]
 
@@ -56,10 +50,10 @@ class RunFolder:
         if not self.target.is_dir():
             raise InputError(f"--out {self.path} is a file; name a folder")
         names = {entry.name for entry in self.target.iterdir()}
-        if names <= _UNFINISHED_NAMES:
+        if names <= UNFINISHED:
             return None
         if RECORD not in names and HEAD not in names:
-            foreign = listing(sorted(names - _OURS))
+            foreign = listing(sorted(names - OURS))
             raise InputError(
                 f"--out {self.path} holds files and no run; name a new or an empty folder, these stay as they are:\n"
                 f"{foreign}"
@@ -99,7 +93,8 @@ class RunFolder:
             further = ", --resume to train it for more epochs," if longer else ""
             raise InputError(
                 f"{self.path} holds another head: {'; '.join(differing)}. Nothing was changed. Give another --out "
-                f"(make: OUT=) to make the new head beside it{further} or --force to replace it"
+                f"(make: OUT=) to make the new head beside it{further} or --force to replace it (make: "
+                "TRAIN_ARGS='… --force')"
             )
         if features is not None and not _same(features, standing.features.content_sha256):
             return "keep"
@@ -219,9 +214,9 @@ def _delete_ours(folder: Path, others_to: Path | None = None) -> None:
     """Delete what this program wrote into a run folder; move what it did not, and take the empty folder away."""
     for entry in list(folder.iterdir()):
         below = None if others_to is None else others_to / entry.name
-        if entry.name in _OURS:
+        if entry.name in OURS:
             entry.unlink()
-        elif _SEED.fullmatch(entry.name) and entry.is_dir():
+        elif SEED.fullmatch(entry.name) and entry.is_dir():
             _delete_ours(entry, below)
         elif others_to is not None:
             others_to.mkdir(exist_ok=True)
@@ -238,9 +233,3 @@ def _free(path: Path) -> Path:
 
 def _same(features: FeatureSet, recorded: str) -> bool:
     return features.content_sha256 == recorded
-
-
-_SEED = re.compile(r"seed-\d+")
-_WHOLE = (HEAD, RECORD, HISTORY, CHECKPOINT, SPREAD, *REPORT, *EXPORTS, *(f"{name}.png" for name in FIGURES))
-_OURS = {*_WHOLE, *(f".{name}.part" for name in _WHOLE)}
-_UNFINISHED_NAMES = {name for stem in (HISTORY, CHECKPOINT) for name in (stem, f".{stem}.part")}

@@ -29,7 +29,8 @@ from pipeline.heads.dressed import Head
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.training.checkpoint import Checkpoint, State
 from pipeline.training.config import TrainConfig
-from pipeline.training.folder import CHECKPOINT, HISTORY, Action, RunFolder
+from pipeline.training.folder import Action, RunFolder
+from pipeline.training.names import CHECKPOINT, HISTORY
 from pipeline.training.optimizer import FlatAdam
 from pipeline.training.record import (
     EpochRecord,

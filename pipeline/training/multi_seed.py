@@ -27,7 +27,7 @@ from pipeline.heads.baselines import ControlNets
 from pipeline.heads.dressed import DressedQuantumNet, DressedQuantumNets, Head
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.training.config import TrainConfig
-from pipeline.training.folder import CHECKPOINT, SPREAD, RunFolder
+from pipeline.training.folder import RunFolder
 from pipeline.training.loop import (
     drawn_views,
     epoch_order,
@@ -41,6 +41,7 @@ from pipeline.training.loop import (
     untrained,
     up_to_date,
 )
+from pipeline.training.names import CHECKPOINT, SPREAD
 from pipeline.training.optimizer import FlatAdam
 from pipeline.training.record import EpochRecord
 from pipeline.training.run import Run, load_run, save_run

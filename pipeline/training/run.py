@@ -20,7 +20,8 @@ from pipeline.heads.baselines import ClassicalNet, LinearNet, LogisticNet, MlpNe
 from pipeline.heads.dressed import DressedQuantumNet, Head
 from pipeline.training.checkpoint import State
 from pipeline.training.config import TrainConfig
-from pipeline.training.folder import HEAD, HISTORY, RECORD, RunFolder
+from pipeline.training.folder import RunFolder
+from pipeline.training.names import HEAD, HISTORY, RECORD
 from pipeline.training.record import (
     FORMAT_VERSION,
     READABLE,

@@ -24,9 +24,9 @@ from pipeline.inference.evaluation import evaluate
 from pipeline.inference.hybrid import HybridClassifier
 from pipeline.report import write_report
 from pipeline.training.config import TrainConfig
-from pipeline.training.folder import HEAD, HISTORY, RECORD
 from pipeline.training.loop import train
 from pipeline.training.multi_seed import side_by_side, train_many
+from pipeline.training.names import HEAD, HISTORY, RECORD
 from pipeline.training.run import load_run, new_head
 
 TRAINED = tuple(name for name in HEADS if name != "logistic")

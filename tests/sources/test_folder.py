@@ -138,8 +138,8 @@ def test_without_val_a_split_has_to_be_given(picture_folder: Path) -> None:
         open_images(str(root))
     assert str(caught.value) == (
         f"the folder {root} has no train/ and no val/; subfolders found: blue, red. Put the images in "
-        f'{root}/train/CLASS/ and {root}/val/CLASS/, or give --split 0.2 (make: ARGS="--split 0.2") to hold out a '
-        "fifth of each class."
+        f"{root}/train/CLASS/ and {root}/val/CLASS/, or give --split 0.2 "
+        '(make: FEATURES_ARGS="--split 0.2") to hold out a fifth of each class.'
     )
 
 

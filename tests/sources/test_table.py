@@ -45,8 +45,8 @@ def test_a_list_without_a_split_takes_one(listed: Path) -> None:
     lines = [line.rsplit(",", 1)[0] for line in listed.read_text().splitlines()]
     listed.write_text("\n".join(lines))
     assert message(listed) == (
-        f'the list {listed} has no column split; give --split 0.2 (make: ARGS="--split 0.2") to hold out a fifth of '
-        "each class, or add the column, with train or val in each line"
+        f'the list {listed} has no column split; give --split 0.2 (make: FEATURES_ARGS="--split 0.2") to hold out '
+        "a fifth of each class, or add the column, with train or val in each line"
     )
     found = open_images(str(listed), split=0.5, seed=1)
     assert found.labels == {"train": (0, 0, 0, 1, 1, 1), "val": (0, 0, 0, 1, 1, 1, 1)}

@@ -7,9 +7,9 @@ from conftest import names_in
 
 from features.util.errors import InputError
 from pipeline.training.config import TrainConfig
-from pipeline.training.folder import CHECKPOINT, HEAD, HISTORY, RECORD
 from pipeline.training.loop import train
 from pipeline.training.multi_seed import spread, train_many
+from pipeline.training.names import CHECKPOINT, HEAD, HISTORY, RECORD
 from pipeline.training.run import load_run
 
 

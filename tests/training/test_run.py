@@ -7,8 +7,8 @@ from safetensors.torch import save
 
 from features.util.errors import InputError
 from pipeline.training.config import TrainConfig
-from pipeline.training.folder import HEAD, HISTORY
 from pipeline.training.loop import train
+from pipeline.training.names import HEAD, HISTORY
 from pipeline.training.run import load_run
 
 

@@ -10,8 +10,8 @@ from conftest import names_in
 from features.util.errors import InputError
 from pipeline.training import loop as training
 from pipeline.training.config import TrainConfig
-from pipeline.training.folder import CHECKPOINT, HEAD, HISTORY, RECORD
 from pipeline.training.loop import epoch_order, score, train
+from pipeline.training.names import CHECKPOINT, HEAD, HISTORY, RECORD
 from pipeline.training.record import EpochRecord
 from pipeline.training.run import load_run
 

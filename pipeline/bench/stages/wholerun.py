@@ -13,7 +13,7 @@ from pathlib import Path
 
 from features.util.errors import InputError
 from pipeline.bench.race.rival import ROOT
-from pipeline.training.folder import RECORD, SPREAD
+from pipeline.training.names import RECORD, SPREAD
 
 FEATURES = ROOT / "features" / "data" / "hymenoptera.h5"
 

@@ -1,0 +1,125 @@
+"""``make clean``: ``python -m pipeline.clean OUT`` deletes what the stages made in OUT, and says what it leaves.
+
+In: a folder. Out: the same without the files whose names this program writes, each only in a folder that carries the
+record this program leaves there. Everything else stays. Needs nothing but Python, because an environment may be gone.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.training.names import HEAD, OURS, RECORD, SEED
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A folder that a command writes.
+
+    Attributes:
+        records: Names of which one at least lies there, if it is ours.
+        names: What this program writes there; it matches whole names.
+        folders: The folders in it, by a pattern of their names.
+    """
+
+    records: frozenset[str]
+    names: re.Pattern[str]
+    folders: dict[re.Pattern[str], Kind] = field(default_factory=dict)
+
+
+def _kind(records: tuple[str, ...], names: str, **folders: Kind) -> Kind:
+    # What is being written lies under .NAME.part.
+    return Kind(
+        frozenset(records), re.compile(rf"\.?({names})(\.part)?"), {re.compile(n): k for n, k in folders.items()}
+    )
+
+
+_A_RUN = "|".join(re.escape(name) for name in OURS)
+_SEED = Kind(frozenset({RECORD, HEAD}), re.compile(_A_RUN))
+RUN = Kind(frozenset({RECORD, HEAD}), re.compile(_A_RUN), {SEED: _SEED})
+UNFINISHED = Kind(frozenset(), re.compile(_A_RUN), {SEED: Kind(frozenset(), re.compile(_A_RUN))})
+PIECES = _kind((), r".*\.h5|lock")
+BLOCKS = _kind((), r".*\.json|lock")
+COMPARE = _kind(("compare.json", "blocks"), r"compare\.(md|png|json|csv)|lock", blocks=BLOCKS)
+PAPER = _kind(("paper.json",), r"paper\.(md|json|csv)|[\w-]+\.png|[\w-]+\.h5|lock", states=_kind((), r".*\.h5"))
+SWEEP = _kind(("sweep.json", "journal.log"), r"sweep\.json|(importance|contour)\.png|journal\.log(\.lock)?|lock")
+BENCH = _kind(
+    ("bench.json", "peers.json", "extraction.json", "hybrid.json"),
+    r"(bench|peers|extraction|hybrid)\.(json|md|png)",
+)
+
+FEATURES = re.compile(
+    r"\.?features(-\d{5}-of-\d{5})?\.h5(\.part|\.lock)?|\.run\.lock|\.features\.done|\.(features|train|eval)\.args"
+)
+# How an HDF5 file begins, and within how many bytes of its end the attributes of a cache lie.
+HDF5, TAIL = b"\x89HDF\r\n\x1a\n", 1 << 20
+FOLDERS = {
+    "run": RUN,
+    ".run.unfinished": UNFINISHED,
+    ".run.replaced": RUN,
+    ".features.h5.parts": PIECES,
+    "compare": COMPARE,
+    "paper": PAPER,
+    "sweep": SWEEP,
+    "bench": BENCH,
+}
+
+
+def clean(out: Path) -> list[Path]:
+    """Delete what the stages made in a folder; what is left in it."""
+    if not out.is_dir():
+        return []
+    for entry in list(out.iterdir()):
+        if entry.is_symlink():
+            continue
+        if entry.name in FOLDERS and entry.is_dir():
+            _clean(entry, FOLDERS[entry.name])
+        elif FEATURES.fullmatch(entry.name) and entry.is_file() and _is_ours(entry):
+            entry.unlink()
+    left = sorted(out.iterdir())
+    if not left and out.absolute() != Path.cwd():
+        out.rmdir()
+    return left
+
+
+def main() -> int:
+    """Clean the folder that is named on the command line; the exit code."""
+    out = Path(sys.argv[1]).expanduser()
+    left = clean(out)
+    if left:
+        print(f"left in {out}, because make's stages did not write it or it was set aside:")
+        print("\n".join(f"  {path.name}{'/' * path.is_dir()}" for path in left))
+    return 0
+
+
+def _clean(folder: Path, kind: Kind) -> None:
+    names = {entry.name for entry in folder.iterdir()}
+    if kind.records and not kind.records & names:
+        return
+    for entry in list(folder.iterdir()):
+        if entry.is_symlink():
+            continue
+        if entry.is_dir():
+            for pattern, inside in kind.folders.items():
+                if pattern.fullmatch(entry.name):
+                    _clean(entry, inside)
+        elif kind.names.fullmatch(entry.name):
+            entry.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a file that is named as a feature cache is one: it names the attribute that every version writes."""
+    if file.suffix != ".h5":
+        return True
+    with file.open("rb") as opened:
+        start = opened.read(len(HDF5))
+        opened.seek(max(0, file.stat().st_size - TAIL))
+        return start == HDF5 and b"images_sha256" in opened.read()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

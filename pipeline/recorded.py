@@ -1,0 +1,107 @@
+"""What stands in OUT, as its records say: how its features were made, and which report its run has.
+
+In: provenance and records on the disk. Out: how something that is asked for differs from what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from features.config import ExtractConfig
+from features.util.errors import InputError
+from features.util.flags import flag, parse
+from pipeline.inference.config import EvalConfig
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """How stage 1 made features.
+
+    Attributes:
+        provenance: What their file, or the run that learned from them, says.
+        cache: The file.
+        config: The flags of stage 1 that make them again.
+    """
+
+    provenance: Any
+    cache: Path
+    config: ExtractConfig
+
+    @classmethod
+    def of(cls, provenance: Any, cache: Path) -> Recorded:
+        """What made the features of a provenance."""
+        from pipeline.inference.extraction import extraction
+
+        made, plain = extraction(provenance, cache), ExtractConfig()
+        # On what they are computed is for each machine to choose.
+        made = replace(made, runtime=plain.runtime, device=plain.device, shards="*" in cache.name)
+        return cls(provenance, cache, made)
+
+    def differences(self, wanted: ExtractConfig) -> list[str]:
+        """How features that are wanted differ from these, a flag each; pictures that only moved do not."""
+        names = [item.name for item in fields(ExtractConfig) if item.name not in (*_HOW, "data", "weights")]
+        found = [
+            f"{flag(name)} {getattr(self.config, name)} there, {getattr(wanted, name)} asked for"
+            for name in names
+            if getattr(self.config, name) != getattr(wanted, name)
+        ]
+        if not self.is_at("data", wanted.data) and not self._same_pictures(wanted):
+            found.append(f"DATA {self.config.data} there, {wanted.data} asked for")
+        return found
+
+    def other_weights(self, given: str) -> list[str]:
+        """How weights that are named differ from those that made these features; weights that only moved do not."""
+        if self.is_at("weights", given):
+            return []
+        from features.backbone.network import load_backbone
+
+        if load_backbone(self.config.backbone, given).weights_sha256 == self.provenance.weights_sha256:
+            return []
+        return [f"WEIGHTS {self.provenance.weights} there, {given} asked for"]
+
+    def is_at(self, name: str, given: str) -> bool:
+        """Whether ``data`` or ``weights`` are where they were."""
+        recorded = getattr(self.config, name)
+        return given == recorded or Path(given).expanduser().absolute() == Path(recorded).absolute()
+
+    def _same_pictures(self, wanted: ExtractConfig) -> bool:
+        from features.sources.images import file_digests, images_sha256, open_images, without
+
+        try:
+            found = open_images(wanted.data, **self.provenance.selection, download=False)
+        except InputError:
+            return False
+        left_out = {path for path, _ in self.provenance.skipped}
+        return images_sha256(file_digests(without(found, left_out))) == self.provenance.images_sha256
+
+
+# Flags that say how stage 1 works, not what it makes.
+_HOW = ("out", "shards", "shard_rows", "runtime", "device", "batch", "workers", "engine", "address", "offline", "force",
+        "note", "list_backbones")  # fmt: skip
+
+
+def report_stands(config: EvalConfig, *, asked: bool, from_images: bool) -> bool:
+    """Whether the report of a run is there, whole.
+
+    Args:
+        config: The evaluation.
+        asked: Whether it was asked for with flags, which must then be those of the report.
+        from_images: Whether its figures must be those of the images themselves.
+    """
+    page = config.run / "report.html"
+    try:
+        record = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+        # The third command of a report makes it again: `python -m pipeline eval`, and its flags.
+        made = parse(EvalConfig, shlex.split(record["commands"][2])[4:], "eval")
+        images = record["source"] == "images"
+    except (OSError, ValueError, KeyError, IndexError, InputError):
+        return False
+    same = all(getattr(made, name) == getattr(config, name) for name in _OF_A_REPORT)
+    return page.is_file() and (same or not asked) and (images or not from_images)
+
+
+_OF_A_REPORT = ("q_device", "q_device_options", "shots", "noise", "other_weights")

@@ -1,0 +1,326 @@
+"""Make's stages in one process: ``python -m pipeline.stages GOAL…`` makes what is missing or outdated, then the goal.
+
+In: goals, and make's variables in the environment. Out: what the stages write in OUT, and an exit code. The flags of
+all stages are read before the first one starts. Where OUT holds features or a run, a flag that is not given is as
+recorded there, and one that would need others is refused.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, cast
+
+from features.config import ExtractConfig
+from features.util.errors import InputError, run_command
+from features.util.flags import FlagError, Flags, parse
+from pipeline.cli import COMMANDS
+from pipeline.demo.config import DemoConfig
+from pipeline.inference.config import EvalConfig, ExportConfig, PredictConfig
+from pipeline.recorded import Recorded, report_stands
+from pipeline.training.config import TrainConfig
+from pipeline.training.names import CHECKPOINT, RECORD
+
+# What each goal needs first. Those that only use a run make none where one stands.
+NEEDS = {
+    "features": (),
+    "train": ("features",),
+    "eval": ("features", "train"),
+    "predict": ("features", "train"),
+    "export": ("features", "train"),
+    "demo": ("features", "train"),
+    "compare": ("features",),
+    "paper": ("features",),
+    "sweep": ("features",),
+}
+USERS = ("predict", "export", "demo")
+FLAGS = {"features": "FEATURES_ARGS", "train": "TRAIN_ARGS", "eval": "EVAL_ARGS"}
+
+
+def main() -> int:
+    """Make the goals that this process was called with; the exit code."""
+    return run_command(lambda: Stages(sys.argv[1:], os.environ).make())
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What make's variables name, each empty where it is not given."""
+
+    data: str
+    backbone: str
+    weights: str
+    offline: bool
+
+    def of(self, recorded: ExtractConfig) -> ExtractConfig:
+        """Stage 1 as recorded, but for what is given."""
+        given = {name: value for name in ("data", "backbone", "weights") if (value := getattr(self, name))}
+        packaged = (recorded.offline or self.offline) and self.data in ("", recorded.data)
+        if packaged:
+            # The packaged features stay what they are; a file of their weights is for the run's backbone.
+            given.pop("weights", None)
+        return replace(recorded, **given, offline=packaged)
+
+
+class Stages:
+    """The stages of one call of make.
+
+    Args:
+        goals: What is to be made, in this order.
+        variables: Make's variables by name.
+
+    Raises:
+        InputError: for an unknown goal, or an OUT that is empty.
+    """
+
+    def __init__(self, goals: list[str], variables: Mapping[str, str]) -> None:
+        unknown = [goal for goal in goals if goal not in NEEDS]
+        if unknown or not goals:
+            raise InputError(f"{' '.join(unknown) or 'nothing'} can't be made; name one of {', '.join(NEEDS)}")
+        if not variables.get("OUT", "out"):
+            raise InputError("OUT is empty; name a folder, or leave it out")
+        self.goals = goals
+        self.variables = variables
+        self.out = Path(variables.get("OUT", "out")).expanduser()
+        self.run = self.out / "run"
+        self.features = self.out / "features.h5"
+        self.inputs = Inputs(
+            data=variables.get("DATA", ""),
+            backbone=variables.get("BACKBONE", ""),
+            weights=variables.get("WEIGHTS", ""),
+            offline=bool(variables.get("OFFLINE")),
+        )
+        stages = [stage for goal in goals for stage in (*NEEDS[goal], goal)]
+        self.stages = list(dict.fromkeys(stages))
+        self.words = {stage: self._words(stage) for stage in self.stages}
+
+    def make(self) -> None:
+        """Read all flags, refuse what would need another run than the one that stands, then make what is missing.
+
+        Raises:
+            InputError: for a mistake in any flag of any stage, and for what the stages refuse.
+        """
+        self._refuse_mistakes()
+        first = self._parse("features", self._default("features"))
+        if first.list_backbones:
+            COMMANDS["features"].run(first)
+            return
+        train = self._train_config()
+        if self._only_uses_a_run(train):
+            self._refuse_other_run()
+        else:
+            self._make_features_and_run(train)
+        for goal in self.goals:
+            if goal not in ("features", "train", "eval"):
+                COMMANDS[goal].run(self._parse(goal, self._default(goal)))
+
+    def _words(self, stage: str) -> list[str]:
+        names = [FLAGS[stage]] if stage in FLAGS else []
+        if stage == self.goals[-1]:
+            names.append("ARGS")
+        words = []
+        for name in names:
+            text = self.variables.get(name, "")
+            try:
+                words += shlex.split(text)
+            except ValueError as error:
+                raise InputError(f"{name} is {text}: {error}; close the quotation") from error
+        for name, goals in (("SEEDS", ("compare", "paper")), ("FOLDS", ("compare",)), ("TRIALS", ("sweep",))):
+            if stage in goals and self.variables.get(name):
+                words = [f"--{name.lower()}={self.variables[name]}", *words]
+        return words
+
+    def _parse(self, stage: str, default: Flags | None = None) -> Any:
+        return parse(COMMANDS[stage].config, self.words[stage], f"make {stage}", default)
+
+    def _refuse_mistakes(self) -> None:
+        """Every mistake in the flags of every stage, in one error, before anything is read or made."""
+        problems = []
+        for stage in self.stages:
+            try:
+                self._parse(stage, self._default(stage))
+            except FlagError as error:
+                problems += [f"{stage}: {self._guided(str(problem), stage)}" for problem in error.args]
+        if problems:
+            raise FlagError(*problems)
+
+    def _guided(self, problem: str, stage: str) -> str:
+        """A problem; of a flag that belongs to another stage, in which variable to give it."""
+        name = problem.removeprefix("there is no flag ").split()[0].rstrip(";")
+        field = name.removeprefix("--").replace("-", "_")
+        owners = [each for each in FLAGS if each in self.stages and each != stage and _has(each, field)]
+        if not problem.startswith("there is no flag ") or not owners:
+            return problem
+        return f"{stage} has no flag {name}; {owners[0]} has: {FLAGS[owners[0]]}='{name} …'"
+
+    def _default(self, stage: str) -> Flags | None:
+        """What a stage does where its flags are not given."""
+        weights = self.inputs.weights or None
+        match stage:
+            case "features":
+                return self.inputs.of(ExtractConfig(out=self.features))
+            case "train":
+                return TrainConfig(features=self.features, out=self.run)
+            case "eval":
+                return EvalConfig(run=self.run, features=self.features)
+            case "predict":
+                images = _paths(self.variables.get("IMAGES", ""))
+                return PredictConfig(images=images, run=self.run, weights=weights) if images else None
+            case "export":
+                return ExportConfig(run=self.run, weights=weights)
+            case "demo":
+                return DemoConfig(run=self.run, weights=weights)
+        given = {"features": self.features, "out": self.out / stage}
+        if stage == "paper" and weights:
+            given["weights"] = cast("Any", weights)
+        return COMMANDS[stage].config(**given)
+
+    def _train_config(self) -> TrainConfig | None:
+        """The head that is asked for, or None where the goal needs none.
+
+        Raises:
+            InputError: if another head stands there, or this one can't be made.
+        """
+        if "train" not in self.stages:
+            return None
+        from pipeline.training.folder import RunFolder
+
+        folder = RunFolder(self.run)
+        folder.recover()
+        standing = folder.standing()
+        default = self._default("train")
+        stopped = folder.unfinished / CHECKPOINT
+        if standing is not None:
+            default = replace(standing.config, features=self.features, out=self.run)
+        elif stopped.is_file() and "--force" not in self.words["train"]:
+            from pipeline.training.checkpoint import Checkpoint
+
+            default = replace(Checkpoint.load(stopped).config, features=self.features, out=self.run)
+        config: TrainConfig = self._parse("train", default)
+        if folder.action(config) != "none":
+            from pipeline.training.loop import untrained
+
+            untrained(config, 1, 2)  # what does not fit into memory is refused before stage 1
+        return config
+
+    def _only_uses_a_run(self, train: TrainConfig | None) -> bool:
+        made_again = train is None or train.force or train.resume or "--force" in self.words["features"]
+        return not made_again and set(self.goals) <= set(USERS) and (self.run / RECORD).exists()
+
+    def _refuse_other_run(self) -> None:
+        """Refuse inputs that are not those of the run that stands. Weights are compared when they are read."""
+        from pipeline.training.run import load_run
+
+        run = load_run(self.run)
+        self._refuse_other(Recorded.of(run.features.provenance, Path(run.features.path)), weights=False)
+
+    def _refuse_other(self, recorded: Recorded, *, weights: bool = True) -> ExtractConfig:
+        """Stage 1 as it is asked for, where it was recorded otherwise or not at all.
+
+        Raises:
+            InputError: if it is asked for other features than those that stand.
+        """
+        default = replace(recorded.config, out=self.features)
+        wanted: ExtractConfig = self._parse("features", self.inputs.of(default))
+        differing = [] if wanted.force else recorded.differences(wanted)
+        if weights and not wanted.force:
+            differing += recorded.other_weights(self.inputs.weights or wanted.weights)
+        if differing:
+            raise InputError(
+                f"{self.out} holds features, or a run, of other pictures or another network: {'; '.join(differing)}. "
+                f"Nothing was changed. Leave that out to use what is there, give another OUT=, or "
+                f"FEATURES_ARGS='… --force' to make other features in its place"
+            )
+        return wanted
+
+    def _make_features_and_run(self, train: TrainConfig | None) -> None:
+        aside = self.goals[-1] == "predict"
+        with redirect_stdout(sys.stderr) if aside else nullcontext():
+            self.features, recorded = self._make_features()
+            if train is not None:
+                from pipeline.training.folder import RunFolder
+
+                RunFolder(self.run).recover()
+                COMMANDS["train"].run(replace(train, features=self.features))
+            if "eval" in self.stages:
+                self._evaluate(recorded)
+
+    def _make_features(self) -> tuple[Path, Recorded]:
+        from features.extract import make_features
+
+        recorded = self._recorded()
+        if recorded is None:
+            config: ExtractConfig = self._parse("features", self._default("features"))
+            made = make_features(config)
+            return made.path, Recorded.of(made.provenance, made.path)
+        config = self._refuse_other(recorded)
+        if self.inputs.offline and not recorded.config.offline and recorded.cache.exists() and not config.force:
+            print(f"{recorded.cache}: used as it is, not compared with its pictures (OFFLINE=1)")
+            return recorded.cache, recorded
+        try:
+            return make_features(replace(config, out=self.features)).path, recorded
+        except InputError as error:
+            named = self.inputs.data or self.inputs.weights or self.words["features"]
+            if named or "features" in self.goals or not recorded.cache.exists():
+                raise
+            print(f"{recorded.cache}: used as it is, because it can't be compared with its pictures: {error}")
+            return recorded.cache, recorded
+
+    def _recorded(self) -> Recorded | None:
+        """Where the features in OUT come from, or those of the run there; None where there is neither."""
+        from features.cache.pieces import shard_pattern
+        from features.cache.store import verify_features
+        from pipeline.training.folder import RunFolder
+
+        shards = shard_pattern(self.features)
+        place = self.features if self.features.exists() or not any(shards.parent.glob(shards.name)) else shards
+        if place.exists() or place == shards:
+            try:
+                return Recorded.of(verify_features(place).provenance, place)
+            except InputError:
+                if not self.inputs.data and "--force" not in self.words["features"]:
+                    raise
+        standing = RunFolder(self.run).standing() if "train" in self.stages else None
+        if standing is None:
+            return None
+        return Recorded.of(standing.features.provenance, Path(standing.features.path))
+
+    def _evaluate(self, recorded: Recorded) -> None:
+        given = {"data": self.inputs.data, "weights": self.inputs.weights}
+        moved = {name: value for name, value in given.items() if value and not recorded.is_at(name, value)}
+        default = replace(cast("EvalConfig", self._default("eval")), **cast("Any", moved))
+        config: EvalConfig = self._parse("eval", default)
+        if report_stands(config, asked=bool(self.words["eval"]), from_images=bool(moved)):
+            print(f"{self.run / 'report.html'} is up to date")
+        else:
+            COMMANDS["eval"].run(config)
+
+
+def _has(stage: str, field: str) -> bool:
+    return field in {item.name for item in fields(COMMANDS[stage].config)}
+
+
+def _paths(text: str) -> tuple[Path, ...]:
+    """The files and folders that IMAGES names: one, whose name may have spaces, or several, quoted as for a shell."""
+    whole = Path(text).expanduser()
+    if text and whole.exists():
+        return (whole,)
+    try:
+        words = [Path(word).expanduser() for word in shlex.split(text)]
+    except ValueError as error:
+        raise InputError(f"IMAGES is {text}: {error}; quote a name as for a shell") from error
+    return tuple(path for word in words for path in ([word] if word.exists() else _matches(word)))
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """The files that a pattern such as `holiday/*.jpg` names; itself where there is none, for the error to name."""
+    return sorted(map(Path, glob.glob(str(pattern)))) or [pattern]  # noqa: PTH207  # it may be absolute
+
+
+if __name__ == "__main__":
+    sys.exit(main())

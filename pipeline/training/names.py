@@ -1,0 +1,17 @@
+"""Names of the files in a run folder: all that this program writes there, and all that it may delete."""
+
+from __future__ import annotations
+
+import re
+
+HEAD, RECORD, HISTORY, CHECKPOINT = "head.safetensors", "run.json", "history.jsonl", "checkpoint.pt"
+SPREAD = "heads.json"
+REPORT = ("report.html", "report.json")
+FIGURES = ("learning_curves", "confusion_matrix", "predictions", "reliability", "projection", "circuit", "devices")
+EXPORTS = ("model.onnx", "model.pth")
+SEED = re.compile(r"seed-\d+")
+
+_WHOLE = (HEAD, RECORD, HISTORY, CHECKPOINT, SPREAD, *REPORT, *EXPORTS, *(f"{name}.png" for name in FIGURES))
+OURS = {*_WHOLE, *(f".{name}.part" for name in _WHOLE)}
+# What an earlier version left of a training that was stopped in its first epoch.
+UNFINISHED = {name for stem in (HISTORY, CHECKPOINT) for name in (stem, f".{stem}.part")}
