@@ -13,7 +13,6 @@ from pipeline.demo.config import DemoConfig
 from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.paper.config import PaperConfig
 from pipeline.experiments.sweep.config import SweepConfig
-from pipeline.heads.choices import HEADS
 from pipeline.heads.config import HeadsConfig
 from pipeline.inference.config import EvalConfig, ExportConfig, PredictConfig
 from pipeline.training.config import TrainConfig
@@ -48,19 +47,6 @@ def evaluate(config: EvalConfig) -> None:
         )
 
 
-def heads(config: HeadsConfig) -> None:
-    """Print what every head is made of and how many parameters it trains."""
-    from pipeline.training.run import new_head
-
-    print(f"{'head':9}  {'trained':>7}  {'in the middle':>13}  made of")
-    ends = (config.n_features + 1) * config.qubits + (config.qubits + 1) * config.n_classes
-    for name in HEADS:
-        settings = TrainConfig(head=name, qubits=config.qubits, depth=config.depth, simulator="dense")
-        head = new_head(settings, config.n_features, config.n_classes)
-        middle = "" if name in ("linear", "logistic") else head.n_trainable - ends
-        print(f"{name:9}  {head.n_trainable:7}  {middle:13}  {head.description}")
-
-
 COMMANDS = {
     "features": FEATURES,
     "train": Command("out/features.h5 -> out/run/: a trained quantum head", TrainConfig, train),
@@ -87,7 +73,11 @@ COMMANDS = {
         SweepConfig,
         Late("pipeline.experiments.sweep.sweep:sweep"),
     ),
-    "heads": Command("what every head is made of, and its number of parameters", HeadsConfig, heads),
+    "heads": Command(
+        "what every head is made of, and its number of parameters",
+        HeadsConfig,
+        Late("pipeline.heads.listing:list_heads"),
+    ),
     "bench": Command("time the head against its rivals", BenchConfig, Late("pipeline.bench.bench:bench")),
 }
 

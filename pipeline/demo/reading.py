@@ -12,7 +12,7 @@ import torch
 
 from features.backbone.runtime import exact_convolutions
 from features.sources.images import decode
-from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.heads.base import EXPECTATION
 from pipeline.inference.hybrid import HybridClassifier
 
 
@@ -44,12 +44,10 @@ def read_picture(classifier: HybridClassifier, content: bytes) -> Reading:
     with torch.inference_mode(), exact_convolutions():
         features = classifier.backbone(classifier.transforms.normalise(torch.from_numpy(pixels))[None])
         logits = head(features)[0]
-        wires = None
-        if isinstance(head, DressedQuantumNet):
-            wires = head.expectation_values(head.angles(features))[0].tolist()
+        wires = head.hidden_values(features).get(EXPECTATION)
     return Reading(
         pixels=pixels,
         logits=logits.tolist(),
         probabilities=dict(zip(classifier.classes, logits.softmax(dim=0).tolist(), strict=True)),
-        expectation_values=wires,
+        expectation_values=None if wires is None else wires[0].tolist(),
     )

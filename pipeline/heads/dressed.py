@@ -1,12 +1,10 @@
-"""The trainable head: features in, logits out; one, or many at once.
+"""The dressed quantum network: a circuit between two linear layers.
 
 In: features of shape (B, n_features), float32 or float64. Out: logits of shape (B, n_classes), in the features' dtype.
 """
 
 from __future__ import annotations
 
-import math
-import os
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,52 +13,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from pipeline.heads.base import EXPECTATION, QUARTER_TURN, TANH, Head, check_features
+from pipeline.heads.fused import cross_entropy_gradients, dressed_logits
+from pipeline.heads.stacked import StackedHeads
 from pipeline.quantum import adjoint, dense
-from pipeline.quantum.autograd import (
-    NonFiniteError,
-    cross_entropy_gradients,
-    dressed_logits,
-    expectation_values,
-    non_finite,
-)
+from pipeline.quantum.autograd import expectation_values, non_finite
 from pipeline.quantum.choices import C_DTYPES, SIMULATORS
 from pipeline.quantum.circuit import Circuit
 from pipeline.quantum.lightning import bindings_problem
-
-
-class Head(nn.Module):
-    """What training, the run folder and the reunion with the backbone ask of a head."""
-
-    @property
-    def description(self) -> str:
-        """The head's make-up, in a few words."""
-        raise NotImplementedError
-
-    @property
-    def n_trainable(self) -> int:
-        """The number of parameters that training changes."""
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
-
-    def backward_cross_entropy(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What ``cross_entropy(head(features), labels).backward()`` does to the parameters.
-
-        Gradients replace those of the step before, so that no ``zero_grad`` is needed.
-
-        Args:
-            features: Shape (B, n_features).
-            labels: Class indices, int64 of shape (B,).
-
-        Returns:
-            The mean loss, of shape (), and the logits (B, n_classes), both detached.
-
-        Raises:
-            ValueError: If the features are of another width or dtype, empty, or not finite, or labels no classes.
-        """
-        self.zero_grad()
-        logits = self(features)
-        loss = nn.functional.cross_entropy(logits, labels)
-        loss.backward()
-        return loss.detach(), logits.detach()
+from pipeline.util.memory import physical_memory
 
 
 class DressedQuantumNet(Head):
@@ -105,6 +66,7 @@ class DressedQuantumNet(Head):
         c_dtype: str = "complex128",
     ) -> None:
         super().__init__()
+        self.n_features = n_features
         if simulator not in SIMULATORS:
             raise ValueError(f"simulator is {simulator!r}; choose one of {', '.join(SIMULATORS)}")
         if c_dtype not in C_DTYPES:
@@ -115,7 +77,7 @@ class DressedQuantumNet(Head):
         self.c_dtype = c_dtype
         if simulator == "lightning" and not _lightning_works():
             self.simulator, self.device_name = "qnode", "lightning.qubit"
-        _check_memory(n_qubits, self.simulator, c_dtype)
+        check_memory(n_qubits, self.simulator, c_dtype)
         self.pre_net = nn.Linear(n_features, n_qubits)
         self.q_params = nn.Parameter(q_delta * torch.randn(self.circuit.n_weights))
         self.post_net = nn.Linear(n_qubits, n_classes)
@@ -136,9 +98,9 @@ class DressedQuantumNet(Head):
         Raises:
             ValueError: If the features are of another width or dtype, empty, or not finite.
         """
-        parameters = self._parameters_of(features)
-        if parameters is not None:
-            return dressed_logits(adjoint.batched_adjoint(self.circuit, self.c_dtype), features, parameters)
+        if self._fusable(features):
+            simulator = adjoint.batched_adjoint(self.circuit, self.c_dtype)
+            return dressed_logits(simulator, features, self.parameters_in_order)
         return self.post_net(self.expectation_values(self.angles(features)))
 
     def angles(self, features: torch.Tensor) -> torch.Tensor:
@@ -147,8 +109,8 @@ class DressedQuantumNet(Head):
         Raises:
             ValueError: If the features are of another width or dtype, or not finite.
         """
-        check_features(features, self.pre_net.weight, dimensions=(2,))
-        angles = torch.tanh(self.pre_net(features)) * (math.pi / 2)
+        check_features(features, self.n_features, self.q_params.dtype)
+        angles = torch.tanh(self.pre_net(features)) * QUARTER_TURN
         # NaN shows in the angles, but tanh hides an infinity.
         if not angles.isfinite().all() or not features.isfinite().all():
             raise non_finite(features)
@@ -156,11 +118,32 @@ class DressedQuantumNet(Head):
 
     def backward_cross_entropy(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """As in :class:`Head`, with less bookkeeping where the head runs as one node."""
-        parameters = self._parameters_of(features)
-        if parameters is not None:
+        if self._fusable(features):
             simulator = adjoint.batched_adjoint(self.circuit, self.c_dtype)
-            return cross_entropy_gradients(simulator, features, labels, parameters)
+            return cross_entropy_gradients(simulator, features, labels, self.parameters_in_order)
         return super().backward_cross_entropy(features, labels)
+
+    def hidden_values(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The tanh of the first layer and ⟨Z⟩ of every wire, (B, n_qubits) each."""
+        angles = self.angles(features)
+        return {TANH: angles / QUARTER_TURN, EXPECTATION: self.expectation_values(angles)}
+
+    def as_dressed(self) -> DressedQuantumNet:
+        """The head itself."""
+        return self
+
+    def for_export(self) -> nn.Module:
+        """The head in plain matrix products, with its weights fixed."""
+        from pipeline.heads.fixed import FixedHead
+
+        return FixedHead(self)
+
+    @classmethod
+    def stack(cls, heads: Sequence[Head]) -> StackedHeads:
+        """Heads side by side in dense matrix products, without autograd."""
+        from pipeline.heads.stacked_dressed import StackedDressed
+
+        return StackedDressed(heads)
 
     def expectation_values(self, angles: torch.Tensor) -> torch.Tensor:
         """⟨Z⟩ of every wire, shape (B, n_qubits), from embedding angles of that shape, in radians."""
@@ -176,122 +159,22 @@ class DressedQuantumNet(Head):
             self._qnodes[differentiated] = self.circuit.qnode(self.device_name, diff_method if differentiated else None)
         return torch.stack(list(self._qnodes[differentiated](angles, self.q_params)), dim=-1).to(angles.dtype)
 
-    def _parameters_of(self, features: torch.Tensor) -> list[torch.Tensor] | None:
-        """The parameters, if the head may run as one node on such features; None if its layers must be called."""
+    @property
+    def parameters_in_order(self) -> list[torch.Tensor]:
+        """The parameters as :mod:`pipeline.heads.fused` takes them."""
         pre_net, post_net = self.pre_net, self.post_net
-        weight = pre_net.weight
-        check_features(features, weight, dimensions=(2,))
-        if self.simulator == "lightning" and features.is_cpu and _is_plain(pre_net) and _is_plain(post_net):
-            return [weight, pre_net.bias, self.q_params, post_net.weight, post_net.bias]
-        return None
+        return [pre_net.weight, pre_net.bias, self.q_params, post_net.weight, post_net.bias]
+
+    def _fusable(self, features: torch.Tensor) -> bool:
+        """Whether the head may run as one node on these features; otherwise its layers must be called."""
+        check_features(features, self.n_features, self.q_params.dtype)
+        return (
+            self.simulator == "lightning" and features.is_cpu and _is_plain(self.pre_net) and _is_plain(self.post_net)
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         # PennyLane's devices can be neither pickled nor copied (pennylane#2204): a copy makes its own on first use.
         return super().__getstate__() | {"_qnodes": {}}
-
-
-class DressedQuantumNets(nn.Module):
-    """Many dressed heads of one shape side by side, trained in one go: each has its own parameters, and its own batch.
-
-    Parameters are those of the heads, stacked along a leading heads axis, so that one optimiser over five tensors
-    serves all of them; they share no gradient, so that each trains as it would alone.
-
-    Args:
-        heads: Heads alike in everything but their parameters, which are copied.
-
-    Raises:
-        ValueError: If there is no head, or they differ in shape.
-    """
-
-    def __init__(self, heads: Sequence[DressedQuantumNet]) -> None:
-        super().__init__()
-        shapes = {
-            (head.circuit, head.pre_net.weight.shape, head.post_net.weight.shape, head.q_params.requires_grad)
-            for head in heads
-        }
-        if len(shapes) != 1:
-            raise ValueError(
-                f"{len(heads)} heads of {len(shapes)} shapes; heads trained together must be at least one, "
-                "and alike in features, classes, qubits, depth, entangler, and whether quantum weights are frozen"
-            )
-        _check_memory(heads[0].circuit.n_qubits, "dense", "complex128")
-        self.circuit = heads[0].circuit
-        names = ["pre_net.weight", "pre_net.bias", "q_params", "post_net.weight", "post_net.bias"]
-        stacked = (torch.stack([head.get_parameter(name).detach() for head in heads]) for name in names)
-        self.pre_weight, self.pre_bias, self.q_params, self.post_weight, self.post_bias = map(nn.Parameter, stacked)
-        self.q_params.requires_grad_(heads[0].q_params.requires_grad)
-
-    def __len__(self) -> int:
-        return len(self.q_params)
-
-    def forward(self, features: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits of shape (heads, B, n_classes).
-
-        Args:
-            features: Shape (heads, B, n_features), or (N, n_features) of the samples that all heads share.
-            rows: Which of the shared samples make up each head's batch, int64 of shape (heads, B); all if None.
-
-        Raises:
-            ValueError: If the features are of another width or dtype, empty, or not finite.
-        """
-        batches, circuit = self._prepared(features, rows)
-        if batches.is_cpu:
-            try:
-                return dressed_logits(circuit, batches, self._parameters_in_order)
-            except NonFiniteError:
-                # Of shared features the row is named, not a place in some head's batch.
-                raise non_finite(features) from None
-        activations = torch.baddbmm(self.pre_bias[:, None], batches, self.pre_weight.mT)
-        values = circuit.expectation_values(torch.tanh(activations) * (math.pi / 2), self.q_params)
-        return torch.baddbmm(self.post_bias[:, None], values, self.post_weight.mT)
-
-    def backward_cross_entropy(
-        self, features: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The gradients of each head's own mean cross-entropy, without autograd; on the CPU.
-
-        Gradients replace those of the step before, so that no ``zero_grad`` is needed.
-
-        Args:
-            features: As for ``forward``.
-            labels: Class indices, int64 of shape (heads, B).
-            rows: As for ``forward``.
-
-        Returns:
-            Each head's loss, of shape (heads,), and the logits (heads, B, n_classes), both detached.
-
-        Raises:
-            ValueError: If the features are of another width or dtype, empty, or not finite, or labels no classes.
-        """
-        batches, circuit = self._prepared(features, rows)
-        try:
-            return cross_entropy_gradients(circuit, batches, labels, self._parameters_in_order)
-        except NonFiniteError:
-            raise non_finite(features) from None
-
-    def head_state(self, index: int) -> dict[str, torch.Tensor]:
-        """The ``state_dict`` of one of the heads, as ``DressedQuantumNet`` loads it: a copy."""
-        return {
-            "q_params": self.q_params[index].detach().clone(),
-            "pre_net.weight": self.pre_weight[index].detach().clone(),
-            "pre_net.bias": self.pre_bias[index].detach().clone(),
-            "post_net.weight": self.post_weight[index].detach().clone(),
-            "post_net.bias": self.post_bias[index].detach().clone(),
-        }
-
-    def _prepared(self, features: torch.Tensor, rows: torch.Tensor | None) -> tuple[torch.Tensor, dense.DenseCircuit]:
-        """Each head's features, of shape (heads, B, n_features), and the circuit in their dtype."""
-        n_heads, _, n_features = self.pre_weight.shape
-        check_features(features, self.pre_weight, dimensions=(2, 3))
-        if rows is not None:
-            features = features.index_select(0, rows.reshape(-1)).view(n_heads, -1, n_features)
-        elif features.ndim == 2:
-            features = features.expand(n_heads, -1, -1)
-        return features, dense.dense_circuit(self.circuit, str(features.dtype).removeprefix("torch."))
-
-    @property
-    def _parameters_in_order(self) -> list[torch.Tensor]:
-        return [self.pre_weight, self.pre_bias, self.q_params, self.post_weight, self.post_bias]
 
 
 @lru_cache(maxsize=1)
@@ -307,15 +190,8 @@ def _lightning_works() -> bool:
     return problem is None
 
 
-def physical_memory() -> float:
-    """Bytes of memory that this machine has; infinitely many where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return math.inf
-
-
-def _check_memory(n_qubits: int, simulator: str, c_dtype: str) -> None:
+def check_memory(n_qubits: int, simulator: str, c_dtype: str) -> None:
+    """Raise a ValueError if the circuit would take more memory than this machine has."""
     if simulator == "qnode":
         return
     required = adjoint.required_bytes(n_qubits, c_dtype) if simulator == "lightning" else dense.required_bytes(n_qubits)
@@ -335,18 +211,3 @@ def _is_plain(layer: nn.Module) -> bool:
         and layer.bias is not None
         and not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
     )
-
-
-def check_features(features: torch.Tensor, weight: torch.Tensor, dimensions: tuple[int, ...]) -> None:
-    """Raise a ValueError unless features are such as a first layer of ``weight``, (…, out, in), takes."""
-    n_features = weight.shape[-1]
-    if features.ndim not in dimensions or features.shape[-1] != n_features or not features.numel():
-        raise ValueError(
-            f"features have shape {tuple(features.shape)}; this head takes (B, {n_features}) with B at least 1: "
-            "give it features of the backbone it was built for"
-        )
-    if features.dtype != weight.dtype:
-        raise ValueError(
-            f"features are {features.dtype} and the head is {weight.dtype}; convert one: "
-            f"features.to({weight.dtype}) or head.to({features.dtype})"
-        )

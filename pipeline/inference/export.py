@@ -7,7 +7,6 @@ and ``model.pth``, a ``state_dict`` with the names of PennyLane's demo.
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import numpy as np
@@ -19,16 +18,12 @@ from features.backbone.runtime import trial_pixels
 from features.util.errors import InputError, first_line
 from features.util.files import write_atomically
 from features.util.provenance import versions
-from pipeline.heads.dressed import DressedQuantumNet, Head
 from pipeline.inference.config import ExportConfig
 from pipeline.inference.hybrid import HybridClassifier
 from pipeline.inference.sources import run_backbone
-from pipeline.quantum.dense import dense_circuit
 from pipeline.training.folder import make_folder
 from pipeline.training.run import load_run
 
-MAX_QUBITS = 10
-"""Its matrix has 4ⁿ numbers: 4 MB at 10 qubits, four times as much with each further one."""
 MAX_BYTES = 1_900_000_000
 """What one ONNX file can hold is a little more: 2 GiB."""
 TOLERANCE = 1e-4
@@ -45,8 +40,7 @@ def export(config: ExportConfig) -> None:
             is too large for one file, or ONNX Runtime disagrees.
     """
     run = load_run(config.run)
-    head = run.head(config.epoch)
-    _refuse_too_many_qubits(head, config)
+    run.head(config.epoch).for_export()  # A head that can't be exported is refused before the network is loaded.
     onnxruntime = _runtime()
     backbone = run_backbone(run, config.weights)
     classifier = HybridClassifier(run, backbone, config.epoch, other_weights=config.other_weights)
@@ -72,65 +66,19 @@ def export(config: ExportConfig) -> None:
     )
 
 
-class FixedHead(nn.Module):
-    """A trained dressed head in plain matrix products, for programs that know no quantum circuits.
-
-    With its weights fixed, all gates behind the embedding are one matrix. The embedded state is the cosines and sines
-    of ``signs @ x``, so the expectation values are three products: signs, matrix, and signs of Z over the squares.
-
-    Args:
-        head: A trained head; its parameters are copied, as float32.
-
-    Raises:
-        ValueError: If its circuit has gates that the reader of its tape refuses.
-    """
-
-    signs: torch.Tensor
-    matrix: torch.Tensor
-    z_signs: torch.Tensor
-
-    def __init__(self, head: DressedQuantumNet) -> None:
-        super().__init__()
-        circuit = dense_circuit(head.circuit, "float64")
-        matrix = circuit.output_matrix(head.q_params.detach().double().cpu())
-        for name, values in (
-            ("signs", torch.from_numpy(circuit.input_signs)),
-            ("matrix", matrix),
-            ("z_signs", torch.from_numpy(circuit.z_signs)),
-        ):
-            self.register_buffer(name, values.float().T.contiguous())
-        self.pre_net, self.post_net = head.pre_net, head.post_net
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits of shape (B, n_classes) from features of shape (B, n_features)."""
-        phases = (torch.tanh(self.pre_net(features)) * (math.pi / 2)) @ self.signs
-        amplitudes = torch.cat([phases.cos(), phases.sin()], dim=1) @ self.matrix
-        return self.post_net((amplitudes * amplitudes) @ self.z_signs)
-
-
 class _FromPixels(nn.Module):
     """The whole network with normalisation in front and probabilities behind."""
 
     def __init__(self, classifier: HybridClassifier) -> None:
         super().__init__()
-        head = classifier.head
         self.normalise = classifier.transforms.normalise
         self.backbone = classifier.backbone
-        self.head = FixedHead(head) if isinstance(head, DressedQuantumNet) else head
+        self.head = classifier.head.for_export()
         self.eval()
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits = self.head(self.backbone(self.normalise(pixels)))
         return logits, logits.softmax(dim=1)
-
-
-def _refuse_too_many_qubits(head: Head, config: ExportConfig) -> None:
-    if isinstance(head, DressedQuantumNet) and head.circuit.n_qubits > MAX_QUBITS:
-        raise InputError(
-            f"the head in {config.run} has {head.circuit.n_qubits} qubits; as matrix products a circuit can have at "
-            f"most {MAX_QUBITS}. Train one of fewer (--qubits), or use the network in Python: HybridClassifier.load, "
-            "whose demo_state_dict() gives its weights"
-        )
 
 
 def _runtime() -> Any:

@@ -1,8 +1,7 @@
-"""Autograd nodes with a backward pass by hand: the circuit alone, and a whole dressed head as one node.
+"""The circuit as an autograd node with a backward pass by hand.
 
-In and out: torch tensors on the CPU. A head of five small tensors spends most of its time in bookkeeping; as one node
-it pays for that once. Each works for one head, with a simulator like ``BatchedAdjoint``, and for many, with a leading
-heads axis and one like ``DenseCircuit``. No node computes anything for a gradient that is not asked for.
+In and out: torch tensors on the CPU. It works for one head, with a simulator like ``BatchedAdjoint``, and for many,
+with a leading heads axis and one like ``DenseCircuit``. It computes no gradient that is not asked for.
 """
 
 from __future__ import annotations
@@ -40,56 +39,6 @@ def expectation_values(simulator: Simulator, angles: torch.Tensor, weights: torc
         return _expectation(simulator, angles, weights, keep=False)[0]
 
 
-def dressed_logits(simulator: Simulator, features: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Linear → tanh → · π/2 → circuit → Linear in one node, differentiable once.
-
-    Args:
-        simulator: Evaluates the circuit.
-        features: Shape (B, n_features), or (heads, B, n_features); on the CPU, float32 or float64.
-        parameters: Weight and bias of the first layer, quantum weights, weight and bias of the second layer, of the
-            same dtype; with a leading heads axis if the features have it.
-
-    Returns:
-        Logits of shape (B, n_classes), or (heads, B, n_classes).
-
-    Raises:
-        ValueError: If features or parameters are not finite.
-    """
-    if torch.is_grad_enabled() and (features.requires_grad or any(p.requires_grad for p in parameters)):
-        return _Dressed.apply(simulator, features, *parameters)
-    with torch.no_grad():
-        return torch.from_numpy(_dressed(simulator, features, parameters, keep=False)[0])
-
-
-def cross_entropy_gradients(
-    simulator: Simulator, features: torch.Tensor, labels: torch.Tensor, parameters: Sequence[torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What ``cross_entropy(dressed_logits(...), labels).backward()`` does to the parameters, without autograd.
-
-    ``grad`` is replaced, not added to; of parameters that require none it becomes None.
-
-    Args:
-        simulator: As for ``dressed_logits``.
-        features: As for ``dressed_logits``; no gradient is made for them.
-        labels: Class indices, int64, of shape (B,) or (heads, B).
-        parameters: As for ``dressed_logits``.
-
-    Returns:
-        The mean loss of the batch, of shape () or (heads,), and the logits, both without a graph.
-
-    Raises:
-        ValueError: If features or parameters are not finite, or a label is missing or no class.
-    """
-    with torch.no_grad():
-        logits, kept = _dressed(simulator, features, parameters, keep=True)
-        losses, upstream = _cross_entropy(logits.copy(), labels.numpy())
-        needed = [False, *(parameter.requires_grad for parameter in parameters)]
-        gradients = _dressed_gradients(simulator, kept, upstream, needed)
-        for parameter, gradient in zip(parameters, gradients[1:], strict=True):
-            parameter.grad = None if gradient is None else torch.from_numpy(gradient)
-        return torch.from_numpy(np.asarray(losses)), torch.from_numpy(logits)
-
-
 class NonFiniteError(ValueError):
     """Features or parameters are NaN or infinite."""
 
@@ -108,6 +57,15 @@ def non_finite(features: torch.Tensor) -> NonFiniteError:
         "the head's parameters are not finite, or overflow with these features: training has diverged; "
         "lower the learning rate and start from an earlier checkpoint"
     )
+
+
+def once(
+    gradients: list[torch.Tensor | None], inputs: tuple[torch.Tensor, ...]
+) -> tuple[torch.Tensor | None, ...] | list[torch.Tensor | None]:
+    """The gradients as they are; where a graph of them is being built, such that differentiating them is refused."""
+    if not torch.is_grad_enabled():
+        return gradients
+    return _Refused.apply(len(inputs), *inputs, *gradients)
 
 
 def _expectation(
@@ -143,104 +101,7 @@ class _Expectation(torch.autograd.Function):
             None if gradient is None else _tensor(gradient, tensor)
             for gradient, tensor in zip(gradients, (angles, weights), strict=True)
         ]
-        return None, *_once(tensors, (angles, weights))
-
-
-def _dressed(
-    simulator: Simulator, features: torch.Tensor, parameters: Sequence[torch.Tensor], keep: bool
-) -> tuple[np.ndarray, Any]:
-    """Logits, and what ``_dressed_gradients`` needs if ``keep``; to be called where torch records no gradient."""
-    inputs = features.numpy()
-    pre_weight, pre_bias, weights, post_weight, post_bias = [parameter.numpy() for parameter in parameters]
-    activations = inputs @ pre_weight.mT
-    activations += pre_bias[..., None, :]
-    # One sum tells whether all is finite: infinity or NaN anywhere in the features or in the layer ends up in it.
-    if not math.isfinite(np.add.reduce(activations, axis=None)) and not np.isfinite(activations).all():
-        raise non_finite(features)
-    np.tanh(activations, out=activations)
-    values, memory = simulator.forward(activations * (math.pi / 2), weights, keep)
-    values = values.astype(inputs.dtype, copy=False)
-    logits = values @ post_weight.mT
-    logits += post_bias[..., None, :]
-    if not math.isfinite(np.add.reduce(logits, axis=None)) and not np.isfinite(logits).all():
-        raise non_finite(features)
-    return logits, (inputs, pre_weight, post_weight, activations, values, memory) if keep else None
-
-
-def _dressed_gradients(
-    simulator: Simulator, kept: Any, upstream: np.ndarray, needed: Sequence[bool]
-) -> list[np.ndarray | None]:
-    """Gradients of features and parameters, in their order, where ``needed``; None elsewhere."""
-    inputs, pre_weight, post_weight, tanh, values, memory = kept
-    features_needed, pre_weight_needed, pre_bias_needed, weights_needed, post_weight_needed, post_bias_needed = needed
-    gradients: list[np.ndarray | None] = [None] * 6
-    if post_weight_needed:
-        gradients[4] = upstream.mT @ values
-    if post_bias_needed:
-        gradients[5] = np.add.reduce(upstream, axis=-2)
-    angles_needed = features_needed or pre_weight_needed or pre_bias_needed
-    if angles_needed or weights_needed:
-        angles, weights = simulator.backward(memory, upstream @ post_weight, angles_needed, weights_needed)
-        if weights is not None:
-            gradients[3] = weights.astype(inputs.dtype, copy=False)
-        if angles is not None:
-            slope = tanh * tanh
-            np.subtract(1, slope, out=slope)
-            slope *= math.pi / 2
-            slope *= angles
-            if features_needed:
-                gradients[0] = slope @ pre_weight
-            if pre_weight_needed:
-                gradients[1] = slope.mT @ inputs
-            if pre_bias_needed:
-                gradients[2] = np.add.reduce(slope, axis=-2)
-    return gradients
-
-
-class _Dressed(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, simulator: Simulator, features: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
-        logits, ctx.kept = _dressed(simulator, features, parameters, keep=True)
-        ctx.simulator = simulator
-        # Saved so that torch refuses a backward pass after one of them has changed in place.
-        ctx.save_for_backward(features, *parameters)
-        return torch.from_numpy(logits)
-
-    @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        tensors = ctx.saved_tensors
-        gradients = _dressed_gradients(ctx.simulator, ctx.kept, upstream.detach().numpy(), ctx.needs_input_grad[1:])
-        return None, *_once([None if g is None else torch.from_numpy(g) for g in gradients], tensors)
-
-
-def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean cross-entropy over the samples, and its gradient with respect to the logits, made in their place."""
-    n_samples, n_classes = logits.shape[-2:]
-    # As unsigned numbers negative labels are the largest: one reduction finds both kinds of wrong ones.
-    if labels.shape != logits.shape[:-1] or np.maximum.reduce(labels.view(np.uint64), axis=None) >= n_classes:
-        raise ValueError(
-            f"labels of shape {labels.shape} from {labels.min()} to {labels.max()}; {logits.shape[:-1]} of them are "
-            f"wanted, one a sample, from 0 to {n_classes - 1}"
-        )
-    logits -= np.maximum.reduce(logits, axis=-1, keepdims=True)
-    rows, picked = logits.reshape(-1, n_classes), (np.arange(labels.size), labels.reshape(-1))
-    losses = rows[picked]
-    np.exp(rows, out=rows)
-    sums = np.add.reduce(rows, axis=-1)
-    losses = np.log(sums) - losses
-    sums *= n_samples
-    rows /= sums[:, None]
-    rows[picked] -= 1 / n_samples
-    return np.add.reduce(losses.reshape(labels.shape), axis=-1) / n_samples, logits
-
-
-def _once(
-    gradients: list[torch.Tensor | None], inputs: tuple[torch.Tensor, ...]
-) -> tuple[torch.Tensor | None, ...] | list[torch.Tensor | None]:
-    """The gradients as they are; where a graph of them is being built, such that differentiating them is refused."""
-    if not torch.is_grad_enabled():
-        return gradients
-    return _Refused.apply(len(inputs), *inputs, *gradients)
+        return None, *once(tensors, (angles, weights))
 
 
 class _Refused(torch.autograd.Function):

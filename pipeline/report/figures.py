@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.devices.figure import device_curves
-from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.heads.base import TANH
+from pipeline.heads.registry import new_head
 from pipeline.report.examples import at_random, thumbnail
 from pipeline.report.findings import Findings
-from pipeline.report.projection import TANH, Projection
-from pipeline.training.run import new_head
+from pipeline.report.projection import Projection
 from pipeline.util.drawing import BLUE, FAINT, INK, MUTED, ON_BLUE, ORANGE, SERIES
 
 # More classes than these get no numbers, and no names, in the confusion matrix.
@@ -181,8 +181,8 @@ def circuit(report: Findings) -> Drawn:
     """The circuit with its trained angles."""
     import pennylane as qml
 
-    head = report.run.head("last")
-    if not isinstance(head, DressedQuantumNet):
+    head = report.run.head("last").as_dressed()
+    if head is None:
         return None
     angles = head.q_params.detach().numpy()
     n_qubits = head.circuit.n_qubits
@@ -198,8 +198,7 @@ def circuit(report: Findings) -> Drawn:
     )
     if len(angles):
         start = new_head(report.run.config, report.run.features.width, len(report.run.classes))
-        assert isinstance(start, DressedQuantumNet)
-        moved = np.abs(angles - start.q_params.detach().numpy()).max()
+        moved = np.abs(angles - start.get_parameter("q_params").detach().numpy()).max()
         kind = "trained" if head.q_params.requires_grad else "frozen"
         words += (
             f" The {len(angles)} {kind} angles lie between {angles.min():.2f} and {angles.max():.2f} rad; training "

@@ -5,17 +5,13 @@ In: a trained head and its input features. Out: the principal components of its 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from pipeline.heads.baselines import ClassicalNet
-from pipeline.heads.dressed import DressedQuantumNet, Head
-
-TANH, EXPECTATION = "tanh", "⟨Z⟩"
+from pipeline.heads.base import Head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,27 +45,9 @@ def projections(head: Head, features: np.ndarray, labels: np.ndarray) -> dict[st
 
 
 def inner_values(head: Head, features: np.ndarray) -> dict[str, np.ndarray]:
-    """What the head holds between its linear layers, each of shape (N, n_qubits), between -1 and 1.
-
-    Args:
-        head: A trained head.
-        features: Shape (N, width), float32.
-
-    Returns:
-        ``tanh``, the outputs of the first layer, and ``⟨Z⟩``, those of the circuit; of a classical head with a layer in
-        front only the former, of one without such a layer nothing.
-    """
-    inputs = torch.from_numpy(features)
+    """``Head.hidden_values`` of features of shape (N, width), as arrays."""
     with torch.inference_mode():
-        if isinstance(head, DressedQuantumNet):
-            angles = head.angles(inputs)
-            return {
-                TANH: (angles / (math.pi / 2)).numpy(),
-                EXPECTATION: head.expectation_values(angles).numpy(),
-            }
-        if isinstance(head, ClassicalNet):
-            return {TANH: torch.tanh(head.pre_net(inputs)).numpy()}
-    return {}
+        return {name: values.numpy() for name, values in head.hidden_values(torch.from_numpy(features)).items()}
 
 
 def project(values: np.ndarray, labels: np.ndarray) -> Projection:

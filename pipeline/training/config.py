@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from features.util.flags import FACTOR, POSITIVE, Flags, at_least
-from pipeline.heads.choices import HeadName
+from pipeline.heads.registry import HEADS, HeadName
 from pipeline.quantum.choices import CDtype, Entangler, Simulator
 
 
@@ -52,10 +52,8 @@ class TrainConfig(Hyperparameters):
     out: Path = Path("out/run")
     """The run folder to write."""
     head: HeadName = "quantum"
-    """`quantum`, the paper's, or a control: `separable` (no entangling gates), `frozen` (quantum weights stay as they
-    start), `classical` (circuit removed), `mlp` (in its place a classical layer of as many parameters), `linear` (just
-    features to classes), `logistic` (that of scikit-learn, its regularisation chosen by cross-validation; one pass,
-    whatever --epochs). Flags of the circuit say nothing to heads without one."""
+    """`quantum`, the paper's, or a baseline; `python -m pipeline heads` lists them. Flags of the circuit change nothing
+    in heads without one."""
     simulator: Simulator = "lightning"
     """`lightning`: lightning.qubit with adjoint differentiation, a batch as one circuit. `dense`: matrix products, for
     few qubits. `qnode`: an ordinary QNode on --q-device, the slow reference."""
@@ -80,13 +78,14 @@ class TrainConfig(Hyperparameters):
         problems = super().problems()
         if self.seeds > 1 and self.resume:
             problems.append(f"--seeds is {self.seeds} and --resume is given; only a single head can be resumed")
-        if self.views and self.head == "logistic":
-            problems.append(f"--views is {self.views}; --head logistic is fitted once: it takes the plain images")
-        if self.seeds > 1 and self.head == "logistic":
-            problems.append(f"--seeds is {self.seeds}; --head logistic is fitted, not trained: only one at a time")
+        fitted = self.head in HEADS and HEADS[self.head].fitted
+        if self.views and fitted:
+            problems.append(f"--views is {self.views}; --head {self.head} is fitted once: it takes the plain images")
+        if self.seeds > 1 and fitted:
+            problems.append(f"--seeds is {self.seeds}; --head {self.head} is fitted, not trained: only one at a time")
         return problems
 
     @property
     def passes(self) -> int:
         """Epochs of this head: 1 where it is fitted instead of trained."""
-        return 1 if self.head == "logistic" else self.epochs
+        return 1 if HEADS[self.head].fitted else self.epochs

@@ -24,8 +24,8 @@ from features.cache.store import read_features
 from features.util.errors import InputError
 from features.util.files import write_text
 from features.util.provenance import versions
-from pipeline.heads.baselines import LogisticNet
-from pipeline.heads.dressed import Head
+from pipeline.heads.base import Head
+from pipeline.heads.registry import HEADS, new_head
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.training.checkpoint import Checkpoint, State
 from pipeline.training.config import TrainConfig
@@ -40,7 +40,7 @@ from pipeline.training.record import (
     history_sha256,
     history_text,
 )
-from pipeline.training.run import Run, head_state, load_run, new_head, save_run
+from pipeline.training.run import Run, head_state, load_run, save_run
 
 Rows = tuple[torch.Tensor, torch.Tensor]
 
@@ -220,7 +220,7 @@ class Training:
 
     def _one_pass(self, epoch: int, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Learn from every sample once; logits, (N, n_classes), from before each step or after a fit, and labels."""
-        if isinstance(self.head, LogisticNet):
+        if HEADS[self.config.head].fitted:
             self.head.fit(features, labels, self.config.seed)
             with torch.no_grad():
                 return self.head(features), labels

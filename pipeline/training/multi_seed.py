@@ -23,8 +23,7 @@ from features.cache.featureset import FeatureSet
 from features.cache.store import read_features
 from features.util.errors import InputError
 from features.util.files import write_text
-from pipeline.heads.baselines import ControlNets
-from pipeline.heads.dressed import DressedQuantumNet, DressedQuantumNets, Head
+from pipeline.heads.stacked import StackedHeads, stack
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.training.config import TrainConfig
 from pipeline.training.folder import RunFolder
@@ -46,8 +45,6 @@ from pipeline.training.optimizer import FlatAdam
 from pipeline.training.record import EpochRecord
 from pipeline.training.run import Run, load_run, save_run
 
-HeadStack = DressedQuantumNets | ControlNets
-
 
 def train_many(config: TrainConfig) -> list[Run]:
     """Leave ``config.seeds`` heads with seeds from ``config.seed`` on in ``config.out``, each one's run and their
@@ -61,7 +58,7 @@ def train_many(config: TrainConfig) -> list[Run]:
     configs = _config_of_each(config)
     heads = [untrained(one, features.width, len(features.provenance.classes)) for one in configs]
     try:
-        nets = side_by_side(heads)
+        nets = stack(heads)
     except ValueError as error:
         raise InputError(f"{config.seeds} heads can't be trained together: {error}") from error
     folder = RunFolder(config.out)
@@ -104,19 +101,9 @@ def train_many(config: TrainConfig) -> list[Run]:
     return runs
 
 
-def side_by_side(heads: Sequence[Head]) -> HeadStack:
-    """Heads of one kind as one module that trains them together.
-
-    Raises:
-        ValueError: If they differ in kind or shape, or their circuit is too large for dense matrices.
-    """
-    dressed = [head for head in heads if isinstance(head, DressedQuantumNet)]
-    return DressedQuantumNets(dressed) if len(dressed) == len(heads) else ControlNets(heads)
-
-
 def train_epochs(
     config: TrainConfig,
-    nets: HeadStack,
+    nets: StackedHeads,
     seeds: Sequence[int],
     features: torch.Tensor,
     labels: torch.Tensor,
@@ -201,8 +188,8 @@ def _config_of_each(config: TrainConfig) -> list[TrainConfig]:
 
 
 def _train(
-    config: TrainConfig, nets: HeadStack, seeds: list[int], features: FeatureSet
-) -> tuple[HeadStack, list[list[EpochRecord]]]:
+    config: TrainConfig, nets: StackedHeads, seeds: list[int], features: FeatureSet
+) -> tuple[StackedHeads, list[list[EpochRecord]]]:
     """Run all epochs; the heads as they were in the best epoch of each, and a history each."""
     from tqdm import tqdm
 

@@ -10,16 +10,14 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from features.util.errors import InputError
 from features.util.files import write_atomically, write_text
-from pipeline.heads.baselines import ClassicalNet, LinearNet, LogisticNet, MlpNet
-from pipeline.heads.dressed import DressedQuantumNet, Head
+from pipeline.heads.base import Head
+from pipeline.heads.registry import new_head
 from pipeline.training.checkpoint import State
-from pipeline.training.config import TrainConfig
 from pipeline.training.folder import RunFolder
 from pipeline.training.names import HEAD, HISTORY, RECORD
 from pipeline.training.record import (
@@ -57,34 +55,6 @@ class Run(RunRecord):
         head = new_head(self.config, self.features.width, len(self.classes))
         head.load_state_dict(self.weights[which])
         return head.eval()
-
-
-def new_head(config: TrainConfig, n_features: int, n_classes: int) -> Head:
-    """An untrained head as ``config`` wants it; its initial weights follow from ``config.seed`` alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        match config.head:
-            case "classical":
-                return ClassicalNet(n_features, n_classes, config.qubits)
-            case "mlp":
-                return MlpNet(n_features, n_classes, config.qubits, config.depth)
-            case "linear":
-                return LinearNet(n_features, n_classes)
-            case "logistic":
-                return LogisticNet(n_features, n_classes)
-        head = DressedQuantumNet(
-            n_features,
-            n_classes,
-            n_qubits=config.qubits,
-            depth=config.depth,
-            q_delta=config.q_delta,
-            simulator=config.simulator,
-            device=config.q_device,
-            entangler="none" if config.head == "separable" else config.entangler,
-            c_dtype=config.c_dtype,
-        )
-        head.q_params.requires_grad_(config.head != "frozen")
-        return head
 
 
 def head_state(head: Head) -> State:

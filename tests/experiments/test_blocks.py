@@ -13,10 +13,9 @@ from features.cache.store import read_features
 from features.util.errors import InputError
 from pipeline.experiments.compare.blocks import Block, key, plan, run_block, settings
 from pipeline.experiments.compare.folds import Pool, pooled, refuse_few, trials
-from pipeline.heads.choices import HEADS
+from pipeline.heads.registry import HEADS, new_head
 from pipeline.training.loop import epoch_order, learning_rate, score, train, train_step
 from pipeline.training.optimizer import FlatAdam
-from pipeline.training.run import new_head
 
 
 @pytest.fixture
@@ -117,7 +116,7 @@ def test_a_block_is_the_same_bits_again_and_its_key_names_what_it_depends_on(con
     first, again = (run_block(config, Block("quantum", (7, 8)), pool).trainings for _ in range(2))
     assert first == again
     wanted = key(config, "abc")
-    for same in ({"seeds": 9}, {"heads": HEADS}, {"engine": "ray"}, {"workers": 3}, {"seed": 1}):
+    for same in ({"seeds": 9}, {"heads": tuple(HEADS)}, {"engine": "ray"}, {"workers": 3}, {"seed": 1}):
         assert key(replace(config, **same), "abc") == wanted
     for other in (
         {"lr": 0.1},

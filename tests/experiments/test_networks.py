@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from pipeline.experiments.paper.fit import Samples, accuracy, fit
-from pipeline.experiments.paper.networks import ClassicalControls, StateClassifiers, unitaries
+from pipeline.experiments.paper.networks import ClassicalControl, StateClassifier, unitaries
 from pipeline.experiments.paper.states.tetrominoes import noisy_states
-from pipeline.heads.dressed import DressedQuantumNet, DressedQuantumNets
+from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.heads.stacked import StackedHeads, stack
 from pipeline.quantum.circuit import Circuit
 
 CIRCUIT = Circuit(n_qubits=4, depth=3)
@@ -44,35 +45,38 @@ def test_state_classifiers_are_an_ordinary_qnode_and_a_linear_layer(with_frozen)
     states, labels = states_and_labels()
     before = Circuit(n_qubits=4, depth=2)
     frozen = torch.randn(1, before.n_weights)
-    network = StateClassifiers([3], CIRCUIT, 7, frozen=unitaries(before, frozen) if with_frozen else None)
+    network = stack([StateClassifier(3, CIRCUIT, 7, frozen=unitaries(before, frozen)[0] if with_frozen else None)])
     loss, logits = network.backward_cross_entropy(states, labels)
 
-    weights = network.q_params.detach()[0].double().requires_grad_()
+    weights = network.head.q_params.detach()[0].double().requires_grad_()
     blocks = [(before, frozen[0].double())] * with_frozen + [(CIRCUIT, weights)]
-    matrix = network.readout.detach()[0].double()
+    matrix = network.head.readout.detach()[0].double()
     theirs = by_qnode(states[0].double(), blocks) @ matrix[:, :-1].T + matrix[:, -1]
     assert torch.allclose(logits[0].double(), theirs, atol=1e-5)
     their_loss = nn.functional.cross_entropy(theirs, labels[0])
     assert loss.item() == pytest.approx(their_loss.item(), abs=1e-5)
-    assert torch.allclose(network.q_params.grad[0].double(), torch.autograd.grad(their_loss, weights)[0], atol=1e-5)
+    assert torch.allclose(
+        network.head.q_params.grad[0].double(), torch.autograd.grad(their_loss, weights)[0], atol=1e-5
+    )
 
 
 def test_classical_controls_are_three_layers():
-    network = ClassicalControls([3], width=5)
-    points = torch.randn(1, 6, 2)
+    network = ClassicalControl(3, width=5)
+    points = torch.randn(6, 2)
     layers = [nn.Linear(2, 5), nn.Linear(5, 5), nn.Linear(5, 2)]
     for layer, matrix in zip(layers, (network.first, network.second, network.third), strict=True):
-        layer.weight.data, layer.bias.data = matrix.data[0, :, :-1], matrix.data[0, :, -1]
-    theirs = nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.Tanh(), layers[2])(points[0])
-    assert torch.allclose(network(points)[0], theirs, atol=1e-6)
+        layer.weight.data, layer.bias.data = matrix.data[:, :-1], matrix.data[:, -1]
+    theirs = nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.Tanh(), layers[2])(points)
+    assert torch.allclose(network(points), theirs, atol=1e-6)
     assert sum(p.numel() for p in network.parameters()) == 57
 
 
 def test_initial_weights_are_torchs_or_as_narrow_as_asked():
-    ordinary, narrow = ClassicalControls(range(200)), ClassicalControls(range(200), spread=0.001)
-    assert ordinary.second.abs().max() <= 5**-0.5
-    assert ordinary.second.std().item() == pytest.approx(5**-0.5 / 3**0.5, rel=0.05)
-    assert narrow.second.std().item() == pytest.approx(0.001, rel=0.05)
+    ordinary = torch.stack([ClassicalControl(seed).second.detach() for seed in range(200)])
+    narrow = torch.stack([ClassicalControl(seed, spread=0.001).second.detach() for seed in range(200)])
+    assert ordinary.abs().max() <= 5**-0.5
+    assert ordinary.std().item() == pytest.approx(5**-0.5 / 3**0.5, rel=0.05)
+    assert narrow.std().item() == pytest.approx(0.001, rel=0.05)
 
 
 def together(kind, seeds):
@@ -81,8 +85,8 @@ def together(kind, seeds):
         for seed in seeds:
             torch.manual_seed(seed)
             heads.append(DressedQuantumNet(16, 7, 3, 2, simulator="dense"))
-        return DressedQuantumNets(heads)
-    return StateClassifiers(seeds, CIRCUIT, 7)
+        return stack(heads)
+    return stack([StateClassifier(seed, CIRCUIT, 7) for seed in seeds])
 
 
 @pytest.mark.parametrize("kind", ["dressed", "states"])
@@ -108,14 +112,14 @@ def test_networks_train_side_by_side_as_they_do_alone(kind):
 def test_every_sample_is_seen_once_a_pass():
     seen = []
 
-    class Watcher(StateClassifiers):
+    class Watcher(StackedHeads):
         def backward_cross_entropy(self, features, labels):
             seen.append(features[0, :, 0])
             return super().backward_cross_entropy(features, labels)
 
     states, labels = states_and_labels(n_each=4)
     samples = Samples(features=states, labels=labels)
-    fit(Watcher([0], CIRCUIT, 7), samples, samples, seeds=[0], lr=0.01, batch=7, steps=8, every=8)
+    fit(Watcher([StateClassifier(0, CIRCUIT, 7)]), samples, samples, seeds=[0], lr=0.01, batch=7, steps=8, every=8)
     first, second = torch.cat(seen[:4]), torch.cat(seen[4:])
     assert torch.equal(first.sort().values, states[0, :, 0].sort().values)
     assert torch.equal(second.sort().values, first.sort().values)

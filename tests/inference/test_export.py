@@ -15,8 +15,9 @@ import pipeline.inference.export
 from features.sources.images import decode
 from features.util.errors import InputError
 from pipeline import DressedQuantumNet, HybridClassifier
+from pipeline.heads.fixed import FixedHead
 from pipeline.inference.config import ExportConfig
-from pipeline.inference.export import FixedHead, export
+from pipeline.inference.export import export
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 

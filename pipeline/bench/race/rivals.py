@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Callable
@@ -17,7 +16,9 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.bench.race.worker import LEARNING_RATE, N_CLASSES, N_FEATURES, Task, Work, serve
-from pipeline.heads.dressed import DressedQuantumNet, DressedQuantumNets
+from pipeline.heads.base import QUARTER_TURN
+from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.heads.stacked import stack
 from pipeline.training.loop import train_step
 from pipeline.training.optimizer import FlatAdam
 
@@ -45,7 +46,7 @@ class NoCircuit(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Logits of shape (B, n_classes)."""
-        return self.post_net(torch.tanh(self.pre_net(features)) * (math.pi / 2))
+        return self.post_net(torch.tanh(self.pre_net(features)) * QUARTER_TURN)
 
 
 class CircuitTask:
@@ -133,7 +134,7 @@ class HeadsTask:
         arrays = {name: torch.from_numpy(values) for name, values in work.arrays().items()}
         head = _head(work)
         head.load_state_dict({name: arrays[name] for name in head.state_dict()})
-        self.heads = DressedQuantumNets([head] * n_heads)
+        self.heads = stack([head] * n_heads)
         self.features, self.labels = arrays["features"], arrays["labels"].expand(n_heads, -1).contiguous()
         self.rows = torch.arange(work.batch).expand(n_heads, -1).contiguous()
         self.optimizer = FlatAdam(self.heads, lr=LEARNING_RATE)
@@ -146,8 +147,8 @@ class HeadsTask:
 
     def results(self, first: torch.Tensor, second: torch.Tensor) -> dict[str, Any]:
         """See :class:`pipeline.bench.race.worker.Task`: of the last head."""
-        names = {"pre_net.weight": "pre_weight", "post_net.bias": "post_bias", "q_params": "q_params"}
-        arrays = {name: self.heads.get_parameter(own).grad for name, own in names.items()}
+        names = ("pre_net.weight", "post_net.bias", "q_params")
+        arrays = {name: self.heads.head.get_parameter(name).grad for name in names}
         arrays |= {"logits": first, "logits_2": second}
         return {name: values[-1] for name, values in arrays.items() if values is not None}
 

@@ -22,12 +22,12 @@ from features.util.provenance import canonical_json
 from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.compare.folds import Pool, Trial, trials
 from pipeline.experiments.compare.record import FORMAT_VERSION, BlockResult, Training
-from pipeline.heads.baselines import LogisticNet
-from pipeline.heads.dressed import Head
+from pipeline.heads.base import Head
+from pipeline.heads.registry import HEADS, new_head
+from pipeline.heads.stacked import stack
 from pipeline.training.config import Hyperparameters, TrainConfig
 from pipeline.training.loop import one_thread, score
-from pipeline.training.multi_seed import scores, side_by_side, train_epochs
-from pipeline.training.run import new_head
+from pipeline.training.multi_seed import scores, train_epochs
 from pipeline.util.records import from_record, to_record
 
 SEEDS_IN_BLOCK = 10
@@ -50,7 +50,7 @@ def plan(config: CompareConfig) -> list[Block]:
     """All blocks, those that take longest first."""
     seeds = range(config.seed, config.seed + config.seeds)
     parts = [tuple(seeds[start : start + SEEDS_IN_BLOCK]) for start in range(0, len(seeds), SEEDS_IN_BLOCK)]
-    heads = sorted(config.heads, key=lambda head: head != "logistic")
+    heads = sorted(config.heads, key=lambda head: not HEADS[head].fitted)
     return [Block(head, part) for head in heads for part in parts]
 
 
@@ -96,8 +96,8 @@ def run_block(config: CompareConfig, block: Block, pool: Pool) -> BlockResult:
     found: list[Training] = []
     # Also so that sums are formed in one order: the same block gives the same bits wherever it runs.
     with threadpool_limits(1), one_thread(), np.errstate(over="ignore", invalid="ignore"):
-        if block.head == "logistic":
-            found = [_fit(config, trial, rows, labels, pool) for trial in todo]
+        if HEADS[block.head].fitted:
+            found = [_fit(config, block.head, trial, rows, labels, pool) for trial in todo]
         else:
             for _, group in groupby(sorted(todo, key=lambda trial: trial.sizes), key=lambda trial: trial.sizes):
                 found += _train(config, block.head, list(group), rows, labels, pool)
@@ -116,10 +116,11 @@ def settings(config: CompareConfig, head: str, seed: int) -> TrainConfig:
     return TrainConfig(**shared | {"head": head, "seed": seed, "simulator": "dense"})
 
 
-def _fit(config: CompareConfig, trial: Trial, rows: torch.Tensor, labels: torch.Tensor, pool: Pool) -> Training:
+def _fit(
+    config: CompareConfig, name: str, trial: Trial, rows: torch.Tensor, labels: torch.Tensor, pool: Pool
+) -> Training:
     """A head that has no epochs: it is fitted once, to all that may be learned from."""
-    head = _new(config, "logistic", trial, pool)
-    assert isinstance(head, LogisticNet)
+    head = _new(config, name, trial, pool)
     learned = np.sort(np.concatenate([trial.train, trial.inner]))
     head.fit(rows[learned], labels[learned], trial.seed)
     with torch.no_grad():
@@ -131,7 +132,7 @@ def _train(
     config: CompareConfig, head: str, alike: list[Trial], rows: torch.Tensor, labels: torch.Tensor, pool: Pool
 ) -> list[Training]:
     """Train the head for trials of equal sizes, side by side, and look at the test rows after every epoch."""
-    nets = side_by_side([_new(config, head, trial, pool) for trial in alike])
+    nets = stack([_new(config, head, trial, pool) for trial in alike])
     train, inner, test = (
         torch.from_numpy(np.stack([getattr(trial, name) for trial in alike])) for name in ("train", "inner", "test")
     )

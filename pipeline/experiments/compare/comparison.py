@@ -25,11 +25,11 @@ from pipeline.experiments.compare.folds import Pool, pooled, refuse_few
 from pipeline.experiments.compare.record import BlockResult, Comparison, HeadCost, Split
 from pipeline.experiments.compare.results import figures, trainings
 from pipeline.experiments.compare.table import render, to_csv
-from pipeline.heads.dressed import Head
+from pipeline.heads.base import Head
+from pipeline.heads.registry import new_head
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.training.folder import make_folder
 from pipeline.training.record import FeaturesReference
-from pipeline.training.run import new_head
 from pipeline.util.records import to_record
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from features.util.flags import at_least
-from pipeline.heads.choices import HEADS, HeadName
+from pipeline.heads.registry import HEADS, HeadName
 from pipeline.training.config import Hyperparameters
 
 
@@ -29,7 +29,7 @@ class CompareConfig(Hyperparameters):
     """Repetitions, with seeds from --seed on."""
     folds: Annotated[int, at_least(2)] = 5
     """Folds of the stratified partition of all images."""
-    heads: tuple[HeadName, ...] = HEADS
+    heads: tuple[HeadName, ...] = tuple(HEADS)
     """Which heads to compare."""
     reference: HeadName = "classical"
     """The head that all others are compared to."""

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.experiments.paper.networks import Networks
 from pipeline.experiments.paper.record import Curve
-from pipeline.heads.dressed import DressedQuantumNets
+from pipeline.heads.stacked import StackedHeads
 from pipeline.training.loop import epoch_order, one_thread
 from pipeline.training.optimizer import FlatAdam
 
@@ -23,7 +22,7 @@ class Samples:
 
 
 def fit(
-    networks: Networks | DressedQuantumNets,
+    networks: StackedHeads,
     train: Samples,
     test: Samples,
     *,
@@ -64,7 +63,7 @@ def fit(
     return Curve(steps=looks, accuracies=accuracies)
 
 
-def accuracy(networks: Networks | DressedQuantumNets, samples: Samples) -> list[float]:
+def accuracy(networks: StackedHeads, samples: Samples) -> list[float]:
     """The share of samples that each network classifies correctly."""
     with torch.no_grad():
         right = networks(samples.features).argmax(dim=-1) == samples.labels

@@ -19,10 +19,11 @@ from features.config import ExtractConfig
 from features.extract import make_features
 from features.util.errors import InputError
 from pipeline.experiments.paper.row import Context, Entry, Job, RowResult
+from pipeline.heads.registry import new_head
+from pipeline.heads.stacked import stack
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import one_thread
-from pipeline.training.multi_seed import scores, side_by_side, train_epochs
-from pipeline.training.run import new_head
+from pipeline.training.multi_seed import scores, train_epochs
 
 LIMIT = 5000
 """Images of each class for training: all that CIFAR-10 has. Another 1000 are for testing."""
@@ -68,7 +69,7 @@ def train_heads(config: TrainConfig, caches: Sequence[FeatureSet], seeds: Sequen
     """
     width, n_classes = caches[0].width, len(caches[0].provenance.classes)
     heads = [new_head(replace(config, seed=seed, simulator="dense"), width, n_classes) for seed in seeds]
-    networks = side_by_side(heads)
+    networks = stack(heads)
     features = torch.cat([torch.from_numpy(cache.train.features) for cache in caches])
     labels = torch.cat([torch.from_numpy(cache.train.labels) for cache in caches])
     rows = torch.arange(len(labels)).reshape(len(caches), -1).expand(len(seeds), -1)

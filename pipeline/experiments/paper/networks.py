@@ -1,7 +1,6 @@
-"""Networks of the paper other than the dressed head, each many times side by side: one for each seed.
+"""Networks of the paper other than the dressed head, as heads: :mod:`pipeline.heads.stacked` trains one for each seed.
 
-Parameters have a leading axis of networks, as those of :class:`pipeline.heads.dressed.DressedQuantumNets` have; the
-networks share no gradient, so that each trains as it would alone.
+In: points in the plane, or quantum states. Out: logits.
 """
 
 from __future__ import annotations
@@ -10,101 +9,85 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import nn
 
+from pipeline.heads.base import QUARTER_TURN, Head
 from pipeline.quantum.circuit import Circuit, z_signs
 from pipeline.quantum.dense import dense_circuit
 
 
-class Networks(nn.Module):
-    """What all of them have in common: training on each network's own mean cross-entropy."""
-
-    def __len__(self) -> int:
-        return len(next(self.parameters()))
-
-    def backward_cross_entropy(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Set the gradients of a step, as ``DressedQuantumNets.backward_cross_entropy`` does.
-
-        Args:
-            features: What ``forward`` takes, (networks, B, …).
-            labels: Class indices, int64 of shape (networks, B).
-
-        Returns:
-            Each network's loss (networks,) and the logits (networks, B, n_classes), both detached.
-        """
-        self.zero_grad()
-        logits = self(features)
-        losses = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-        losses = losses.view_as(labels).mean(dim=1)
-        losses.sum().backward()
-        return losses.detach(), logits.detach()
-
-
-class ClassicalControls(Networks):
+class ClassicalControl(Head):
     """The paper's control of the dressed circuit: Linear → tanh → Linear → tanh → Linear, as wide as the circuit.
 
     Source: the notebook "dressed circuit" of XanaduAI/quantum-transfer-learning, in which a layer takes the circuit's
     place.
 
     Args:
-        seeds: One network each.
+        seed: Of the initial parameters.
         width: Units of both hidden layers.
         spread: Standard deviation of all initial parameters; if None, they are those of ``nn.Linear``.
     """
 
-    def __init__(self, seeds: Sequence[int], width: int = 5, spread: float | None = None) -> None:
+    takes_heads_axis = True
+
+    def __init__(self, seed: int, width: int = 5, spread: float | None = None) -> None:
         super().__init__()
+        self.n_features = 2
         shapes = [(width, 3), (width, width + 1), (2, width + 1)]
-        draws = [initial(seed, shapes, spread) for seed in seeds]
-        self.first, self.second, self.third = (nn.Parameter(torch.stack(layer)) for layer in zip(*draws, strict=True))
+        self.first, self.second, self.third = map(nn.Parameter, initial(seed, shapes, spread))
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits (networks, B, 2) from features (networks, B, 2)."""
+    @property
+    def description(self) -> str:
+        """The widths."""
+        width = len(self.second)
+        return f"2 → {width} → tanh → {width} → tanh → 2"
+
+    def steps(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The logits (B, 2) of points (B, 2)."""
         hidden = torch.tanh(_affine(self.first, features))
-        return _affine(self.third, torch.tanh(_affine(self.second, hidden)))
+        return (_affine(self.third, torch.tanh(_affine(self.second, hidden))),)
 
 
-class StateClassifiers(Networks):
-    """Circuits that classify quantum states: a frozen part, trained layers, ⟨Z⟩ of every wire, Linear.
+class StateClassifier(Head):
+    """A circuit that classifies quantum states: a frozen part, trained layers, ⟨Z⟩ of every wire, Linear.
 
     The states go from the frozen part into the trained layers as they are, with no measurement between.
 
     Args:
-        seeds: One network each.
+        seed: Of the initial parameters.
         circuit: The trained layers, of real gates.
         n_classes: Number of classes.
         q_delta: Standard deviation of the initial angles, in radians.
-        frozen: What the states pass first, orthogonal matrices of shape (networks, 2ⁿ, 2ⁿ); nothing if None.
+        frozen: What the states pass first, an orthogonal matrix of shape (2ⁿ, 2ⁿ); nothing if None.
     """
 
     frozen: torch.Tensor | None
     z_signs: torch.Tensor
+    takes_heads_axis = True
 
     def __init__(
-        self,
-        seeds: Sequence[int],
-        circuit: Circuit,
-        n_classes: int,
-        q_delta: float = 0.1,
-        frozen: torch.Tensor | None = None,
+        self, seed: int, circuit: Circuit, n_classes: int, q_delta: float = 0.1, frozen: torch.Tensor | None = None
     ) -> None:
         super().__init__()
+        self.n_features = 2**circuit.n_qubits
         self.circuit = circuit
-        shapes = [(circuit.n_weights,), (n_classes, circuit.n_qubits + 1)]
-        draws = [initial(seed, shapes, 1.0) for seed in seeds]
-        self.q_params = nn.Parameter(q_delta * torch.stack([angles for angles, _ in draws]))
-        self.readout = nn.Parameter(torch.stack([matrix for _, matrix in draws]) / math.sqrt(circuit.n_qubits))
+        angles, matrix = initial(seed, [(circuit.n_weights,), (n_classes, circuit.n_qubits + 1)], 1.0)
+        self.q_params = nn.Parameter(q_delta * angles)
+        self.readout = nn.Parameter(matrix / math.sqrt(circuit.n_qubits))
         self.register_buffer("frozen", frozen)
         self.register_buffer("z_signs", torch.from_numpy(z_signs(circuit.n_qubits)).float())
 
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Logits (networks, B, n_classes) from real amplitudes (networks, B, 2ⁿ)."""
-        if self.frozen is not None:
-            states = states @ self.frozen.mT
+    @property
+    def description(self) -> str:
+        """Qubits and depth."""
+        return f"{self.circuit.n_qubits} qubits, depth {self.circuit.depth}"
+
+    def steps(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The logits (B, n_classes) of states with real amplitudes (B, 2ⁿ)."""
+        states = features if self.frozen is None else features @ self.frozen.mT
         outputs = states @ unitaries(self.circuit, self.q_params).mT
-        return _affine(self.readout, (outputs * outputs) @ self.z_signs.T)
+        return (_affine(self.readout, (outputs * outputs) @ self.z_signs.mT),)
 
 
 def unitaries(circuit: Circuit, weights: torch.Tensor) -> torch.Tensor:
@@ -112,13 +95,15 @@ def unitaries(circuit: Circuit, weights: torch.Tensor) -> torch.Tensor:
 
     Args:
         circuit: A circuit of real gates.
-        weights: Shape (networks, n_weights), in radians.
+        weights: Shape (…, n_weights), in radians.
 
     Returns:
-        Shape (networks, 2ⁿ, 2ⁿ), float32: column s is what becomes of basis state s.
+        Shape (…, 2ⁿ, 2ⁿ), float32: column s is what becomes of basis state s.
     """
-    angles = _basis_angles(circuit.n_qubits).expand(len(weights), -1, -1)
-    return dense_circuit(circuit, "float32").amplitudes(angles, weights).mT
+    many = weights.reshape(-1, circuit.n_weights)
+    angles = _basis_angles(circuit.n_qubits).expand(len(many), -1, -1)
+    amplitudes = dense_circuit(circuit, "float32").amplitudes(angles, many)
+    return amplitudes.reshape(*weights.shape[:-1], *amplitudes.shape[1:]).mT
 
 
 def initial(seed: int, shapes: Sequence[tuple[int, ...]], spread: float | None) -> list[torch.Tensor]:
@@ -133,9 +118,10 @@ def initial(seed: int, shapes: Sequence[tuple[int, ...]], spread: float | None) 
 @lru_cache(maxsize=4)
 def _basis_angles(n_qubits: int) -> torch.Tensor:
     """Embedding angles that prepare each basis state: RY(π/2) H |0⟩ = |1⟩ and RY(-π/2) H |0⟩ = |0⟩."""
-    return torch.from_numpy(-z_signs(n_qubits).T * np.pi / 2).float()
+    return torch.from_numpy(-z_signs(n_qubits).T * QUARTER_TURN).float()
 
 
 def _affine(matrix: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-    """Weights and bias, the bias as last column: (networks, B, n) → (networks, B, m) by (networks, m, n + 1)."""
-    return torch.baddbmm(matrix[:, None, :, -1], inputs, matrix[:, :, :-1].mT)
+    """Weights and bias, the bias as last column: (…, B, n) → (…, B, m) by (…, m, n + 1)."""
+    add = torch.addmm if matrix.ndim == 2 else torch.baddbmm
+    return add(matrix[..., None, :, -1], inputs, matrix[..., :-1].mT)

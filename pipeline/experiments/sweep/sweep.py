@@ -33,13 +33,14 @@ from features.util.files import write_atomically, write_text
 from features.util.provenance import versions
 from pipeline.experiments.sweep.config import SweepConfig
 from pipeline.experiments.sweep.study import SEARCHED, best, connect, done, need_optuna, open_study
+from pipeline.heads.registry import new_head
+from pipeline.heads.stacked import StackedHeads, stack
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.quantum.choices import ENTANGLERS, Entangler
 from pipeline.training.config import TrainConfig
 from pipeline.training.folder import make_folder
 from pipeline.training.loop import one_thread, tensors
-from pipeline.training.multi_seed import HeadStack, scores, side_by_side, train_epochs
-from pipeline.training.run import new_head
+from pipeline.training.multi_seed import scores, train_epochs
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -115,8 +116,8 @@ def inner_accuracies(config: TrainConfig, split: Split, folds: int, repeats: int
         yield (right.view(repeats, -1).sum(dim=1) / len(labels)).tolist()
 
 
-def _networks(config: TrainConfig, seeds: list[int], width: int, n_classes: int) -> HeadStack:
-    return side_by_side([new_head(replace(config, seed=seed), width, n_classes) for seed in seeds])
+def _networks(config: TrainConfig, seeds: list[int], width: int, n_classes: int) -> StackedHeads:
+    return stack([new_head(replace(config, seed=seed), width, n_classes) for seed in seeds])
 
 
 @contextmanager

@@ -10,8 +10,7 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 
-from pipeline.experiments.paper.networks import Networks
-from pipeline.heads.dressed import DressedQuantumNets
+from pipeline.heads.stacked import StackedHeads
 from pipeline.util.drawing import BLUE, ORANGE, save_png
 
 SIDE = 120
@@ -37,7 +36,7 @@ class Regions:
     models: dict[str, tuple[np.ndarray, float]]
 
 
-def class_one_over_the_plane(networks: Networks | DressedQuantumNets) -> np.ndarray:
+def class_one_over_the_plane(networks: StackedHeads) -> np.ndarray:
     """Each network's probability of class 1 over a square of the plane: (networks, SIDE, SIDE), rows from below."""
     axis = torch.linspace(-REACH, REACH, SIDE)
     grid = torch.cartesian_prod(axis, axis).flip(1)

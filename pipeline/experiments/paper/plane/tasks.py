@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from pipeline.experiments.paper.fit import Samples, fit
-from pipeline.experiments.paper.networks import ClassicalControls, Networks
+from pipeline.experiments.paper.networks import ClassicalControl
 from pipeline.experiments.paper.plane.points import N_TRAIN, draw
 from pipeline.experiments.paper.plane.regions import Regions, class_one_over_the_plane, draw_regions
 from pipeline.experiments.paper.row import Context, Entry, Job, RowResult
-from pipeline.heads.dressed import DressedQuantumNet, DressedQuantumNets
+from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.heads.stacked import StackedHeads, stack
 
 N_QUBITS, DEPTH = 5, 5
 BATCH, STEPS, SPREAD = 10, 1000, 0.001
@@ -98,9 +99,9 @@ def _samples(name: str, seeds: Sequence[int]) -> tuple[Samples, Samples]:
     return train, Samples(features=points[:, N_TRAIN:], labels=labels[:, N_TRAIN:])
 
 
-def _networks(model: str, seeds: Sequence[int], spread: float | None) -> Networks | DressedQuantumNets:
+def _networks(model: str, seeds: Sequence[int], spread: float | None) -> StackedHeads:
     if model == "classical":
-        return ClassicalControls(seeds, N_QUBITS, spread)
+        return stack([ClassicalControl(seed, N_QUBITS, spread) for seed in seeds])
     heads = []
     for seed in seeds:
         with torch.random.fork_rng(devices=[]):
@@ -110,4 +111,4 @@ def _networks(model: str, seeds: Sequence[int], spread: float | None) -> Network
             if spread is not None:
                 for parameter in heads[-1].parameters():
                     parameter.data.normal_(0, spread)
-    return DressedQuantumNets(heads)
+    return stack(heads)

@@ -22,8 +22,9 @@ from features.cache.featureset import FeatureFile, Provenance, Split
 from features.cache.writer import write_features
 from features.util.provenance import canonical_json, tensors_sha256, versions
 from pipeline.experiments.paper.fit import Samples, fit
-from pipeline.experiments.paper.networks import StateClassifiers, unitaries
+from pipeline.experiments.paper.networks import StateClassifier, unitaries
 from pipeline.experiments.paper.states.tetrominoes import CLASSES, N_QUBITS, noisy_states
+from pipeline.heads.stacked import stack
 from pipeline.quantum.circuit import Circuit
 
 WHOLE = Circuit(n_qubits=N_QUBITS, depth=8)
@@ -57,12 +58,12 @@ class Extractor:
 
 def extractor(seeds: Sequence[int], pretrained: bool = True) -> Extractor:
     """Network A, trained on weakly noisy states and cut; or cut as it was before training."""
-    network = StateClassifiers(seeds, WHOLE, len(CLASSES))
+    network = stack([StateClassifier(seed, WHOLE, len(CLASSES)) for seed in seeds])
     accuracies: list[float] = []
     if pretrained:
         train, test = samples(seeds, WEAK_NOISE)
         accuracies = fit(network, train, test, seeds=seeds, lr=LR, batch=BATCH, steps=STEPS, every=STEPS).last
-    kept = network.q_params.detach()[:, : KEPT.n_weights].clone()
+    kept = network.head.get_parameter("q_params").detach()[:, : KEPT.n_weights].clone()
     return Extractor(weights=kept, pretrained=pretrained, accuracies=accuracies)
 
 

@@ -14,10 +14,11 @@ from features.cache.featureset import FeatureSet
 from features.cache.store import read_features
 from pipeline.experiments.paper.fit import Samples, fit
 from pipeline.experiments.paper.images import train_heads
-from pipeline.experiments.paper.networks import StateClassifiers
+from pipeline.experiments.paper.networks import StateClassifier
 from pipeline.experiments.paper.row import Context, Entry, Job, RowResult
 from pipeline.experiments.paper.states import extractor as a
 from pipeline.experiments.paper.states.tetrominoes import CLASSES, N_QUBITS, PICTURES
+from pipeline.heads.stacked import StackedHeads, stack
 from pipeline.quantum.circuit import Circuit
 from pipeline.training.config import TrainConfig
 
@@ -113,12 +114,17 @@ def _run_qq(context: Context) -> RowResult:
 
 def _classifier(
     context: Context, circuit: Circuit, *, frozen: a.Extractor | None = None, start: a.Extractor | None = None
-) -> StateClassifiers:
+) -> StackedHeads:
     """Network B: new layers, behind frozen ones if there are any; the first started from others' angles if given."""
-    unitaries = None if frozen is None else frozen.unitaries
-    network = StateClassifiers(context.seeds, circuit, len(CLASSES), frozen=unitaries)
+    unitaries = [None] * len(context.seeds) if frozen is None else list(frozen.unitaries)
+    network = stack(
+        [
+            StateClassifier(seed, circuit, len(CLASSES), frozen=unitary)
+            for seed, unitary in zip(context.seeds, unitaries, strict=True)
+        ]
+    )
     if start is not None:
-        network.q_params.data[:, : start.weights.shape[1]] = start.weights
+        network.head.get_parameter("q_params").data[:, : start.weights.shape[1]] = start.weights
     return network
 
 

@@ -1,4 +1,4 @@
-"""The controls: what they compute, how many parameters they have, many together, and the stages that take them."""
+"""The baselines: what they compute, how many parameters they have, many together, and the stages that take them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,44 @@ from torch import nn
 from features.config import ExtractConfig
 from features.extract import make_features
 from features.util.errors import InputError
-from pipeline.heads.baselines import STRENGTHS, ClassicalNet, ControlNets, LinearNet, LogisticNet, MlpNet
-from pipeline.heads.choices import HEADS
+from pipeline.heads.base import Head
+from pipeline.heads.baselines import ClassicalNet, LinearNet, MlpNet
+from pipeline.heads.logistic import STRENGTHS, LogisticNet
+from pipeline.heads.registry import HEADS, new_head
+from pipeline.heads.stacked import StackedHeads, stack
 from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
 from pipeline.inference.hybrid import HybridClassifier
 from pipeline.report import write_report
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
-from pipeline.training.multi_seed import side_by_side, train_many
+from pipeline.training.multi_seed import train_many
 from pipeline.training.names import HEAD, HISTORY, RECORD
-from pipeline.training.run import load_run, new_head
+from pipeline.training.run import load_run
 
-TRAINED = tuple(name for name in HEADS if name != "logistic")
+TRAINED = tuple(name for name, entry in HEADS.items() if not entry.fitted)
+
+
+class PlainLayers(Head):
+    """A head as a newcomer writes it, of torch's own layers."""
+
+    description = "6 → 4 → relu → 3"
+
+    def __init__(self):
+        super().__init__()
+        self.n_features = 6
+        self.layers = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
+        self.register_buffer("scale", torch.rand(()) + 0.5)
+
+    def steps(self, features):
+        return (self.scale * self.layers(features),)
+
+
 MAKERS = {
     "linear": lambda: LinearNet(6, 3),
     "classical": lambda: ClassicalNet(6, 3, 4),
     "mlp": lambda: MlpNet(6, 3, 4, 5),
+    "plain layers": PlainLayers,
 }
 
 
@@ -102,7 +123,7 @@ def test_the_classical_heads_compute_what_plain_torch_does():
 @pytest.mark.parametrize("name", MAKERS)
 def test_many_train_as_each_alone(name):
     singles = [make(name, seed) for seed in range(3)]
-    together = ControlNets(singles)
+    together = StackedHeads(singles)
     shared, labels = rows(20), torch.arange(20) % 3
     order = torch.stack([torch.randperm(20, generator=torch.Generator().manual_seed(k))[:4] for k in range(3)])
     losses, logits = together.backward_cross_entropy(shared, labels[order], order)
@@ -130,7 +151,7 @@ def test_copies_and_derivatives(name):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_bad_features_and_diverged_weights(name):
-    for head in (make(name), ControlNets([make(name), make(name, 1)])):
+    for head in (make(name), StackedHeads([make(name), make(name, 1)])):
         with pytest.raises(ValueError, match=r"features have shape .*; this head takes \(B, 6\) with B at least 1"):
             head(torch.zeros(3, 5))
         with pytest.raises(ValueError, match=r"features are torch.float64 and the head is torch.float32"):
@@ -147,13 +168,13 @@ def test_bad_features_and_diverged_weights(name):
 
 
 def test_heads_that_differ_are_not_stacked():
-    with pytest.raises(ValueError, match="2 heads of 2 makes"):
-        side_by_side([make("linear"), make("classical")])
-    with pytest.raises(ValueError, match="0 heads of 0"):
-        side_by_side([])
+    with pytest.raises(ValueError, match=r"2 heads of 2 kinds .*ClassicalNet: 6 → 4 → tanh → 3; LinearNet: 6 → 3"):
+        stack([make("linear"), make("classical")])
+    with pytest.raises(ValueError, match="0 heads of 0 kinds; heads that are stacked must be at least one"):
+        stack([])
     quantum, frozen = (new_head(TrainConfig(head=name), 512, 2) for name in ("quantum", "frozen"))
-    with pytest.raises(ValueError, match="2 heads of 2 shapes"):
-        side_by_side([quantum, frozen])
+    with pytest.raises(ValueError, match=r"2 heads of 2 kinds .*frozen"):
+        stack([quantum, frozen])
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -223,13 +244,13 @@ def test_every_head_resumes(config, name, tmp_path):
 
 def test_a_checkpoint_of_another_head_is_refused(config):
     train(replace(config, head="classical"))
-    with pytest.raises(InputError, match="--head classical then, mlp now"):
+    with pytest.raises(InputError, match="--head classical there, mlp asked for"):
         train(replace(config, head="mlp", resume=True))
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_many_of_every_trained_head_end_as_each_alone(config, name, tmp_path):
-    for run in train_many(replace(config, head=name, heads=2)):
+    for run in train_many(replace(config, head=name, seeds=2)):
         alone = train(replace(config, head=name, seed=run.config.seed, out=tmp_path / f"alone-{run.config.seed}"))
         assert run.parameters == alone.parameters
         for key, tensor in alone.weights["last"].items():
@@ -238,7 +259,7 @@ def test_many_of_every_trained_head_end_as_each_alone(config, name, tmp_path):
 
 def test_several_logistic_heads_are_refused():
     with pytest.raises(ValueError, match="--head logistic is fitted, not trained: only one at a time"):
-        TrainConfig(head="logistic", heads=2)
+        TrainConfig(head="logistic", seeds=2)
     with pytest.raises(ValueError, match=r"--head is 'logistics'; choose one of .* \(did you mean logistic\?\)"):
         TrainConfig(head="logistics")
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.heads import dressed as heads
-from pipeline.heads.dressed import DressedQuantumNet, DressedQuantumNets
+from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.quantum import lightning
 from pipeline.quantum.adjoint import BatchedAdjoint
 
@@ -345,89 +345,3 @@ def test_qnodes_on_lightning_compute_no_jacobian_without_gradient(monkeypatch):
         monkeypatch.setattr(LightningQubit, name, refuse)
     with torch.no_grad():
         head(rows())
-
-
-# -- many heads ----------------------------------------------------------------------------------------------------
-
-
-def stack(n_heads=3, **options):
-    singles = [make(seed=seed, **options) for seed in range(n_heads)]
-    return singles, DressedQuantumNets(singles)
-
-
-@pytest.mark.parametrize("entangler", ["chain", "ring", "none"])
-def test_many_heads_as_each_alone(entangler):
-    singles, together = stack(entangler=entangler)
-    shared = rows(20)
-    order = torch.stack([torch.randperm(20, generator=torch.Generator().manual_seed(k))[:4] for k in range(3)])
-    upstream = torch.randn(3, 4, 2)
-    for logits in (together(shared, order), together(shared[order])):
-        together.zero_grad()
-        logits.backward(upstream)
-        stacked = {
-            "pre_net.weight": together.pre_weight,
-            "pre_net.bias": together.pre_bias,
-            "q_params": together.q_params,
-            "post_net.weight": together.post_weight,
-            "post_net.bias": together.post_bias,
-        }
-        for k, single in enumerate(singles):
-            expected, _ = gradients(single, shared[order[k]], upstream[k])
-            torch.testing.assert_close(logits[k].detach(), expected, rtol=1e-5, atol=1e-5)
-            for name, parameter in single.named_parameters():
-                torch.testing.assert_close(stacked[name].grad[k], parameter.grad, rtol=1e-5, atol=1e-5)
-    labels = torch.arange(20) % 2
-    losses, _ = together.backward_cross_entropy(shared, labels[order], order)
-    for k, single in enumerate(singles):
-        loss, _ = single.backward_cross_entropy(shared[order[k]], labels[order[k]])
-        torch.testing.assert_close(losses[k], loss)
-        for name, parameter in single.named_parameters():
-            torch.testing.assert_close(stacked[name].grad[k], parameter.grad, rtol=1e-5, atol=1e-5)
-    with torch.no_grad():
-        everything = together(shared)
-    assert everything.shape == (len(together), 20, 2) == (3, 20, 2)
-    torch.testing.assert_close(everything[1], singles[1](shared).detach(), rtol=1e-5, atol=1e-5)
-
-
-def test_many_heads_train_as_each_alone():
-    singles, together = stack()
-    shared, labels = rows(20), torch.arange(20) % 2
-    optimizer = torch.optim.Adam(together.parameters(), 0.05, fused=True)
-    optimizers = [torch.optim.Adam(single.parameters(), 0.05, fused=True) for single in singles]
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(30):
-        order = torch.randint(0, 20, (3, 4), generator=generator)
-        optimizer.zero_grad()
-        (nn.functional.cross_entropy(together(shared, order).flatten(0, 1), labels[order].flatten()) * 3).backward()
-        optimizer.step()
-        for k, (single, own) in enumerate(zip(singles, optimizers, strict=True)):
-            own.zero_grad()
-            nn.functional.cross_entropy(single(shared[order[k]]), labels[order[k]]).backward()
-            own.step()
-    for k, single in enumerate(singles):
-        taken = make(seed=9)
-        taken.load_state_dict(together.head_state(k))
-        for name, parameter in taken.named_parameters():
-            torch.testing.assert_close(parameter, single.get_parameter(name), rtol=0, atol=1e-3)
-
-
-def test_many_heads_gradcheck():
-    _, together = stack(2)
-    together.double()
-    assert torch.autograd.gradcheck(together, (rows(4, dtype=torch.float64).requires_grad_(),))
-
-
-def test_many_heads_refuse():
-    with pytest.raises(ValueError, match="0 heads of 0 shapes; heads trained together must be at least one"):
-        DressedQuantumNets([])
-    with pytest.raises(ValueError, match="2 heads of 2 shapes"):
-        DressedQuantumNets([make(), make(depth=3)])
-    _, together = stack()
-    with pytest.raises(ValueError, match=r"features have shape \(3, 5\)"):
-        together(torch.zeros(3, 5))
-    features = rows()
-    features[4, 1] = math.nan
-    with pytest.raises(ValueError, match=r"row 4 of the features holds nan in column 1"):
-        together(features)
-    with pytest.raises(ValueError, match=r"row 4 of the features holds nan in column 1"):
-        together.backward_cross_entropy(features, torch.zeros(3, 2, dtype=torch.int64), torch.tensor([[0, 4]] * 3))

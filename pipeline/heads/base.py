@@ -1,0 +1,166 @@
+"""The interface of a head, and the checks of its inputs.
+
+In: features of shape (B, n_features), float32 or float64. Out: logits of shape (B, n_classes), in the features' dtype.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import nn
+
+from pipeline.quantum.autograd import non_finite
+
+if TYPE_CHECKING:
+    from pipeline.heads.dressed import DressedQuantumNet
+    from pipeline.heads.stacked import StackedHeads
+
+QUARTER_TURN = math.pi / 2
+"""The rotation angle of a wire whose tanh is 1, in radians: angles are ``tanh(pre_net(x)) · QUARTER_TURN``."""
+TANH, EXPECTATION = "tanh", "⟨Z⟩"
+"""Names of the values between the two linear layers."""
+
+
+class Head(nn.Module):
+    """Interface of a head, used by training, the run folder and ``HybridClassifier``.
+
+    A subclass sets ``n_features`` and implements ``description`` and ``steps``.
+
+    Attributes:
+        n_features: Width of the input.
+        takes_heads_axis: Whether ``steps`` also carries a leading axis of heads through, in the features and in all
+            parameters. Heads of plain layers need not: ``torch.vmap`` adds the axis, for about 0.3 ms a step.
+    """
+
+    n_features: int
+    takes_heads_axis: ClassVar[bool] = False
+
+    @property
+    def description(self) -> str:
+        """The layers in a few words. Heads that differ in it are not stacked."""
+        raise NotImplementedError
+
+    def steps(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What the layers compute one after the other, the logits (B, n_classes) last.
+
+        Values that a later layer could hide, an infinity before a tanh, are among them. Plain torch operations only,
+        without a look at any value, so that ``torch.vmap`` can stack heads.
+        """
+        raise NotImplementedError
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits of shape (B, n_classes) from features of shape (B, n_features).
+
+        Raises:
+            ValueError: If the features are of another width or dtype, empty, or not finite.
+        """
+        check_features(features, self.n_features, next(self.parameters()).dtype)
+        *hidden, logits = self.steps(features)
+        refuse_non_finite(features, *hidden, logits)
+        return logits
+
+    def backward_cross_entropy(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What ``cross_entropy(head(features), labels).backward()`` does to the parameters.
+
+        Gradients replace those of the step before, so that no ``zero_grad`` is needed.
+
+        Args:
+            features: Shape (B, n_features).
+            labels: Class indices, int64 of shape (B,).
+
+        Returns:
+            The mean loss, of shape (), and the logits (B, n_classes), both detached.
+
+        Raises:
+            ValueError: If the features are of another width or dtype, empty, or not finite, or labels no classes.
+        """
+        self.zero_grad()
+        logits = self(features)
+        loss = nn.functional.cross_entropy(logits, labels)
+        loss.backward()
+        return loss.detach(), logits.detach()
+
+    def fit(self, features: torch.Tensor, labels: torch.Tensor, seed: int) -> None:
+        """Fit all rows at once, where the registry says that the head is fitted instead of trained.
+
+        Args:
+            features: Shape (N, n_features).
+            labels: Class indices, int64 of shape (N,).
+            seed: Of random draws.
+        """
+        raise NotImplementedError
+
+    def hidden_values(self, features: torch.Tensor) -> dict[str, torch.Tensor]:  # noqa: ARG002
+        """What lies between the first and the last layer, each (B, n_hidden) and from -1 to 1; empty if nothing does.
+
+        ``tanh`` is the output of the first layer, ``⟨Z⟩`` that of the circuit.
+        """
+        return {}
+
+    def as_dressed(self) -> DressedQuantumNet | None:
+        """The head itself if it holds a quantum circuit, None for the others."""
+        return None
+
+    def for_export(self) -> nn.Module:
+        """The trained head in plain torch operations, (B, n_features) → (B, n_classes), for ONNX.
+
+        Raises:
+            InputError: If it can't be written so.
+        """
+        return self
+
+    @classmethod
+    def stack(cls, heads: Sequence[Head]) -> StackedHeads:
+        """Heads of this class side by side; a class with a faster way than ``torch.vmap`` overrides this."""
+        from pipeline.heads.stacked import StackedHeads
+
+        return StackedHeads(heads)
+
+    @property
+    def n_trainable(self) -> int:
+        """The number of parameters that training changes."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+    @property
+    def n_between(self) -> int | None:
+        """How many of them lie between ``pre_net`` and ``post_net``; None for a head without these two layers."""
+        if not hasattr(self, "pre_net"):
+            return None
+        ends = ("pre_net.", "post_net.")
+        return sum(p.numel() for name, p in self.named_parameters() if p.requires_grad and not name.startswith(ends))
+
+
+class Affine(nn.Linear):
+    """A linear layer that also takes stacked weights: a leading heads axis is carried through."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Shape (…, B, in_features) to (…, B, out_features)."""
+        # In this order the gradient of the weights comes out laid as they are, and need not be copied.
+        # ``mT`` would say the same, but has no counterpart in ONNX.
+        product = (self.weight @ features.transpose(-2, -1)).transpose(-2, -1)
+        return product if self.bias is None else product + self.bias[..., None, :]
+
+
+def check_features(
+    features: torch.Tensor, n_features: int, dtype: torch.dtype, dimensions: tuple[int, ...] = (2,)
+) -> None:
+    """Raise a ValueError unless a head of this width and dtype takes the features."""
+    if features.ndim not in dimensions or features.shape[-1] != n_features or not features.numel():
+        raise ValueError(
+            f"features have shape {tuple(features.shape)}; this head takes (B, {n_features}) with B at least 1: "
+            "give it features of the backbone it was built for"
+        )
+    if features.dtype != dtype:
+        raise ValueError(
+            f"features are {features.dtype} and the head is {dtype}; convert one: "
+            f"features.to({dtype}) or head.to({features.dtype})"
+        )
+
+
+def refuse_non_finite(features: torch.Tensor, *computed: torch.Tensor) -> None:
+    """Raise a NonFiniteError unless all that was computed from the features is finite."""
+    if not all(tensor.isfinite().all() for tensor in computed):
+        raise non_finite(features)

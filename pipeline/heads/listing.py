@@ -1,0 +1,19 @@
+"""``python -m pipeline heads``: all heads side by side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.heads.config import HeadsConfig
+from pipeline.heads.registry import HEADS, new_head
+from pipeline.training.config import TrainConfig
+
+
+def list_heads(config: HeadsConfig) -> None:
+    """Print what every head is made of and how many parameters it trains."""
+    print(f"{'head':9}  {'trained':>7}  {'in the middle':>13}  made of")
+    settings = TrainConfig(qubits=config.qubits, depth=config.depth, simulator="dense")
+    for name in HEADS:
+        head = new_head(replace(settings, head=name), config.n_features, config.n_classes)
+        between = "" if head.n_between is None else head.n_between
+        print(f"{name:9}  {head.n_trainable:7}  {between:13}  {head.description}")

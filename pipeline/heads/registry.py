@@ -1,0 +1,110 @@
+"""All heads by name: how each is built from a configuration, and what the commands have to know about it.
+
+In: a training configuration. Out: an untrained head. A further head is a file with its class, and an entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from pipeline.heads.base import Head
+    from pipeline.training.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadEntry:
+    """One kind of head.
+
+    Attributes:
+        summary: A few words for the list of heads.
+        build: Makes an untrained head from a configuration, the width of the features and the number of classes.
+        fitted: Whether one call of ``Head.fit`` on all rows trains it. The others are trained step by step, and many
+            of them side by side.
+    """
+
+    summary: str
+    build: Callable[[TrainConfig, int, int], Head]
+    fitted: bool = False
+
+
+def new_head(config: TrainConfig, n_features: int, n_classes: int) -> Head:
+    """An untrained head of kind ``config.head``; its initial weights follow from ``config.seed`` alone.
+
+    Raises:
+        ValueError: If its circuit does not fit into memory.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return HEADS[config.head].build(config, n_features, n_classes)
+
+
+# torch takes seconds to import, and the names are needed to check flags: each builder imports its own class.
+def _quantum(config: TrainConfig, n_features: int, n_classes: int, **changed: Any) -> Head:
+    from pipeline.heads.dressed import DressedQuantumNet
+
+    options: dict[str, Any] = {
+        "n_qubits": config.qubits,
+        "depth": config.depth,
+        "q_delta": config.q_delta,
+        "simulator": config.simulator,
+        "device": config.q_device,
+        "entangler": config.entangler,
+        "c_dtype": config.c_dtype,
+    }
+    return DressedQuantumNet(n_features, n_classes, **options | changed)
+
+
+def _separable(config: TrainConfig, n_features: int, n_classes: int) -> Head:
+    return _quantum(config, n_features, n_classes, entangler="none")
+
+
+def _frozen(config: TrainConfig, n_features: int, n_classes: int) -> Head:
+    head = _quantum(config, n_features, n_classes)
+    head.get_parameter("q_params").requires_grad_(False)
+    return head
+
+
+def _classical(config: TrainConfig, n_features: int, n_classes: int) -> Head:
+    from pipeline.heads.baselines import ClassicalNet
+
+    return ClassicalNet(n_features, n_classes, config.qubits)
+
+
+def _mlp(config: TrainConfig, n_features: int, n_classes: int) -> Head:
+    from pipeline.heads.baselines import MlpNet
+
+    return MlpNet(n_features, n_classes, config.qubits, config.depth)
+
+
+def _linear(_config: TrainConfig, n_features: int, n_classes: int) -> Head:
+    from pipeline.heads.baselines import LinearNet
+
+    return LinearNet(n_features, n_classes)
+
+
+def _logistic(_config: TrainConfig, n_features: int, n_classes: int) -> Head:
+    from pipeline.heads.logistic import LogisticNet
+
+    return LogisticNet(n_features, n_classes)
+
+
+HEADS: dict[str, HeadEntry] = {
+    "quantum": HeadEntry(summary="the paper's dressed circuit", build=_quantum),
+    "separable": HeadEntry(summary="dressed circuit without entangling gates", build=_separable),
+    "frozen": HeadEntry(summary="dressed circuit whose weights stay as they start", build=_frozen),
+    "classical": HeadEntry(summary="circuit removed", build=_classical),
+    "mlp": HeadEntry(summary="a classical layer of as many parameters in the circuit's place", build=_mlp),
+    "linear": HeadEntry(summary="one linear layer", build=_linear),
+    "logistic": HeadEntry(summary="scikit-learn's logistic regression, cross-validated", build=_logistic, fitted=True),
+}
+
+if TYPE_CHECKING:
+    HeadName = str
+else:
+    HeadName = Literal[tuple(HEADS)]
+"""The type of a flag that names a head."""
