@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
+from pathlib import Path
 
+import torch
 from conftest import Web
 from torchvision.models import Weights, WeightsEnum
 from torchvision.transforms._presets import ImageClassification
@@ -25,3 +27,8 @@ def offer(web: Web, content: bytes, name: str = "net-{}.pth") -> WeightsEnum:
     name = name.format(sha256(content)[:8])
     web.files[name] = content
     return weights_at(f"{web.url}/{name}")
+
+
+def state_of(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors in a file."""
+    return dict(torch.load(file, weights_only=True))

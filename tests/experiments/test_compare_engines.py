@@ -22,21 +22,21 @@ def config(tmp_path):
     return small_comparison(tmp_path)
 
 
-def command(config, *more):
+def command(config, *more, python=sys.executable):
     flags = {"features": config.features, "out": config.out, "seeds": 2, "folds": 3, "epochs": 3, "batch": 5}
     flags |= {"lr": 0.003, "lr-step": 2, "seed": 7, "workers": 2}
     words = [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
-    return [sys.executable, "-m", "pipeline", "compare", *words, "--heads", *config.heads, *more]
+    return [python, "-m", "pipeline", "compare", *words, "--heads", *config.heads, *more]
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
-def test_two_workers_give_the_same_bits_as_this_process(config, tmp_path, engine):
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+def test_two_workers_give_the_same_bits_as_this_process(config, warm_python, tmp_path, engine):
     if engine == "ray":
         pytest.importorskip("ray")
     compare(config)
     there = replace(config, out=tmp_path / engine)
     finished = subprocess.run(
-        command(there, "--engine", engine), capture_output=True, text=True, check=False, timeout=300
+        command(there, "--engine", engine, python=warm_python), capture_output=True, text=True, check=False, timeout=300
     )
     assert finished.returncode == 0, finished.stderr
     assert "Traceback" not in finished.stderr
@@ -45,15 +45,16 @@ def test_two_workers_give_the_same_bits_as_this_process(config, tmp_path, engine
         assert mine["trainings"] == theirs["trainings"]
 
 
-def test_a_cluster_that_is_not_there_is_a_clear_error(config):
+def test_a_cluster_that_is_not_there_is_a_clear_error(config, warm_python):
     pytest.importorskip("ray")
-    words = command(config, "--engine", "ray", "--address", "127.0.0.1:1", "--workers", "0")
+    words = command(config, "--engine", "ray", "--address", "127.0.0.1:1", "--workers", "0", python=warm_python)
     finished = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
     assert finished.returncode == 2, finished.stderr
     assert "there is no Ray cluster at --address 127.0.0.1:1" in finished.stderr
     assert "Traceback" not in finished.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_how_to_go_on(config):
     process = subprocess.Popen(
         command(config, "--epochs", "100000"),
@@ -63,8 +64,7 @@ def test_ctrl_c_ends_with_130_and_how_to_go_on(config):
         start_new_session=True,
     )
     # The logistic head has no epochs: its block is done first, then the others would go on for hours.
-    while not list(config.out.rglob("logistic-*.json")):
-        assert process.poll() is None, process.stderr.read()
+    wait_for(lambda: process.poll() is not None or list(config.out.rglob("logistic-*.json")), seconds=120)
     time.sleep(1)  # the file is there a moment before the block is counted
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -74,6 +74,7 @@ def test_ctrl_c_ends_with_130_and_how_to_go_on(config):
     assert {file.name for file in config.out.iterdir()} == {"blocks"}
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_leaves_no_process_behind(config):
     process = subprocess.Popen(
         command(config, "--epochs", "100000"),
