@@ -23,12 +23,22 @@ from pipeline.bench.race.entrants import own_entrants, peer_entrants, reference
 from pipeline.bench.race.outcome import Cell
 from pipeline.bench.race.race import Race
 from pipeline.bench.race.rival import Entrant
-from pipeline.bench.race.worker import Work
+from pipeline.bench.race.worker import ANY_CIRCUIT, Work
 from pipeline.bench.results import EXAMPLES, Results, is_figure
 from pipeline.bench.stages import extraction, hybrid
 from pipeline.bench.stages.wholerun import time_training
 from pipeline.bench.table import render
 from pipeline.bench.targets import Target, judge, read_targets
+
+CELLS = {
+    "rot": ((4, 4), (4, 32), (4, 256), (8, 32), (12, 32)),
+    "reuploading": ((4, 4), (4, 32), (4, 256), (8, 32)),
+    "strongly_entangling": ((8, 32),),
+}
+"""Qubits and batch of the circuits other than the paper's."""
+DEPTHS = {"rot": 6, "reuploading": 6, "strongly_entangling": 3}
+LARGEST_PEER = 8
+"""Qubits up to which the peers take part in these: at 12, TensorCircuit-NG compiles for more than five minutes."""
 
 
 def bench(config: BenchConfig) -> None:
@@ -93,7 +103,7 @@ def race(config: BenchConfig) -> Results:
                     _write(results, targets)
                 _progress("")
                 print(_line(cell), flush=True)
-        if not config.peers:
+        if not config.peers and "step" in config.kinds:
             _progress("training on the packaged features")
             results.training = time_training(epochs, runs)
             _progress("")
@@ -119,10 +129,15 @@ def _entrants(config: BenchConfig) -> list[Entrant]:
 
 def _works(config: BenchConfig) -> Iterator[Work]:
     qubits, batches = ((2,), (2, 3)) if config.quick else (config.qubits, config.batches)
-    for kind in ("step",) if config.peers else ("circuit", "step"):
-        for n in sorted(qubits):
-            for batch in sorted(batches):
-                yield Work(kind, n, batch, config.depth)
+    for kind in ("circuit", "step"):
+        if kind in config.kinds and not (config.peers and kind == "circuit"):
+            for n in sorted(qubits):
+                for batch in sorted(batches):
+                    yield Work(kind, n, batch, config.depth)
+    for kind in (kind for kind in ANY_CIRCUIT if kind in config.kinds):
+        for n, batch in ((2, 3),) if config.quick else CELLS[kind]:
+            if n <= LARGEST_PEER or not config.peers:
+                yield Work(kind, n, batch, DEPTHS[kind])
 
 
 def _write(results: Results, targets: list[Target]) -> list[Path]:

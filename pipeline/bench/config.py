@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from features.util.flags import POSITIVE, Flags, at_least
+
+Kind = Literal["circuit", "step", "rot", "reuploading", "strongly_entangling"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,9 @@ class BenchConfig(Flags):
     tests/bench/targets.csv, what this project set out to reach."""
     quick: bool = False
     """Tiny work and few repetitions, to see that everything runs: --qubits, --batches, --repeats are ignored."""
+    kinds: tuple[Kind, ...] = ("circuit", "step", "rot", "reuploading", "strongly_entangling")
+    """Only these kinds of work. The first two are the paper's circuit, over --qubits and --batches; the others are
+    circuits of other people, at sizes of their own."""
     qubits: tuple[Annotated[int, at_least(1)], ...] = (4, 8, 12, 16)
     """Wires of the circuit."""
     batches: tuple[Annotated[int, at_least(1)], ...] = (4, 32, 256)
@@ -60,6 +65,6 @@ class BenchConfig(Flags):
         problems = super().problems()
         if self.peers + self.extraction + self.hybrid > 1:
             problems.append("--peers, --extraction and --hybrid exclude each other; give one")
-        if not (self.qubits and self.batches):
-            problems.append("--qubits and --batches must each name one number or more")
+        if not (self.qubits and self.batches and self.kinds):
+            problems.append("--kinds, --qubits and --batches must each name one or more")
         return problems

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.util.errors import InputError
-from pipeline.bench.race.rival import ROOT
+from pipeline.bench.race.rival import FOLDER_OF_FASTQML, PEERS_FOLDER
 
-PEERS_FOLDER = ROOT / ".venv-peers"
 PEERS_PACKAGES = ("tensorcircuit-ng", "jax", "optax")
+FASTQML = ("--no-deps", "--target", str(FOLDER_OF_FASTQML), "fastqml")
 LEFT_OUT = {
     "DeepQuantum": "needs torch and qiskit, 5 GB where torch brings CUDA, in the peers' environment; "
     "13.7 ms a step at 4 qubits, batch 4, when last measured",
+    "TorchQuantum": "its newest release, 0.1.8, asks for TensorFlow, pyscf, Qiskit below 1 and dill 0.3.4; "
+    "pip had not found versions that go together after four minutes (2026-11-25)",
 }
 """Peers that take no part, and why."""
 
@@ -51,7 +53,7 @@ def make_peers_environment() -> Path:
     Raises:
         InputError: If pip can't install the packages.
     """
-    packages = " ".join(PEERS_PACKAGES)
+    packages = " ".join((*PEERS_PACKAGES, "fastqml"))
     python = PEERS_FOLDER / "bin" / "python"
     if _marker().is_file() and _marker().read_text(encoding="utf-8") == packages:
         return python
@@ -59,6 +61,7 @@ def make_peers_environment() -> Path:
     for command in (
         [sys.executable, "-m", "venv", str(PEERS_FOLDER)],
         [str(python), "-m", "pip", "install", "--quiet", *PEERS_PACKAGES],
+        [str(python), "-m", "pip", "install", "--quiet", "--upgrade", *FASTQML],
     ):
         if subprocess.run(command, check=False).returncode != 0:
             raise InputError(

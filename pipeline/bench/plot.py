@@ -33,7 +33,7 @@ KINDS = {"circuit": "circuit, forward and backward", "step": "whole training ste
 def draw(results: Results, file: Path) -> None:
     """Draw the timed cells; nothing where there are none."""
     kinds = [kind for kind in KINDS if any(cell.work.kind == kind for cell in results.cells)]
-    qubits = sorted({cell.work.qubits for cell in results.cells})
+    qubits = sorted({cell.work.qubits for cell in results.cells if cell.work.kind in kinds})
     if not kinds:
         return
     plt.switch_backend("agg")

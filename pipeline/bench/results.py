@@ -18,12 +18,14 @@ FORMAT_VERSION = 1
 EXAMPLES = (
     "step, 4 qubits, batch 4: ours_lightning / floor",
     "step, 4 qubits, batch 4: ours / tensorcircuit",
+    "strongly_entangling, 8 qubits, batch 32: ours_lightning, ms",
     "circuit, 16 qubits, batch 32: ours_lightning, MiB",
     "circuit, 16 qubits, batch 4 to 256: ours_lightning, MiB",
     "train: wall_seconds",
 )
 """An example of each kind of figure that a target can bound."""
 _RATIO = re.compile(r"(\w+), (\d+) qubits, batch (\d+): (\w+) / (\w+)")
+_TIME = re.compile(r"(\w+), (\d+) qubits, batch (\d+): (\w+), ms")
 _MEMORY = re.compile(r"(\w+), (\d+) qubits, batch (?:(\d+) to )?(\d+): (\w+), MiB")
 _TRAINING = re.compile(r"train( --seeds 100)?: (wall_seconds|training_seconds)")
 
@@ -32,7 +34,7 @@ def is_figure(name: str) -> bool:
     """Whether a name is that of a figure of a race."""
     if found := _RATIO.fullmatch(name):
         return {"ours", *LABELS}.issuperset(found.groups()[-2:])
-    if found := _MEMORY.fullmatch(name):
+    if found := _MEMORY.fullmatch(name) or _TIME.fullmatch(name):
         return found.groups()[-1] in LABELS
     return _TRAINING.fullmatch(name) is not None
 
@@ -74,6 +76,10 @@ class Results:
                 return None
             above, below = (cell.fastest(OURS) if rival == "ours" else rival for rival in rivals)
             return cell.ratio(above, below) if above and below else None
+        if found := _TIME.fullmatch(name):
+            kind, qubits, batch, rival = found.groups()
+            cell = self._cell(kind, int(qubits), int(batch))
+            return None if cell is None else quartiles([1000 * seconds for seconds in cell.seconds(rival)])
         if found := _MEMORY.fullmatch(name):
             kind, qubits, less, batch, rival = found.groups()
             most, least = self._mebibytes(kind, qubits, batch, rival), 0.0

@@ -15,7 +15,13 @@ from pipeline.bench.stages.wholerun import TrainingTimes
 from pipeline.bench.targets import targets_table
 from pipeline.util.markdown import markdown
 
-KINDS = {"circuit": "Circuit, forward and backward", "step": "Whole training step"}
+KINDS = {
+    "circuit": "Circuit, forward and backward",
+    "step": "Whole training step",
+    "rot": "Rot layers and a chain of CNOTs, forward and backward",
+    "reuploading": "Data re-uploading, forward and backward",
+    "strongly_entangling": "StronglyEntanglingLayers, 3 layers, forward, backward and Adam",
+}
 
 
 def render(results: Results) -> str:
@@ -25,8 +31,8 @@ def render(results: Results) -> str:
     parts = [
         f"{machine.processor}, {machine.cores} cores, {machine.memory_bytes / 2**30:.0f} GiB, {machine.system}; "
         f"{config.threads} thread(s) a rival. {versions}.",
-        f"Depth {config.depth}. Medians of up to {results.repeats} rounds, in which the rivals took turns. "
-        "Only rivals whose results are, to float32 rounding, those of an ordinary QNode in float64 are timed; "
+        f"Depth {config.depth} of the paper's circuit. Medians of up to {results.repeats} rounds, in which rivals took "
+        "turns. Only rivals whose results are, to float32 rounding, those of an ordinary QNode in float64 are timed; "
         "the floor has no circuit to check.",
     ]
     if not results.complete:

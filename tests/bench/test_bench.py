@@ -12,6 +12,7 @@ from pipeline.bench.bench import race
 from pipeline.bench.config import BenchConfig
 from pipeline.bench.environment import peers_python
 from pipeline.bench.race.race import Race
+from pipeline.bench.race.worker import ANY_CIRCUIT
 from pipeline.bench.stages import extraction, hybrid
 
 TARGETS = Path(__file__).with_name("targets.csv")
@@ -102,7 +103,7 @@ def test_quick_run_leaves_exactly_its_files(tmp_path, capsys):
     assert {"torch", "pennylane"} < set(record["versions"])
     assert [(cell["kind"], cell["qubits"], cell["batch"]) for cell in record["cells"]] == [
         (kind, 2, batch) for kind in ("circuit", "step") for batch in (2, 3)
-    ]
+    ] + [(kind, 2, 3) for kind in ANY_CIRCUIT]
     for cell in record["cells"]:
         assert set(cell) == CELL_KEYS
         assert set(cell["rivals"]) == {"default_qubit", "ours_lightning"}

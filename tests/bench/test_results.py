@@ -92,8 +92,8 @@ def test_targets_are_met_or_missed_or_not_measured():
 @pytest.mark.parametrize(
     ("benchmark", "known", "count"),
     [
-        ("race", is_figure, 28),
-        ("peers", is_figure, 10),
+        ("race", is_figure, 38),
+        ("peers", is_figure, 18),
         ("extraction", extraction.FIGURES.__contains__, 4),
         ("hybrid", hybrid.FIGURES.__contains__, 4),
     ],

@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 from pipeline.bench.race.rival import Entrant
+from pipeline.bench.race.worker import ANY_CIRCUIT
 
 LABELS = {
     "demo_loop": "demo's loop over samples, default.qubit",
     "lightning_qubit": "lightning.qubit, adjoint, broadcast",
     "default_qubit": "default.qubit, backprop, broadcast",
     "tensorcircuit": "TensorCircuit-NG, jax.jit",
+    "fastqml": "fastQML, eager torch",
     "jax_dense": "by hand in JAX, jax.jit",
     "jax_dense_scan": "by hand in JAX, an epoch in one scan",
     "ours_lightning": "ours, lightning",
@@ -26,6 +28,7 @@ LABELS = {
 OURS = ("ours_lightning", "ours_dense")
 OTHER_WORK = ("ours_lightning_forward", "ours_dense_forward", "ours_100_heads")
 """Those that do less, or more, than the others."""
+EVERY_KIND = ("circuit", "step", *ANY_CIRCUIT)
 PAPER = (4, 4)
 """The paper's qubits and batch."""
 
@@ -40,8 +43,8 @@ def own_entrants() -> list[Entrant]:
     return [
         _own("demo_loop"),
         _own("lightning_qubit"),
-        _own("default_qubit"),
-        _own("ours_lightning"),
+        _own("default_qubit", kinds=EVERY_KIND),
+        _own("ours_lightning", kinds=EVERY_KIND),
         _own("ours_lightning_module", kinds=("step",)),
         _own("ours_dense"),
         _own("ours_lightning_forward", kinds=("step",)),
@@ -54,11 +57,10 @@ def own_entrants() -> list[Entrant]:
 def peer_entrants(python: Path) -> list[Entrant]:
     """The peers, which run under the interpreter ``python``, with ours and the floor."""
     script = str(Path(__file__).with_name("peers.py"))
-    peers = [
-        Entrant(name, (str(python), script, name), kinds=("step",))
-        for name in ("tensorcircuit", "jax_dense", "jax_dense_scan")
-    ]
+    kinds = {"tensorcircuit": ("step", *ANY_CIRCUIT), "jax_dense": ("step",), "jax_dense_scan": ("step",)}
+    peers = [Entrant(name, (str(python), script, name), kinds[name]) for name in kinds]
     ours = ("ours_lightning", "ours_dense", "ours_100_heads", "floor")
+    peers.append(_own("fastqml", kinds=ANY_CIRCUIT))
     return peers + [entrant for entrant in own_entrants() if entrant.name in ours]
 
 

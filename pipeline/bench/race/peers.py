@@ -23,7 +23,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 import tensorcircuit  # noqa: E402
-from worker import LEARNING_RATE, Task, Work, serve  # noqa: E402
+from worker import ANY_CIRCUIT, LEARNING_RATE, Task, Work, serve  # noqa: E402
 
 LIBRARIES = ("tensorcircuit-ng", "jax", "jaxlib", "optax", "numpy")
 SCAN_STEPS = 61
@@ -80,6 +80,63 @@ def dense_values(qubits: int, depth: int) -> Values:
         return (state * state) @ signs.T
 
     return values
+
+
+def any_circuit_values(kind: str, qubits: int, depth: int) -> Values:
+    """⟨Z⟩ of every wire, (batch, qubits), of a circuit other than the paper's; see :class:`worker.Work`."""
+    signs = _z_signs(qubits)
+
+    def one_sample(angles: jax.Array, weights: jax.Array) -> jax.Array:
+        circuit = tensorcircuit.Circuit(qubits)
+        for layer in range(depth):
+            for wire in range(qubits) if layer == 0 or kind == "reuploading" else ():
+                circuit.ry(wire, theta=angles[wire])
+            for wire in range(qubits):
+                circuit.rz(wire, theta=weights[layer, wire, 0])
+                circuit.ry(wire, theta=weights[layer, wire, 1])
+                circuit.rz(wire, theta=weights[layer, wire, 2])
+            if kind == "strongly_entangling":
+                reach = layer % max(1, qubits - 1) + 1
+                for control in range(qubits):
+                    circuit.cnot(control, (control + reach) % qubits)
+            else:
+                for control in range(qubits - 1):
+                    circuit.cnot(control, control + 1)
+        return signs @ jnp.abs(circuit.state()) ** 2
+
+    return jax.vmap(one_sample, in_axes=(0, None))
+
+
+class LayerTask:
+    """Forward and backward of a circuit in ``jax.jit``; of ``strongly_entangling`` with a step of Adam."""
+
+    units = 1
+
+    def __init__(self, work: Work) -> None:
+        arrays = {name: jnp.asarray(array) for name, array in work.arrays().items()}
+        self.angles, self.upstream, self.weights = arrays["angles"], arrays["upstream"], arrays["q_params"]
+        self.values = any_circuit_values(work.kind, work.qubits, work.depth)
+        self.optimizer = optax.adam(LEARNING_RATE) if work.kind == "strongly_entangling" else None
+        self.state = self.optimizer.init(self.weights) if self.optimizer else None
+        self.run = jax.jit(self._run)
+
+    def __call__(self) -> Any:
+        """Values and gradients."""
+        found, self.weights, self.state = jax.block_until_ready(self.run(self.weights, self.state))
+        return found
+
+    def results(self, _first: Any, second: Any) -> dict[str, Any]:
+        """See :class:`worker.Task`."""
+        return dict(zip(("values", "q_params", "angles"), second, strict=False))
+
+    def _run(self, weights: jax.Array, state: Any) -> tuple[Any, ...]:
+        if self.optimizer is None:
+            values, pull = jax.vjp(lambda w, x: self.values(x, w), weights, self.angles)
+            return (values, *pull(self.upstream)), weights, state
+        values, pull = jax.vjp(lambda w: self.values(self.angles, w), weights)
+        (gradient,) = pull(self.upstream)
+        updates, state = self.optimizer.update(gradient, state)
+        return (values, gradient), optax.apply_updates(weights, updates), state
 
 
 class StepTask:
@@ -160,7 +217,9 @@ def _entangled_order(qubits: int, entangled: bool) -> np.ndarray:
 
 
 PEERS: dict[str, Callable[[Work], Task]] = {
-    "tensorcircuit": lambda w: StepTask(w, tensorcircuit_values(w.qubits, w.depth)),
+    "tensorcircuit": lambda w: (
+        LayerTask(w) if w.kind in ANY_CIRCUIT else StepTask(w, tensorcircuit_values(w.qubits, w.depth))
+    ),
     "jax_dense": lambda w: StepTask(w, dense_values(w.qubits, w.depth)),
     "jax_dense_scan": lambda w: ScanTask(w, dense_values(w.qubits, w.depth)),
 }

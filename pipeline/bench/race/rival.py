@@ -20,6 +20,10 @@ from typing import Any
 from pipeline.bench.race.worker import Work
 
 ROOT = Path(__file__).parents[3]
+PEERS_FOLDER = ROOT / ".venv-peers"
+"""The peers' environment."""
+FOLDER_OF_FASTQML = PEERS_FOLDER / "fastqml"
+"""fastQML alone: it runs with this project's own torch."""
 PATIENCE = 300.0
 """Seconds for what happens once: to import, to compile."""
 

@@ -15,7 +15,8 @@ import torch._dynamo  # torch.optim imports it with its first optimiser: two sec
 from torch import nn
 from torch.nn import functional
 
-from pipeline.bench.race.worker import LEARNING_RATE, N_CLASSES, N_FEATURES, Task, Work, serve
+from pipeline.bench.race import anycircuit
+from pipeline.bench.race.worker import ANY_CIRCUIT, LEARNING_RATE, N_CLASSES, N_FEATURES, Task, Work, serve
 from pipeline.heads.base import QUARTER_TURN
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.heads.stacked import stack
@@ -166,18 +167,26 @@ def _both(head: Callable[[Work], DressedQuantumNet], step: type[StepTask] = Step
 
 def _reference(work: Work) -> Task:
     device = "default.qubit" if work.qubits <= LARGEST_BACKPROP else "lightning.qubit"
+    if work.kind in ANY_CIRCUIT:
+        return anycircuit.reference(work, device)
     task = CircuitTask if work.kind == "circuit" else StepTask
     return task(work, _head(work, "qnode", device), torch.float64)
+
+
+def _any(layer: Callable[[Work], anycircuit.LayerTask], paper: Callable[[Work], Task]) -> Callable[[Work], Task]:
+    """A rival that also runs circuits other than the paper's."""
+    return lambda work: layer(work) if work.kind in ANY_CIRCUIT else paper(work)
 
 
 RIVALS: dict[str, Callable[[Work], Task]] = {
     "reference": _reference,
     "demo_loop": _both(lambda w: SampleLoop(N_FEATURES, N_CLASSES, w.qubits, w.depth, simulator="qnode")),
     "lightning_qubit": _both(lambda w: _head(w, "qnode", "lightning.qubit")),
-    "default_qubit": _both(lambda w: _head(w, "qnode", "default.qubit")),
-    "ours_lightning": _both(lambda w: _head(w, "lightning"), TrainTask),
+    "default_qubit": _any(anycircuit.ordinary, _both(lambda w: _head(w, "qnode", "default.qubit"))),
+    "ours_lightning": _any(anycircuit.ours, _both(lambda w: _head(w, "lightning"), TrainTask)),
     "ours_lightning_module": lambda w: StepTask(w, _head(w, "lightning")),
     "ours_dense": _both(lambda w: _head(w, "dense"), TrainTask),
+    "fastqml": anycircuit.fastqml,
     "floor": lambda w: StepTask(w, NoCircuit(N_FEATURES, N_CLASSES, w.qubits)),
     "ours_lightning_forward": lambda w: ForwardTask(w, _head(w, "lightning")),
     "ours_dense_forward": lambda w: ForwardTask(w, _head(w, "dense")),

@@ -25,6 +25,8 @@ from typing import Any, Protocol
 import numpy as np
 
 N_FEATURES, N_CLASSES, LEARNING_RATE = 512, 2, 4e-4
+ANY_CIRCUIT = ("rot", "reuploading", "strongly_entangling")
+"""The kinds of work with a circuit other than the paper's."""
 LEAD_IN = 0.1
 """Part of a block of calls that goes untimed before it, while the caches fill again after the other rivals."""
 
@@ -36,6 +38,9 @@ class Work:
     Attributes:
         kind: ``circuit``: expectation values, and the gradients of Σ upstream · values for angles and weights.
             ``step``: a training step of the head: logits, mean cross-entropy, its gradients, Adam.
+            ``rot``, ``reuploading``: as ``circuit``, of layers of Rot and a chain of CNOTs behind RY(x) on every wire,
+            once in front or before every layer. ``strongly_entangling``: RY(x), PennyLane's StronglyEntanglingLayers,
+            and an Adam step of the weights.
         qubits: Wires of the circuit.
         batch: Samples.
         depth: Variational layers.
@@ -51,11 +56,14 @@ class Work:
     def arrays(self) -> dict[str, np.ndarray]:
         """float32, but ``labels`` (int64). Circuit: ``angles`` and ``upstream`` (batch, qubits), ``q_params``.
 
+        Of ``rot`` and the like ``q_params`` has shape (depth, qubits, 3).
         Step: ``features`` (batch, 512), ``labels`` (batch,), and parameters under their names in a ``state_dict``.
         """
         rng = np.random.default_rng([self.seed, self.qubits, self.batch])
         q_params = rng.normal(0, 0.5, self.depth * self.qubits)
-        if self.kind == "circuit":
+        if self.kind != "step":
+            if self.kind in ANY_CIRCUIT:
+                q_params = rng.uniform(0, 2 * np.pi, (self.depth, self.qubits, 3))
             drawn = {
                 "angles": rng.uniform(-np.pi / 2, np.pi / 2, (self.batch, self.qubits)),
                 "upstream": rng.normal(0, 1, (self.batch, self.qubits)),
@@ -71,7 +79,7 @@ class Work:
                 "post_net.bias": rng.uniform(-1, 1, N_CLASSES) / self.qubits**0.5,
             }
         arrays = {name: values.astype(np.float32) for name, values in drawn.items()}
-        return arrays if self.kind == "circuit" else arrays | {"labels": rng.integers(0, N_CLASSES, self.batch)}
+        return arrays if self.kind != "step" else arrays | {"labels": rng.integers(0, N_CLASSES, self.batch)}
 
 
 class Task(Protocol):
@@ -89,7 +97,8 @@ class Task(Protocol):
     def results(self, first: Any, second: Any) -> dict[str, Any]:
         """Arrays to compare with the reference's, from what two calls returned, nothing having run in between.
 
-        Circuit: ``values``, ``angles`` and ``q_params``, the last two gradients, of the second call. Step: ``logits``
+        Circuit: ``values``, ``angles`` and ``q_params``, the last two gradients, of the second call; no ``angles`` of
+        ``strongly_entangling``. Step: ``logits``
         and ``logits_2`` of the first and second call, and the parameters' gradients, by name, of the second. Some may
         be left out.
         """
