@@ -34,7 +34,16 @@ class OrdinaryQNode:
         """Values of shape (B, n_outputs)."""
         qnode = self._qnode(torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, *weights.values())))
         if self._rank == 2:
-            return _flatten(qnode(inputs=inputs, **weights), (len(inputs),), inputs)
+            try:
+                return _flatten(qnode(inputs=inputs, **weights), (len(inputs),), inputs)
+            except Exception:
+                # Some gates of PennyLane take no batch (IsingXY with torch): its samples then go one by one.
+                self._rank = 1
+                try:
+                    return self(inputs, weights)
+                except Exception:
+                    self._rank = 2
+                raise
         rows = [_flatten(qnode(inputs=row, **weights), (), inputs) for row in inputs]
         if not rows:
             return inputs.new_zeros(0, self._n_outputs)

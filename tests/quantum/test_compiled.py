@@ -1,0 +1,170 @@
+"""``compile_circuit``: a table of gates, many heads, coefficients, the dense form over a training, and refusals."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pennylane as qml
+import pytest
+import torch
+
+from pipeline.quantum.circuit import Circuit
+from pipeline.quantum.compiled import compile_circuit
+
+GATES = {
+    **{name: (getattr(qml, name), 1, 1) for name in ("RX", "RY", "RZ", "PhaseShift", "U1")},
+    "U2": (qml.U2, 2, 1),
+    "U3": (qml.U3, 3, 1),
+    "Rot": (qml.Rot, 3, 1),
+    **{name: (getattr(qml, name), 1, 2) for name in ("CRX", "CRY", "CRZ", "ControlledPhaseShift")},
+    **{name: (getattr(qml, name), 1, 2) for name in ("IsingXX", "IsingYY", "IsingZZ", "IsingXY", "PSWAP")},
+    "CRot": (qml.CRot, 3, 2),
+    "MultiRZ": (qml.MultiRZ, 1, 3),
+    "PauliRot": (lambda angle, wires: qml.PauliRot(angle, "XYZ", wires=wires), 1, 3),
+    "SingleExcitation": (qml.SingleExcitation, 1, 2),
+    "DoubleExcitation": (qml.DoubleExcitation, 1, 4),
+    "controlled": (lambda angle, wires: qml.ctrl(qml.RX(angle, wires=wires[2]), wires[:2]), 1, 3),
+    "adjoint": (lambda angle, wires: qml.adjoint(qml.CRY(angle, wires=wires)), 1, 2),
+    "Toffoli": (lambda wires: qml.Toffoli(wires=wires), 0, 3),
+    "ISWAP": (lambda wires: qml.ISWAP(wires=wires), 0, 2),
+    "QFT": (lambda wires: qml.QFT(wires=wires), 0, 3),
+    "DiagonalQubitUnitary": (lambda wires: qml.DiagonalQubitUnitary(np.array([1, 1j, -1, -1j]), wires=wires), 0, 2),
+}
+
+
+def of_gate(name):
+    gate, n_angles, n_wires = GATES[name]
+
+    def circuit(inputs, weights):
+        for wire in range(n_wires):
+            qml.RY(weights[wire], wires=wire)
+            qml.RZ(0.3 + wire, wires=wire)
+        gate(*(inputs[..., k] * weights[k] + weights[3] for k in range(n_angles)), wires=list(range(n_wires)))
+        gate(*(weights[4 + k] for k in range(n_angles)), wires=list(reversed(range(n_wires))))
+        return [qml.expval(qml.X(0)), qml.expval(qml.Y(n_wires - 1)), qml.probs(wires=0)]
+
+    return circuit
+
+
+def draw(*shape, seed=1):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def differentiated(function, *leaves):
+    leaves = [leaf.clone().requires_grad_() for leaf in leaves]
+    values = function(*leaves)
+    upstream = torch.linspace(-1, 1, values.numel(), dtype=values.dtype).reshape(values.shape)
+    return values.detach(), *torch.autograd.grad(values, leaves, upstream, materialize_grads=True)
+
+
+@pytest.mark.parametrize("simulator", ["lightning", "dense"])
+@pytest.mark.parametrize("name", GATES)
+def test_every_gate_as_its_qnode(name, simulator):
+    """The self-check at first use compares values and gradients with default.qubit; here, that nothing falls back."""
+    compiled = compile_circuit(of_gate(name), {"weights": (8,)}, 3, simulator=simulator)
+    assert compiled.fallback_reason is None
+    assert compiled.simulator == simulator
+
+
+@pytest.mark.parametrize("name", ["Rot", "CRot", "PauliRot", "IsingXY"])
+def test_gates_of_many_samples_as_their_qnode(name):
+    circuit = of_gate(name)
+    qnode = qml.QNode(circuit, qml.device("default.qubit"), interface="torch")
+
+    def expected(inputs, weights):
+        rows = [torch.cat([result.reshape(-1) for result in qnode(row, weights)]) for row in inputs]
+        return torch.stack(rows)
+
+    leaves = draw(5, 3), draw(8, seed=2)
+    compiled = compile_circuit(circuit, {"weights": (8,)}, 3)
+    found = differentiated(lambda x, w: compiled(x, {"weights": w}), *leaves)
+    for seen, reference in zip(found, differentiated(expected, *leaves), strict=True):
+        torch.testing.assert_close(seen, reference, rtol=0, atol=1e-10)
+
+
+def tanh_angles(inputs, weights):
+    qml.AngleEmbedding(torch.tanh(inputs) * weights[0], wires=range(2))
+    qml.CRX(weights[1], wires=[0, 1])
+    return [qml.expval(qml.Z(0)), qml.probs(wires=1)]
+
+
+def amplitudes(inputs, weights):
+    qml.AmplitudeEmbedding(inputs, wires=range(2), normalize=True, pad_with=0.5)
+    qml.RX(weights[0], wires=0)
+    qml.IsingXY(weights[1], wires=[0, 1])
+    return [qml.expval(qml.Y(0) @ qml.Z(1))]
+
+
+@pytest.mark.parametrize("function", [tanh_angles, amplitudes])
+def test_heads_side_by_side_are_heads_one_by_one(function):
+    n_inputs = 2 if function is tanh_angles else 3
+    compiled = compile_circuit(function, {"weights": (2,)}, n_inputs)
+    inputs, weights = draw(3, 4, n_inputs), draw(3, 2, seed=2)
+
+    def one_by_one(inputs, weights):
+        return torch.stack([compiled(x, compiled.split(w)) for x, w in zip(inputs, weights, strict=True)])
+
+    found = differentiated(compiled.heads, inputs, weights)
+    for seen, expected in zip(found, differentiated(one_by_one, inputs, weights), strict=True):
+        torch.testing.assert_close(seen, expected, rtol=0, atol=1e-10)
+    values, memory = compiled.forward(inputs.numpy(), weights.numpy())
+    upstream = np.linspace(-1, 1, values.size).reshape(values.shape)
+    for seen, expected in zip((values, *compiled.backward(memory, upstream)), found, strict=True):
+        np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-12)
+
+
+def test_coefficients_are_those_of_the_angles():
+    def circuit(inputs, weights):
+        qml.RX(0.5 + 2 * inputs[..., 0] * weights[1], wires=0)
+        qml.RY(3 * weights[0] - 1, wires=0)
+        return qml.expval(qml.Z(0))
+
+    polynomials = compile_circuit(circuit, {"weights": (2,)}, 1).program.polynomials
+    constants, linear, pairs, products = polynomials.coefficients("batched")
+    np.testing.assert_allclose(constants, [0.5])
+    assert not linear.any()
+    assert pairs.tolist() == [[0, 2]]
+    np.testing.assert_allclose(products, [[2]])
+    constants, linear, pairs, _ = polynomials.coefficients("shared")
+    np.testing.assert_allclose(constants, [-1])
+    np.testing.assert_allclose(linear, [[0, 3, 0]])
+    assert not len(pairs)
+
+
+def entangling(inputs, weights):
+    qml.AngleEmbedding(inputs, wires=range(3))
+    qml.StronglyEntanglingLayers(weights, wires=range(3))
+    return [qml.expval(qml.Z(wire)) for wire in range(3)]
+
+
+def test_dense_and_lightning_end_a_training_at_the_same_weights():
+    targets, inputs = torch.tanh(draw(24, 3, seed=5)), draw(24, 3, seed=4)
+    trained = []
+    for simulator in ("lightning", "dense"):
+        compiled = compile_circuit(entangling, {"weights": (2, 3, 3)}, 3, simulator=simulator)
+        weights = draw(2, 3, 3, seed=6).requires_grad_()
+        optimiser = torch.optim.Adam([weights], lr=0.05)
+        losses = []
+        for _ in range(30):
+            optimiser.zero_grad()
+            loss = (compiled(inputs, {"weights": weights}) - targets).square().mean()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        assert losses[-1] < losses[0]
+        trained.append(weights.detach())
+    torch.testing.assert_close(*trained, rtol=0, atol=1e-4)
+
+
+def test_a_pickled_circuit_traces_itself_again():
+    compiled = compile_circuit(Circuit(n_qubits=3, depth=2), {"weights": (6,)}, 3)
+    x, w = draw(4, 3), {"weights": draw(6, seed=2)}
+    torch.testing.assert_close(pickle.loads(pickle.dumps(compiled))(x, w), compiled(x, w))
+
+
+def test_a_circuit_of_other_arguments_is_refused():
+    with pytest.raises(ValueError, match="it must take inputs and the weights"):
+        compile_circuit(lambda features, weights: None, {"weights": (2,)}, 2)  # noqa: ARG005
+    with pytest.raises(ValueError, match="choose one of lightning, dense, qnode"):
+        compile_circuit(entangling, {"weights": (2, 3, 3)}, 3, simulator="fast")
