@@ -1,7 +1,7 @@
 """What a run says of itself, typed in memory and as JSON on the disk.
 
 ``run.json`` holds a :class:`RunRecord`, ``history.jsonl`` an :class:`EpochRecord` a line. Identity is content: two runs
-are of the same head if :meth:`RunRecord.differences` finds none, whatever their dates and places.
+are of the same head if :func:`differences` finds none, whatever their dates and places.
 """
 
 from __future__ import annotations
