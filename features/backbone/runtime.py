@@ -136,7 +136,7 @@ def _open_onnxruntime(backbone: Backbone) -> Runtime:
     try:
         import onnxruntime
     except ImportError as error:
-        raise _NotPossibleError("it is not installed (pip install 'quantum-transfer[fast]')") from error
+        raise _NotPossibleError("it is not installed (pip install onnx onnxruntime)") from error
     size = sum(tensor.nbytes for tensor in backbone.model.state_dict().values())
     if size > MAX_EXPORTED_BYTES:
         raise _NotPossibleError(f"{backbone.name} has {size / 1e6:.0f} MB of weights, too many to hand over")

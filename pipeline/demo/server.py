@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import webbrowser
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -129,5 +130,6 @@ def _refuse_other_gradio() -> None:
         found = "none"
     if found == "none" or int(found.split(".")[0]) < GRADIO:
         raise InputError(
-            f"make demo needs Gradio {GRADIO} or newer, found {found}: pip install 'quantum-transfer[demo]'"
+            f"demo needs Gradio {GRADIO} or newer, found {found}; install it: {sys.executable} -m pip install "
+            f"'gradio>={GRADIO}'  (make demo does)"
         )

@@ -86,7 +86,7 @@ def _runtime() -> Any:
         import onnx
         import onnxruntime
     except ImportError as error:
-        raise InputError(f"export needs {error.name}: pip install 'quantum-transfer[fast]'") from error
+        raise InputError(f"export needs {error.name}: pip install onnx onnxruntime") from error
     assert onnx
     return onnxruntime
 

@@ -140,7 +140,7 @@ def fallback(backbone: Backbone, capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_without_onnx_runtime(backbone: Backbone, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert fallback(backbone, capsys) == "it is not installed (pip install 'quantum-transfer[fast]')"
+    assert fallback(backbone, capsys) == "it is not installed (pip install onnx onnxruntime)"
 
 
 def test_a_network_too_large_to_hand_over(backbone: Backbone, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

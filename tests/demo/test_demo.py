@@ -293,5 +293,5 @@ def test_what_is_wrong_is_said_before_anything_starts(run, tmp_path, monkeypatch
 
     for found in ("none", "5.49.1"):
         monkeypatch.setattr(pipeline.demo.server, "version", installed(found))
-        with pytest.raises(InputError, match=rf"found {found}: pip install 'quantum-transfer\[demo\]'$"):
+        with pytest.raises(InputError, match=rf"found {found}; install it: .* 'gradio>=6'"):
             serve(DemoConfig(run=run))

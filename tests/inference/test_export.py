@@ -148,7 +148,7 @@ def test_a_file_that_disagrees_is_not_written(run, tmp_path, monkeypatch):
 
 def test_without_onnx_runtime_it_says_what_to_install(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(InputError, match=r"pip install 'quantum-transfer\[fast\]'"):
+    with pytest.raises(InputError, match=r"pip install onnx onnxruntime"):
         export(ExportConfig(run=run))
 
 

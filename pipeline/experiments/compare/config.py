@@ -37,7 +37,7 @@ class CompareConfig(Hyperparameters):
     """Hold a fifth of the training images back, and take each head as it is after the epoch of lowest loss on them;
     otherwise after the last epoch."""
     engine: Literal["local", "ray"] = "local"
-    """`local` uses processes of this machine, `ray` a cluster (pip install 'quantum-transfer[ray]')."""
+    """`local` uses processes of this machine, `ray` a cluster (pip install 'ray[data]')."""
     address: str | None = None
     """The Ray cluster's address; without one, Ray starts on this machine."""
     workers: Annotated[int, at_least(0)] = 0

@@ -30,7 +30,7 @@ def need_optuna() -> None:
         import optuna
     except ImportError as error:
         raise InputError(
-            f"make sweep needs Optuna, which is not installed; install it: {sys.executable} -m pip install '.[sweep]'"
+            f"make sweep needs Optuna, which is not installed; install it: {sys.executable} -m pip install 'optuna>=4'"
         ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
