@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from features.cache.store import read_features
+from features.cache.writer import write_features
 from features.sources.packaged import PACKAGED
 from features.util.errors import InputError
 from pipeline.cli import main
@@ -23,9 +24,12 @@ from pipeline.util.records import to_record
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run on the packaged features."""
+    """A run on the packaged features, judged by 39 of the 153 pictures: density matrices take their time."""
     folder = tmp_path_factory.mktemp("trained")
-    train(TrainConfig(features=PACKAGED, out=folder / "run", epochs=2, batch=16, lr=4e-3))
+    packaged = read_features(PACKAGED)
+    val = replace(packaged.val, **{name: getattr(packaged.val, name)[::4] for name in ("features", "labels", "paths")})
+    write_features(folder / "features.h5", packaged.provenance, {"train": packaged.train, "val": val})
+    train(TrainConfig(features=folder / "features.h5", out=folder / "run", epochs=2, batch=16, lr=4e-3))
     return folder / "run"
 
 
@@ -35,8 +39,8 @@ def config(trained):
 
 
 @pytest.fixture(scope="module")
-def val():
-    return read_features(PACKAGED).val
+def val(trained):
+    return read_features(trained.parent / "features.h5").val
 
 
 def test_without_these_flags_there_is_no_device(config):
@@ -58,7 +62,7 @@ def test_without_noise_and_shots_the_figures_are_the_exact_ones(config, device):
             name: getattr(last, name) for name in vars(found.exact)
         }
     assert level.loss == pytest.approx(last.loss, abs=1e-6)
-    assert level.agreement.same == level.agreement.total == 153
+    assert level.agreement.same == level.agreement.total == 39
     assert level.mean_shift < 1e-6
     assert (level.noise, level.shots) == ({}, None)
 
