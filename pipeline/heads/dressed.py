@@ -16,11 +16,11 @@ from torch import nn
 from pipeline.heads.base import EXPECTATION, QUARTER_TURN, TANH, Head, check_features
 from pipeline.heads.fused import cross_entropy_gradients, dressed_logits
 from pipeline.heads.stacked import StackedHeads
-from pipeline.quantum import adjoint, dense
 from pipeline.quantum.autograd import expectation_values, non_finite
 from pipeline.quantum.choices import C_DTYPES, SIMULATORS
 from pipeline.quantum.circuit import Circuit
 from pipeline.quantum.lightning import bindings_problem
+from pipeline.quantum.mari import adjoint, dense
 from pipeline.util.memory import physical_memory
 
 

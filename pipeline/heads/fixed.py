@@ -12,7 +12,7 @@ from torch import nn
 
 from features.util.errors import InputError
 from pipeline.heads.base import QUARTER_TURN
-from pipeline.quantum.dense import dense_circuit
+from pipeline.quantum.mari.dense import dense_circuit
 
 if TYPE_CHECKING:
     from pipeline.heads.dressed import DressedQuantumNet

@@ -13,8 +13,8 @@ from pipeline.heads.base import QUARTER_TURN, Head
 from pipeline.heads.dressed import DressedQuantumNet, check_memory
 from pipeline.heads.fused import cross_entropy_gradients, dressed_logits
 from pipeline.heads.stacked import StackedHeads
-from pipeline.quantum import dense
 from pipeline.quantum.autograd import NonFiniteError, non_finite
+from pipeline.quantum.mari import dense
 
 
 class StackedDressed(StackedHeads):

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.heads import dressed as heads
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.quantum import lightning
-from pipeline.quantum.adjoint import BatchedAdjoint
+from pipeline.quantum.mari.adjoint import BatchedAdjoint
 
 
 def make(simulator="lightning", seed=0, **options):

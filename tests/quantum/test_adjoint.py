@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from pipeline.quantum import adjoint
-from pipeline.quantum.adjoint import BatchedAdjoint, batched_adjoint
 from pipeline.quantum.circuit import Circuit
+from pipeline.quantum.mari import adjoint
+from pipeline.quantum.mari.adjoint import BatchedAdjoint, batched_adjoint
 from tests.circuits import MixedCircuit, RotCircuit, batches, by_qnode, circuits, problem, seeds
 
 

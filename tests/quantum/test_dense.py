@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 
 from pipeline.quantum.circuit import Circuit, z_signs
-from pipeline.quantum.dense import dense_circuit
+from pipeline.quantum.mari.dense import dense_circuit
 from tests.circuits import MixedCircuit, RotCircuit, batches, by_qnode, circuits, problem, seeds
 
 

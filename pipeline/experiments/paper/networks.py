@@ -14,7 +14,7 @@ from torch import nn
 
 from pipeline.heads.base import QUARTER_TURN, Head
 from pipeline.quantum.circuit import Circuit, z_signs
-from pipeline.quantum.dense import dense_circuit
+from pipeline.quantum.mari.dense import dense_circuit
 
 
 class ClassicalControl(Head):

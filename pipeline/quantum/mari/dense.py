@@ -22,7 +22,7 @@ import pennylane as qml
 import torch
 
 from pipeline.quantum.circuit import Circuit, Gate, is_real, rotation_groups, variational_gates, z_signs
-from pipeline.quantum.embedding import phase_basis, real_decoder
+from pipeline.quantum.mari.embedding import phase_basis, real_decoder
 
 _TO_EIGENBASIS = {
     "RX": np.array([[1, 1], [1, -1]]) / np.sqrt(2),

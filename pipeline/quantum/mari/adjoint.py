@@ -32,9 +32,9 @@ from pipeline.quantum.circuit import (
     rotation_groups,
     variational_gates,
 )
-from pipeline.quantum.embedding import Embedding, ProductStates
 from pipeline.quantum.lightning import Register
-from pipeline.quantum.readout import PackedDerivatives, PauliZ, rotation_derivative
+from pipeline.quantum.mari.embedding import Embedding, ProductStates
+from pipeline.quantum.mari.readout import PackedDerivatives, PauliZ, rotation_derivative
 
 BLOCK = 2**16
 """Amplitudes in the register at once: 1 MiB of complex128, what a core's own cache may hold."""

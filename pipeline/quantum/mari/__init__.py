@@ -1,0 +1,1 @@
+"""Simulators of the paper's circuit alone: one head on packed real states, and many heads in matrix products."""
