@@ -1,4 +1,4 @@
-"""The reunion: a trained head on the backbone that made its features.
+"""The whole network: a trained head on the backbone that made its features.
 
 In: a run, and the backbone's weights. Out: one network, images of shape (B, 3, H, W) → logits of shape (B, n_classes).
 """
