@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from features.util.flags import FlagError
 from pipeline.heads.base import EXPECTATION, QUARTER_TURN, TANH, Head, check_features
 from pipeline.heads.fused import cross_entropy_gradients, dressed_logits
 from pipeline.heads.stacked import StackedHeads
@@ -191,13 +192,13 @@ def _lightning_works() -> bool:
 
 
 def check_memory(n_qubits: int, simulator: str, c_dtype: str) -> None:
-    """Raise a ValueError if the circuit would take more memory than this machine has."""
+    """Raise a FlagError, which is a ValueError, if the circuit would take more memory than this machine has."""
     if simulator == "qnode":
         return
     required = adjoint.required_bytes(n_qubits, c_dtype) if simulator == "lightning" else dense.required_bytes(n_qubits)
     available = physical_memory()
     if required > available:
-        raise ValueError(
+        raise FlagError(
             f"n_qubits is {n_qubits}: simulator={simulator!r} would take about {required / 2**30:,.0f} GiB, and this "
             f"machine has {available / 2**30:,.0f} GiB; take fewer qubits"
             + (", or simulator='lightning'" if simulator == "dense" else "")
