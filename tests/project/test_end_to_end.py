@@ -32,15 +32,16 @@ STAGE_FILES = {
 }
 
 
-def python(*arguments):
-    finished = subprocess.run([sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
-    assert "Warning" not in finished.stderr
-
-
 @pytest.fixture(scope="module")
-def out(picture_folder_once, random_weights, tmp_path_factory):
+def out(picture_folder_once, random_weights, warm_python, tmp_path_factory):
     """The folder that the three stages leave."""
+
+    def python(*arguments):
+        command = [warm_python, "-m", *map(str, arguments)]
+        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert finished.returncode == 0, finished.stderr
+        assert "Warning" not in finished.stderr
+
     out = tmp_path_factory.mktemp("out")
     python("features", "--data", picture_folder_once, "--weights", random_weights, "--out", out / "features.h5")
     python("pipeline", "train", "--features", out / "features.h5", "--out", out / "run", "--epochs", "2")
