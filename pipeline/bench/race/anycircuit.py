@@ -12,9 +12,9 @@ import pennylane as qml
 import torch
 from torch import nn
 
-from pipeline import TorchLayer
 from pipeline.bench.race.rival import FOLDER_OF_FASTQML
 from pipeline.bench.race.worker import LEARNING_RATE, Work
+from pipeline.quantum.torch_layer import TorchLayer
 
 
 def qnode(work: Work, device: str) -> qml.QNode:
