@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.experiments.paper.record import Curve
+from pipeline.experiments.paper.row import Curve
 from pipeline.heads.stacked import StackedHeads
 from pipeline.training.loop import epoch_order, one_thread
 from pipeline.training.optimizer import FlatAdam

@@ -4,29 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from pipeline.experiments.paper.row import Curve, Entry
 from pipeline.experiments.statistics import estimate
 
-if TYPE_CHECKING:
-    from pipeline.experiments.paper.row import Entry
-
 FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """Test accuracy while training: of shape (len(steps), networks), after so many steps."""
-
-    steps: list[int]
-    accuracies: list[list[float]]
-
-    @property
-    def last(self) -> list[float]:
-        """The accuracy of each network at the end."""
-        return self.accuracies[-1]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.experiments.paper.record import Curve
-
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
@@ -50,6 +48,19 @@ class Entry:
     last: list[float]
     best: list[float] | None = None
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Test accuracy while training: of shape (len(steps), networks), after so many steps."""
+
+    steps: list[int]
+    accuracies: list[list[float]]
+
+    @property
+    def last(self) -> list[float]:
+        """The accuracy of each network at the end."""
+        return self.accuracies[-1]
 
 
 @dataclass(frozen=True, kw_only=True)
