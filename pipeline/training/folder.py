@@ -112,6 +112,7 @@ class RunFolder:
         make_folder(self.target.parent, self.path)
         lock = FileLock(self._beside("lock"), timeout=0)
         try:
+            self._beside("lock").touch()  # where no file can be made, FileLock would say that it is held
             lock.acquire()
         except Timeout as error:
             raise InputError(
