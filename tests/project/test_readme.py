@@ -132,12 +132,7 @@ def test_what_it_links_to_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_it_names_every_module_that_no_nearer_page_describes(page: Path) -> None:
+def test_it_names_every_module_and_folder_beside_it(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    modules = [file for package in PACKAGES for file in (ROOT / package).rglob("[!_]*.py") if nearest(file) == page]
-    assert [name(file) for file in sorted(modules) if file.name not in text] == []
-
-
-def nearest(file: Path) -> Path:
-    """The page of the module's folder, or of the next folder above that has one."""
-    return next(folder / "README.md" for folder in file.parents if folder / "README.md" in PAGES)
+    beside = [*page.parent.glob("[!_]*.py"), *(init.parent for init in page.parent.glob("*/__init__.py"))]
+    assert [name(file) for file in sorted(beside) if not re.search(rf"\b{file.stem}\b", text)] == []
