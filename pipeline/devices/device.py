@@ -81,7 +81,7 @@ class DeviceCircuit:
 
     def __init__(self, head: DressedQuantumNet, device: Any, noise: Noise, shots: int | None) -> None:
         self.device, self.noise, self.shots = device, noise, shots
-        self.n_qubits = head.circuit.n_qubits
+        self.n_qubits, self._n_inputs = head.n_wires, head.circuit.n_inputs
         self._weights = head.q_params.detach().double().numpy()
         circuit: Callable[..., Any] = head.circuit if noise.quiet else noise.apply_to(head.circuit)
         self._qnode = qml.set_shots(qml.QNode(circuit, device, diff_method=None), shots=shots)
@@ -104,20 +104,22 @@ class DeviceCircuit:
         with qml.Tracker(self.device) as tracker, warnings.catch_warnings():
             # What a device warns of is an error here, or comes again when it measures.
             warnings.simplefilter("ignore")
-            self(np.zeros((1, self.n_qubits)))
+            self(np.ones((1, self._n_inputs)))
         taken = tracker.totals.get("shots", 0) or self.device.shots.total_shots
         if self.shots is None and taken:
             raise InputError(f"{self._words}: it has no exact values, and took {taken} shots unasked; give it --shots")
 
     def __call__(self, angles: np.ndarray) -> np.ndarray:
-        """⟨Z⟩ of every wire, shape (B, n_qubits), from angles of that shape.
+        """The circuit's outputs (B, n_outputs), ⟨Z⟩ of every wire of the paper's, from its inputs (B, n_inputs).
 
         Raises:
             InputError: with what the device says, if it fails.
         """
         try:
             # Some devices leave out the axis of a batch of one.
-            return np.stack(list(self._qnode(angles, self._weights)), axis=-1).reshape(len(angles), self.n_qubits)
+            found = self._qnode(angles, self._weights)
+            outputs = found if isinstance(found, (list, tuple)) else [found]
+            return np.concatenate([np.asarray(output).reshape(len(angles), -1) for output in outputs], axis=1)
         except Exception as error:
             hint = ""
             if not self.noise.quiet and self.device.name != "default.mixed":

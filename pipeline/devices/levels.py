@@ -55,7 +55,7 @@ class DeviceEvaluation:
         self.head, self.options, self.seed = head, dict(options or {}), None
         self.name = device if isinstance(device, str) else device.name
         if isinstance(device, str):
-            device, self.seed = open_device(device, head.circuit.n_qubits, self.options, seed)
+            device, self.seed = open_device(device, head.n_wires, self.options, seed)
         self.levels = [DeviceCircuit(head, device, *level) for level in product(noise, shots)]
         for level in tqdm(self.levels, unit="level", desc=f"trying {self.name}", leave=False, disable=None):
             level.try_it()
@@ -174,7 +174,7 @@ def evaluate_on(
         ValueError: if the noise is not understood, or the features are not such as the head takes.
     """
     evaluation = DeviceEvaluation(head, device, noise=[Noise.parse(noise)], shots=[shots], seed=seed)
-    return evaluation(torch.as_tensor(features, dtype=head.pre_net.weight.dtype), torch.as_tensor(labels))
+    return evaluation(torch.as_tensor(features, dtype=head.q_params.dtype), torch.as_tensor(labels))
 
 
 def _option(text: str) -> tuple[str, Any]:

@@ -6,7 +6,7 @@ In: features of shape (B, n_features), float32 or float64. Out: logits of shape 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,18 +15,23 @@ from torch import nn
 
 from features.util.flags import FlagError
 from pipeline.heads.base import EXPECTATION, QUARTER_TURN, TANH, Head, check_features
+from pipeline.heads.bound import BoundCircuit, bind
 from pipeline.heads.fused import cross_entropy_gradients, dressed_logits
 from pipeline.heads.stacked import StackedHeads
-from pipeline.quantum.autograd import expectation_values, non_finite
+from pipeline.quantum.autograd import Simulator, expectation_values, non_finite
 from pipeline.quantum.choices import C_DTYPES, SIMULATORS
 from pipeline.quantum.circuit import Circuit
+from pipeline.quantum.circuits import embeds_amplitudes
+from pipeline.quantum.compiled import CompiledCircuit, compile_circuit
 from pipeline.quantum.lightning import bindings_problem
 from pipeline.quantum.mari import adjoint, dense
 from pipeline.util.memory import physical_memory
 
+PRE_NETS, POST_NETS = ("auto", "linear", "none"), ("linear", "none")
+
 
 class DressedQuantumNet(Head):
-    """A quantum circuit between two linear layers: Linear → tanh → · π/2 → circuit → Linear.
+    """A quantum circuit between two classical ends: Linear → tanh → · π/2 → circuit → Linear by default.
 
     Source: Mari et al., arXiv:1912.08278, equation 11; the PennyLane demo "Quantum transfer learning". Names, shapes
     and the order of initialisation are the demo's, so that a ``state_dict`` trained with its code loads here.
@@ -34,24 +39,36 @@ class DressedQuantumNet(Head):
     Args:
         n_features: Width of the input.
         n_classes: Number of classes.
-        n_qubits: Wires of the circuit.
-        depth: Variational layers of the circuit.
+        n_qubits: Wires of the circuit, and inputs of a circuit of your own behind a linear layer.
+        depth: Variational layers of a circuit by name.
         q_delta: Standard deviation of the initial quantum weights, in radians.
         simulator: ``lightning`` runs a batch as one circuit on lightning.qubit, with first derivatives; ``dense`` runs
             in torch's own operations, with derivatives of any order, for few qubits; ``qnode`` runs the circuit as an
             ordinary QNode on ``device``.
         device: PennyLane device of the ``qnode`` simulator.
-        entangler: ``chain`` (the paper's), ``ring`` or ``none``.
+        entangler: Of the paper's circuit: ``chain`` (the paper's), ``ring`` or ``none``.
         c_dtype: Precision of the ``lightning`` simulator's states, ``complex128`` or ``complex64``.
+        circuit: A quantum function of ``inputs`` and weights by name, or a QNode of one; a name of
+            ``pipeline.quantum.circuits.CIRCUITS``; or ``my_circuit.py:name``. The paper's circuit if None.
+        weight_shapes: Shape of each weight of a quantum function or QNode.
+        pre_net: What makes the circuit's inputs: ``linear``, followed by tanh and · π/2; ``none`` gives it the features
+            themselves, as angles or amplitudes; or a module whose outputs are the inputs. ``auto`` is ``none`` for
+            circuits by name that embed amplitudes, else ``linear``.
+        post_net: What makes logits of the circuit's outputs: ``linear``; ``none``, where they are the logits; a module.
 
     Attributes:
-        pre_net: Linear(n_features, n_qubits).
-        q_params: Quantum weights of shape (depth · n_qubits,), in radians.
-        post_net: Linear(n_qubits, n_classes).
+        pre_net: Linear(n_features, n_qubits), or what replaces it.
+        q_params: All quantum weights in one vector, (depth · n_qubits,) of the paper's circuit, in radians.
+        post_net: Linear(n_outputs, n_classes), or what replaces it.
+        circuit: The circuit as a quantum function of inputs and ``q_params``.
 
     Raises:
         ValueError: If an argument is none of those allowed, or the circuit does not fit into memory.
     """
+
+    circuit: Any  # Circuit | BoundCircuit
+    pre_net: Any
+    post_net: Any
 
     def __init__(
         self,
@@ -65,33 +82,71 @@ class DressedQuantumNet(Head):
         device: str = "default.qubit",
         entangler: str = "chain",
         c_dtype: str = "complex128",
+        circuit: Callable[..., Any] | str | None = None,
+        weight_shapes: Mapping[str, int | Sequence[int]] | None = None,
+        pre_net: nn.Module | str = "auto",
+        post_net: nn.Module | str = "linear",
     ) -> None:
         super().__init__()
         self.n_features = n_features
-        if simulator not in SIMULATORS:
-            raise ValueError(f"simulator is {simulator!r}; choose one of {', '.join(SIMULATORS)}")
-        if c_dtype not in C_DTYPES:
-            raise ValueError(f"c_dtype is {c_dtype!r}; choose one of {', '.join(C_DTYPES)}")
-        self.circuit = Circuit(n_qubits=n_qubits, depth=depth, entangler=entangler)
-        self.simulator = simulator
-        self.device_name = device
-        self.c_dtype = c_dtype
+        for name, value, allowed in (
+            ("simulator", simulator, SIMULATORS),
+            ("c_dtype", c_dtype, C_DTYPES),
+            ("pre_net", pre_net if isinstance(pre_net, str) else "linear", PRE_NETS),
+            ("post_net", post_net if isinstance(post_net, str) else "linear", POST_NETS),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} is {value!r}; choose one of {', '.join(allowed)}")
+        self._simulator, self.device_name, self.c_dtype = simulator, device, c_dtype
         if simulator == "lightning" and not _lightning_works():
-            self.simulator, self.device_name = "qnode", "lightning.qubit"
-        check_memory(n_qubits, self.simulator, c_dtype)
-        self.pre_net = nn.Linear(n_features, n_qubits)
+            self._simulator, self.device_name = "qnode", "lightning.qubit"
+        if isinstance(pre_net, str) and pre_net == "auto":
+            pre_net = "none" if isinstance(circuit, str) and embeds_amplitudes(circuit) else "linear"
+        n_inputs = None if pre_net == "linear" else _width(pre_net, n_features)
+        if circuit is None or (circuit == "mari" and n_inputs is None):
+            self.circuit = Circuit(n_qubits=n_qubits, depth=depth, entangler=entangler)
+        else:
+            self.circuit = bind(circuit, weight_shapes, n_qubits, depth, n_inputs)
+        check_memory(self.circuit.n_qubits, self._simulator, c_dtype)
+        self.compiled = None
+        if isinstance(self.circuit, BoundCircuit):
+            self.compiled = compiled_circuit(self.circuit, self._simulator, self.device_name, c_dtype)
+        self._makes_angles = isinstance(pre_net, str) and pre_net == "linear"
+        self.pre_net = nn.Linear(n_features, self.circuit.n_inputs) if pre_net == "linear" else _module(pre_net)
         self.q_params = nn.Parameter(q_delta * torch.randn(self.circuit.n_weights))
-        self.post_net = nn.Linear(n_qubits, n_classes)
+        n_outputs = n_qubits if self.compiled is None else self.compiled.n_outputs
+        if post_net == "none" and n_outputs != n_classes:
+            raise ValueError(
+                f"post_net is 'none' and the circuit has {n_outputs} outputs; without a layer behind it, it must have "
+                f"as many as there are classes: {n_classes}"
+            )
+        self.post_net = nn.Linear(n_outputs, n_classes) if post_net == "linear" else _module(post_net)
         self._qnodes: dict[bool, Any] = {}
+
+    @property
+    def simulator(self) -> str:
+        """What simulates the circuit: ``lightning``, ``dense`` or ``qnode``."""
+        return self._simulator if self.compiled is None else self.compiled.simulator
+
+    @property
+    def n_wires(self) -> int:
+        """Wires of the circuit."""
+        return self.circuit.n_qubits if self.compiled is None else self.compiled.n_wires
 
     @property
     def description(self) -> str:
         """Qubits, depth, simulator, and how the circuit differs from the paper's."""
-        entangler = {"chain": "", "none": "no entangler, "}.get(self.circuit.entangler, f"{self.circuit.entangler}, ")
+        if isinstance(self.circuit, Circuit):
+            entangler = {"chain": "", "none": "no entangler, "}.get(
+                self.circuit.entangler, f"{self.circuit.entangler}, "
+            )
+            words = f"{self.circuit.n_qubits} qubits, depth {self.circuit.depth}, {entangler}"
+        else:
+            words = f"circuit {self.circuit.name} of {self.circuit.n_qubits} qubits, {self.circuit.n_weights} weights, "
+            ends = [f"{name} {type(end).__name__}" for name, end in self._ends if type(end) is not nn.Linear]
+            words += "".join(f"{end}, " for end in ends).replace("Identity", "none")
         frozen = "" if self.q_params.requires_grad else "frozen, "
-        return (
-            f"{self.circuit.n_qubits} qubits, depth {self.circuit.depth}, {entangler}{frozen}simulator {self.simulator}"
-        )
+        return f"{words}{frozen}simulator {self.simulator}"
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Logits of shape (B, n_classes) from features of shape (B, n_features).
@@ -100,18 +155,17 @@ class DressedQuantumNet(Head):
             ValueError: If the features are of another width or dtype, empty, or not finite.
         """
         if self._fusable(features):
-            simulator = adjoint.batched_adjoint(self.circuit, self.c_dtype)
-            return dressed_logits(simulator, features, self.parameters_in_order)
+            return dressed_logits(self._batched(), features, self.parameters_in_order)
         return self.post_net(self.expectation_values(self.angles(features)))
 
     def angles(self, features: torch.Tensor) -> torch.Tensor:
-        """The embedding angles tanh(pre_net(x)) · π/2 of every wire, shape (B, n_qubits), in radians.
+        """The circuit's inputs (B, n_inputs): behind a linear layer tanh(pre_net(x)) · π/2, in radians.
 
         Raises:
             ValueError: If the features are of another width or dtype, or not finite.
         """
         check_features(features, self.n_features, self.q_params.dtype)
-        angles = torch.tanh(self.pre_net(features)) * QUARTER_TURN
+        angles = self.circuit_inputs(self.pre_net(features))
         # NaN shows in the angles, but tanh hides an infinity.
         if not angles.isfinite().all() or not features.isfinite().all():
             raise non_finite(features)
@@ -120,14 +174,14 @@ class DressedQuantumNet(Head):
     def backward_cross_entropy(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """As in :class:`Head`, with less bookkeeping where the head runs as one node."""
         if self._fusable(features):
-            simulator = adjoint.batched_adjoint(self.circuit, self.c_dtype)
-            return cross_entropy_gradients(simulator, features, labels, self.parameters_in_order)
+            return cross_entropy_gradients(self._batched(), features, labels, self.parameters_in_order)
         return super().backward_cross_entropy(features, labels)
 
     def hidden_values(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The tanh of the first layer and ⟨Z⟩ of every wire, (B, n_qubits) each."""
+        """The tanh of the first layer, where there is one, and the circuit's outputs."""
         angles = self.angles(features)
-        return {TANH: angles / QUARTER_TURN, EXPECTATION: self.expectation_values(angles)}
+        tanh = {TANH: angles / QUARTER_TURN} if self._makes_angles else {}
+        return tanh | {EXPECTATION: self.expectation_values(angles)}
 
     def as_dressed(self) -> DressedQuantumNet:
         """The head itself."""
@@ -135,22 +189,24 @@ class DressedQuantumNet(Head):
 
     def for_export(self) -> nn.Module:
         """The head in plain matrix products, with its weights fixed."""
-        from pipeline.heads.fixed import FixedHead
+        from pipeline.heads.fixed import FixedHead, FixedProgramHead
 
-        return FixedHead(self)
+        return FixedHead(self) if self.compiled is None else FixedProgramHead(self)
 
     @classmethod
     def stack(cls, heads: Sequence[Head]) -> StackedHeads:
-        """Heads side by side in dense matrix products, without autograd."""
+        """Heads side by side in dense matrix products, without autograd where both ends are linear layers."""
         from pipeline.heads.stacked_dressed import StackedDressed
 
         return StackedDressed(heads)
 
     def expectation_values(self, angles: torch.Tensor) -> torch.Tensor:
-        """⟨Z⟩ of every wire, shape (B, n_qubits), from embedding angles of that shape, in radians."""
-        if self.simulator == "lightning":
-            return expectation_values(adjoint.batched_adjoint(self.circuit, self.c_dtype), angles, self.q_params)
-        if self.simulator == "dense":
+        """The circuit's outputs (B, n_outputs), ⟨Z⟩ of every wire of the paper's, from its inputs (B, n_inputs)."""
+        if self.compiled is not None:
+            return self.compiled(angles, self.compiled.split(self.q_params))
+        if self._simulator == "lightning":
+            return expectation_values(self._batched(), angles, self.q_params)
+        if self._simulator == "dense":
             circuit = dense.dense_circuit(self.circuit, str(angles.dtype).removeprefix("torch."))
             return circuit.expectation_values(angles[None], self.q_params[None])[0]
         differentiated = torch.is_grad_enabled() and (angles.requires_grad or self.q_params.requires_grad)
@@ -166,16 +222,42 @@ class DressedQuantumNet(Head):
         pre_net, post_net = self.pre_net, self.post_net
         return [pre_net.weight, pre_net.bias, self.q_params, post_net.weight, post_net.bias]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether both ends are linear layers and no more, so that the head can run as one node."""
+        return self._makes_angles and _is_plain(self.pre_net) and _is_plain(self.post_net)
+
+    @property
+    def _ends(self) -> tuple[tuple[str, nn.Module], ...]:
+        return ("pre_net", self.pre_net), ("post_net", self.post_net)
+
+    def circuit_inputs(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The circuit's inputs, from the output of ``pre_net``."""
+        return torch.tanh(hidden) * QUARTER_TURN if self._makes_angles else hidden
+
+    def _batched(self) -> Simulator:
+        """What evaluates and differentiates the circuit on arrays."""
+        return adjoint.batched_adjoint(self.circuit, self.c_dtype) if self.compiled is None else self.compiled
+
     def _fusable(self, features: torch.Tensor) -> bool:
         """Whether the head may run as one node on these features; otherwise its layers must be called."""
         check_features(features, self.n_features, self.q_params.dtype)
-        return (
-            self.simulator == "lightning" and features.is_cpu and _is_plain(self.pre_net) and _is_plain(self.post_net)
-        )
+        return features.is_cpu and self.is_plain and self.simulator == "lightning"
 
     def __getstate__(self) -> dict[str, Any]:
         # PennyLane's devices can be neither pickled nor copied (pennylane#2204): a copy makes its own on first use.
         return super().__getstate__() | {"_qnodes": {}}
+
+
+@lru_cache(maxsize=64)
+def compiled_circuit(circuit: BoundCircuit, simulator: str, device: str, c_dtype: str) -> CompiledCircuit:
+    """The circuit traced and checked once a process, of inputs and one flat weight; a QNode runs on its own device."""
+    if circuit.qnode is not None:
+        return compile_circuit(
+            circuit.qnode, circuit.weight_shapes, circuit.n_inputs, simulator=simulator, c_dtype=c_dtype
+        )
+    shapes = {"weights": (circuit.n_weights,)}
+    return compile_circuit(circuit, shapes, circuit.n_inputs, simulator=simulator, device=device, c_dtype=c_dtype)
 
 
 @lru_cache(maxsize=1)
@@ -212,3 +294,16 @@ def _is_plain(layer: nn.Module) -> bool:
         and layer.bias is not None
         and not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
     )
+
+
+def _module(end: nn.Module | str) -> nn.Module:
+    return nn.Identity() if isinstance(end, str) else end
+
+
+def _width(end: nn.Module | str, n_features: int) -> int:
+    """How many inputs the circuit gets from this end."""
+    if isinstance(end, str):
+        return n_features
+    parameter = next(end.parameters(), torch.zeros(()))
+    with torch.no_grad():
+        return end(torch.zeros(1, n_features, dtype=parameter.dtype)).shape[-1]

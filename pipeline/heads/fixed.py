@@ -5,14 +5,17 @@ In: features of shape (B, n_features), float32. Out: logits of shape (B, n_class
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 
 from features.util.errors import InputError
 from pipeline.heads.base import QUARTER_TURN
 from pipeline.quantum.mari.dense import dense_circuit
+from pipeline.quantum.program.tape import Gate, Measurement
 
 if TYPE_CHECKING:
     from pipeline.heads.dressed import DressedQuantumNet
@@ -62,3 +65,192 @@ class FixedHead(nn.Module):
         phases = (torch.tanh(self.pre_net(features)) * QUARTER_TURN) @ self.signs
         amplitudes = torch.cat([phases.cos(), phases.sin()], dim=1) @ self.matrix
         return self.post_net((amplitudes * amplitudes) @ self.z_signs)
+
+
+class FixedProgramHead(nn.Module):
+    """A trained head of any traced circuit in real matrix products, its weights fixed.
+
+    A state is a row of 2ⁿ real and 2ⁿ imaginary parts. All gates between two rotations by a function of the inputs are
+    one matrix; such a rotation exp(-iθP/2) is cos(θ/2) times the state and sin(θ/2) times the state behind the matrix
+    of -iP.
+
+    Args:
+        head: A trained head; its parameters are copied, as float32.
+
+    Raises:
+        InputError: If its circuit has too many qubits, or can't be written so.
+    """
+
+    constants: torch.Tensor
+    linear: torch.Tensor
+    quadratic: torch.Tensor
+    places: torch.Tensor
+
+    def __init__(self, head: DressedQuantumNet) -> None:
+        super().__init__()
+        compiled = head.compiled
+        assert compiled is not None
+        program, name = compiled.program, head.circuit.name
+        if program is None or compiled.fallback_reason is not None:
+            raise InputError(f"the circuit {name} can't be written as ONNX, because {compiled.fallback_reason}")
+        if program.polynomials is None or any(p is not None and p.kind == "matrix" for p in program.parameters):
+            raise InputError(
+                f"the circuit {name} can't be written as ONNX, because its angles are no polynomials of degree 2 or "
+                "less in inputs and weights; use the network in Python: HybridClassifier.load"
+            )
+        if program.amplitudes is not None and program.amplitudes.traced:
+            raise InputError(
+                f"the circuit {name} can't be written as ONNX, because its amplitudes are a function of the inputs"
+            )
+        if program.n_wires > MAX_QUBITS:
+            raise InputError(
+                f"the circuit {name} has {program.n_wires} qubits; as matrix products a circuit can have at most "
+                f"{MAX_QUBITS}. Train one of fewer (--qubits), or use the network in Python: HybridClassifier.load"
+            )
+        self.head_inputs, self.amplitudes, self.n_inputs = head.circuit_inputs, program.amplitudes, program.n_inputs
+        self.pre_net, self.post_net = head.pre_net, head.post_net
+        self.dim = 2**program.n_wires
+        weights = head.q_params.detach().double().cpu().numpy()
+        self._fix_angles(program.polynomials.coefficients("batched"), weights)
+        shared = np.asarray(program.polynomials(np.zeros((1, program.n_inputs)), weights).shared).reshape(-1)
+        self.rotations: list[int] = []
+        matrix = np.eye(self.dim, dtype=complex)
+        for gate, parameter in zip(program.gates, program.parameters, strict=True):
+            if parameter is not None and parameter.kind == "batched":
+                self._add("fixed", matrix)
+                self._add("turned", -1j * _on_wires(_word(gate.word), gate.wires, program.n_wires))
+                self.rotations.append(parameter.index)
+                matrix = np.eye(self.dim, dtype=complex)
+            else:
+                angle = None if parameter is None else shared[parameter.index]
+                matrix = _on_wires(_gate_matrix(gate, angle), gate.wires, program.n_wires) @ matrix
+        self._add("fixed", matrix)
+        self.outputs = [self._add_measurement(m, program.n_wires) for m in program.measurements]
+        if program.amplitudes is not None:
+            self.register_buffer("places", torch.from_numpy(_places(program.amplitudes.wires, program.n_wires)).float())
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits of shape (B, n_classes) from features of shape (B, n_features)."""
+        inputs = self.head_inputs(self.pre_net(features))
+        state = self._start(inputs)
+        products = inputs[:, self.first] * inputs[:, self.second]
+        angles = (self.constants + inputs @ self.linear + products @ self.quadratic) / 2
+        for k, index in enumerate(self.rotations):
+            state = state @ self.get_buffer(f"fixed{k}")
+            half = angles[:, index : index + 1]
+            state = half.cos() * state + half.sin() * (state @ self.get_buffer(f"turned{k}"))
+        state = state @ self.get_buffer(f"fixed{len(self.rotations)}")
+        return self.post_net(torch.cat([self._measured(state, *output) for output in self.outputs], dim=1))
+
+    def _start(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.amplitudes is None:
+            return torch.cat(
+                [torch.ones_like(inputs[:, :1]), torch.zeros_like(inputs[:, :1]).expand(-1, self.dim * 2 - 1)], 1
+            )
+        missing = self.places.shape[0] - inputs.shape[1]
+        if missing:
+            inputs = torch.cat(
+                [inputs, torch.zeros_like(inputs[:, :1]).expand(-1, missing) + (self.amplitudes.pad or 0)], 1
+            )
+        if self.amplitudes.normalise:
+            inputs = inputs / (inputs * inputs).sum(dim=1, keepdim=True).sqrt()
+        return inputs @ self.places
+
+    def _measured(self, state: torch.Tensor, kind: str, k: int) -> torch.Tensor:
+        if kind == "quadratic":
+            return (state * (state @ self.get_buffer(f"observable{k}"))).sum(dim=1, keepdim=True)
+        return (state * state) @ self.get_buffer(f"observable{k}")
+
+    def _add(self, name: str, matrix: np.ndarray) -> None:
+        """A complex matrix as one that a row of real and imaginary parts is multiplied by."""
+        count = sum(known.startswith(name) for known, _ in self.named_buffers())
+        self.register_buffer(f"{name}{count}", torch.from_numpy(_real(matrix).T.copy()).float())
+
+    def _add_measurement(self, measured: Measurement, n: int) -> tuple[str, int]:
+        k = sum(name.startswith("observable") for name, _ in self.named_buffers())
+        if measured.kind == "probs":
+            table = np.zeros((2**n, 2 ** len(measured.wires)))
+            bits = (np.arange(2**n)[:, None] >> (n - 1 - np.asarray(measured.wires))) & 1
+            table[np.arange(2**n), bits @ (1 << np.arange(len(measured.wires))[::-1])] = 1
+            self.register_buffer(f"observable{k}", torch.from_numpy(np.concatenate([table, table])).float())
+            return "squares", k
+        if measured.kind == "pauli":
+            matrix = sum(
+                factor * _on_wires(_word("".join(letter for _, letter in word)), [wire for wire, _ in word], n)
+                for factor, word in measured.terms
+            )
+        else:
+            assert measured.matrix is not None
+            matrix = _on_wires(measured.matrix, measured.wires, n)
+        matrix = np.asarray(matrix)
+        if np.array_equal(matrix, np.diag(np.diag(matrix))):
+            diagonal = np.diag(matrix).real
+            self.register_buffer(
+                f"observable{k}", torch.from_numpy(np.concatenate([diagonal, diagonal])[:, None]).float()
+            )
+            return "squares", k
+        self.register_buffer(f"observable{k}", torch.from_numpy(_real(matrix).T.copy()).float())
+        return "quadratic", k
+
+    def _fix_angles(self, coefficients: tuple[np.ndarray, ...], weights: np.ndarray) -> None:
+        """The angles of samples as constants, and factors of inputs and of products of two inputs."""
+        constants, linear, pairs, products = coefficients
+        constants, by_inputs = constants + linear[:, self.n_inputs :] @ weights, linear[:, : self.n_inputs].copy()
+        both = []
+        for p, (i, j) in enumerate(np.asarray(pairs, int).reshape(-1, 2)):
+            low, high = min(i, j), max(i, j)
+            if low >= self.n_inputs:
+                constants = constants + products[:, p] * weights[low - self.n_inputs] * weights[high - self.n_inputs]
+            elif high >= self.n_inputs:
+                by_inputs[:, low] += products[:, p] * weights[high - self.n_inputs]
+            else:
+                both.append((low, high, products[:, p]))
+        self.first, self.second = [low for low, _, _ in both], [high for _, high, _ in both]
+        quadratic = np.stack([factor for *_, factor in both]) if both else np.zeros((0, len(constants)))
+        for name, values in (("constants", constants), ("linear", by_inputs.T), ("quadratic", quadratic)):
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)).float())
+
+
+_PAULI = {
+    "I": np.eye(2),
+    "X": np.array([[0, 1], [1, 0]]),
+    "Y": np.array([[0, -1j], [1j, 0]]),
+    "Z": np.diag([1, -1]),
+}
+
+
+def _word(word: str) -> np.ndarray:
+    matrix = np.ones((1, 1), complex)
+    for letter in word:
+        matrix = np.kron(matrix, _PAULI[letter])
+    return matrix
+
+
+def _gate_matrix(gate: Gate, angle: float | None) -> np.ndarray:
+    if angle is None:
+        assert gate.matrix is not None
+        return gate.matrix
+    word = _word(gate.word)
+    return np.cos(angle / 2) * np.eye(len(word)) - 1j * np.sin(angle / 2) * word
+
+
+def _on_wires(matrix: np.ndarray, wires: Sequence[int], n: int) -> np.ndarray:
+    """A matrix on some wires as one on all n, the first wire most significant."""
+    others = [wire for wire in range(n) if wire not in wires]
+    order = [*wires, *others]
+    whole = np.kron(matrix, np.eye(2 ** len(others))).reshape([2] * (2 * n))
+    back = list(np.argsort(order))
+    return whole.transpose(back + [n + k for k in back]).reshape(2**n, 2**n)
+
+
+def _real(matrix: np.ndarray) -> np.ndarray:
+    return np.block([[matrix.real, -matrix.imag], [matrix.imag, matrix.real]])
+
+
+def _places(wires: Sequence[int], n: int) -> np.ndarray:
+    """Where amplitudes on some wires stand in a row of all real and imaginary parts: (2^k, 2 · 2ⁿ), zeros and ones."""
+    k = len(wires)
+    bits = (np.arange(2**k)[:, None] >> (k - 1 - np.arange(k))) & 1
+    table = np.zeros((2**k, 2 * 2**n))
+    table[np.arange(2**k), bits @ (1 << (n - 1 - np.asarray(wires)))] = 1
+    return table

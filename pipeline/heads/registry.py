@@ -6,7 +6,7 @@ In: a training configuration. Out: an untrained head. A further head is a file w
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -26,25 +26,32 @@ class HeadEntry:
     """
 
     summary: str
-    build: Callable[[TrainConfig, int, int], Head]
+    build: Callable[[TrainConfig, int, int, str | None], Head]
     fitted: bool = False
 
 
-def new_head(config: TrainConfig, n_features: int, n_classes: int) -> Head:
+def new_head(config: TrainConfig, n_features: int, n_classes: int, source: str | None = None) -> Head:
     """An untrained head of kind ``config.head``; its initial weights follow from ``config.seed`` alone.
 
+    Args:
+        config: Its settings.
+        n_features: Width of the input.
+        n_classes: Number of classes.
+        source: The recorded text of the file that ``config.circuit`` names; the file is read if None.
+
     Raises:
-        ValueError: If its circuit does not fit into memory.
+        ValueError: If its circuit does not fit into memory, or its file holds none that can be used.
     """
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return HEADS[config.head].build(config, n_features, n_classes)
+        return HEADS[config.head].build(config, n_features, n_classes, source)
 
 
 # torch takes seconds to import, and the names are needed to check flags: each builder imports its own class.
-def _quantum(config: TrainConfig, n_features: int, n_classes: int, **changed: Any) -> Head:
+def _quantum(config: TrainConfig, n_features: int, n_classes: int, source: str | None, **changed: Any) -> Head:
+    from pipeline.heads.bound import circuit_of_source
     from pipeline.heads.dressed import DressedQuantumNet
 
     options: dict[str, Any] = {
@@ -55,39 +62,44 @@ def _quantum(config: TrainConfig, n_features: int, n_classes: int, **changed: An
         "device": config.q_device,
         "entangler": config.entangler,
         "c_dtype": config.c_dtype,
+        "pre_net": config.pre_net,
+        "circuit": config.circuit,
     }
+    if source is not None:
+        n_inputs = n_features if config.pre_net == "none" else None
+        options["circuit"] = circuit_of_source(source, config.circuit, config.qubits, config.depth, n_inputs)
     return DressedQuantumNet(n_features, n_classes, **options | changed)
 
 
-def _separable(config: TrainConfig, n_features: int, n_classes: int) -> Head:
-    return _quantum(config, n_features, n_classes, entangler="none")
+def _separable(config: TrainConfig, n_features: int, n_classes: int, source: str | None) -> Head:
+    return _quantum(replace(config, circuit="mari", pre_net="linear"), n_features, n_classes, source, entangler="none")
 
 
-def _frozen(config: TrainConfig, n_features: int, n_classes: int) -> Head:
-    head = _quantum(config, n_features, n_classes)
+def _frozen(config: TrainConfig, n_features: int, n_classes: int, source: str | None) -> Head:
+    head = _quantum(config, n_features, n_classes, source)
     head.get_parameter("q_params").requires_grad_(False)
     return head
 
 
-def _classical(config: TrainConfig, n_features: int, n_classes: int) -> Head:
+def _classical(config: TrainConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
     from pipeline.heads.baselines import ClassicalNet
 
     return ClassicalNet(n_features, n_classes, config.qubits)
 
 
-def _mlp(config: TrainConfig, n_features: int, n_classes: int) -> Head:
+def _mlp(config: TrainConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
     from pipeline.heads.baselines import MlpNet
 
     return MlpNet(n_features, n_classes, config.qubits, config.depth)
 
 
-def _linear(_config: TrainConfig, n_features: int, n_classes: int) -> Head:
+def _linear(_config: TrainConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
     from pipeline.heads.baselines import LinearNet
 
     return LinearNet(n_features, n_classes)
 
 
-def _logistic(_config: TrainConfig, n_features: int, n_classes: int) -> Head:
+def _logistic(_config: TrainConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
     from pipeline.heads.logistic import LogisticNet
 
     return LogisticNet(n_features, n_classes)

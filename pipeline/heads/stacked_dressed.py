@@ -6,14 +6,18 @@ In and out: as :mod:`pipeline.heads.stacked`, of which this is the one override.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
+from torch import nn
+from torch.func import functional_call, vmap
 
-from pipeline.heads.base import QUARTER_TURN, Head
+from pipeline.heads.base import QUARTER_TURN, Head, refuse_non_finite
 from pipeline.heads.dressed import DressedQuantumNet, check_memory
 from pipeline.heads.fused import cross_entropy_gradients, dressed_logits
 from pipeline.heads.stacked import StackedHeads
 from pipeline.quantum.autograd import NonFiniteError, non_finite
+from pipeline.quantum.compiled import CompiledCircuit
 from pipeline.quantum.mari import dense
 
 
@@ -32,6 +36,8 @@ class StackedDressed(StackedHeads):
 
     def forward(self, features: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
         """As in :class:`StackedHeads`."""
+        if not self.head.is_plain:
+            return self._by_layers(features, rows)
         batches, circuit, parameters = self._prepared(features, rows)
         if batches.is_cpu:
             try:
@@ -40,14 +46,16 @@ class StackedDressed(StackedHeads):
                 # Of shared features the row is named, not a place in some head's batch.
                 raise non_finite(features) from None
         pre_weight, pre_bias, q_params, post_weight, post_bias = parameters
-        activations = torch.baddbmm(pre_bias[:, None], batches, pre_weight.mT)
-        values = circuit.expectation_values(torch.tanh(activations) * QUARTER_TURN, q_params)
+        angles = torch.tanh(torch.baddbmm(pre_bias[:, None], batches, pre_weight.mT)) * QUARTER_TURN
+        values = _values(circuit, angles, q_params)
         return torch.baddbmm(post_bias[:, None], values, post_weight.mT)
 
     def backward_cross_entropy(
         self, features: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As in :class:`StackedHeads`; on the CPU."""
+        if not self.head.is_plain:
+            return super().backward_cross_entropy(features, labels, rows)
         batches, circuit, parameters = self._prepared(features, rows)
         try:
             return cross_entropy_gradients(circuit, batches, labels, parameters)
@@ -56,7 +64,33 @@ class StackedDressed(StackedHeads):
 
     def _prepared(
         self, features: torch.Tensor, rows: torch.Tensor | None
-    ) -> tuple[torch.Tensor, dense.DenseCircuit, list[torch.Tensor]]:
+    ) -> tuple[torch.Tensor, dense.DenseCircuit | CompiledCircuit, list[torch.Tensor]]:
         """Each head's features, of shape (heads, B, n_features), the circuit in their dtype, and the parameters."""
-        circuit = dense.dense_circuit(self.head.circuit, str(features.dtype).removeprefix("torch."))
-        return self.batches(features, rows), circuit, self.head.parameters_in_order
+        return self.batches(features, rows), self._circuit(features.dtype), self.head.parameters_in_order
+
+    def _circuit(self, dtype: torch.dtype) -> dense.DenseCircuit | CompiledCircuit:
+        """The fastest there is: the paper's has one of its own."""
+        if self.head.compiled is not None:
+            return self.head.compiled
+        return dense.dense_circuit(self.head.circuit, str(dtype).removeprefix("torch."))
+
+    def _by_layers(self, features: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+        """Ends by ``torch.vmap``, and all heads' circuits at once between them."""
+        batches = self.batches(features, rows)
+        hidden = self.head.circuit_inputs(_each(self.head.pre_net, batches))
+        values = _values(self._circuit(features.dtype), hidden, self.head.q_params)
+        logits = _each(self.head.post_net, values)
+        refuse_non_finite(features, hidden, values, logits)
+        return logits
+
+
+def _values(circuit: dense.DenseCircuit | CompiledCircuit, inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    if isinstance(circuit, CompiledCircuit):
+        return circuit.heads(inputs, weights)
+    return circuit.expectation_values(inputs, weights)
+
+
+def _each(end: nn.Module, batches: torch.Tensor) -> torch.Tensor:
+    """A module of stacked parameters, applied to each head's batch."""
+    tensors = {**dict(end.named_parameters()), **dict(end.named_buffers())}
+    return vmap(partial(functional_call, end))(tensors, (batches,)) if tensors else end(batches)

@@ -66,6 +66,11 @@ class Circuit:
             raise ValueError("; ".join(problems))
 
     @property
+    def n_inputs(self) -> int:
+        """Inputs a sample: an angle a wire."""
+        return self.n_qubits
+
+    @property
     def n_weights(self) -> int:
         """The number of trainable angles, depth · n_qubits."""
         return self.depth * self.n_qubits

@@ -18,7 +18,6 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.devices.figure import device_curves
 from pipeline.heads.base import TANH
-from pipeline.heads.registry import new_head
 from pipeline.report.examples import at_random, thumbnail
 from pipeline.report.findings import Findings
 from pipeline.report.projection import Projection
@@ -186,18 +185,27 @@ def circuit(report: Findings) -> Drawn:
         return None
     angles = head.q_params.detach().numpy()
     n_qubits = head.circuit.n_qubits
-    figure, _ = qml.draw_mpl(head.circuit, decimals=2, style="rcParams")(np.zeros(n_qubits), angles)
-    embedding = [text for text in figure.axes[0].texts if text.get_text().startswith("RY")][:n_qubits]
-    for text in embedding:
-        text.set_text("RY\n(x)")
-    wires = _count(n_qubits, "wire")
-    entangler = "no CNOTs" if head.circuit.entangler == "none" else f"a {head.circuit.entangler} of CNOTs"
-    words = (
-        f"The circuit: {wires}, each with H and a rotation RY by the sample's own angle x, then "
-        f"{_count(head.circuit.depth, 'layer')} of {entangler} and RY rotations, then a measurement of Z on each wire."
-    )
+    # Amplitudes can't all be zero.
+    inputs = np.zeros(n_qubits) if head.compiled is None else np.ones(head.circuit.n_inputs)
+    figure, _ = qml.draw_mpl(head.circuit, decimals=2, style="rcParams")(inputs, angles)
+    wires = _count(head.n_wires, "wire")
+    if head.compiled is None:
+        embedding = [text for text in figure.axes[0].texts if text.get_text().startswith("RY")][:n_qubits]
+        for text in embedding:
+            text.set_text("RY\n(x)")
+        entangler = "no CNOTs" if head.circuit.entangler == "none" else f"a {head.circuit.entangler} of CNOTs"
+        words = (
+            f"The circuit: {wires}, each with H and a rotation RY by the sample's own angle x, then "
+            f"{_count(head.circuit.depth, 'layer')} of {entangler} and RY rotations, then a measurement of Z on each "
+            "wire."
+        )
+    else:
+        words = (
+            f"The circuit {head.circuit.name}: {wires}, {_count(head.circuit.n_inputs, 'input')} a sample, all drawn "
+            f"as 1, and {_count(head.compiled.n_outputs, 'output')}."
+        )
     if len(angles):
-        start = new_head(report.run.config, report.run.features.width, len(report.run.classes))
+        start = report.run.untrained()
         moved = np.abs(angles - start.get_parameter("q_params").detach().numpy()).max()
         kind = "trained" if head.q_params.requires_grad else "frozen"
         words += (

@@ -32,6 +32,7 @@ class Checkpoint:
         head: The head's ``state_dict``.
         best_weights: The ``state_dict`` of the best epoch so far.
         optimizer: The state of the optimiser.
+        circuit_sha256: Fingerprint of the circuit's file, if it comes from one.
     """
 
     config: TrainConfig
@@ -40,6 +41,7 @@ class Checkpoint:
     head: State = field(repr=False)
     best_weights: State = field(repr=False)
     optimizer: dict[str, Any] = field(repr=False)
+    circuit_sha256: str | None = None
 
     def save(self, file: Path) -> None:
         """Write the checkpoint, whole or not at all."""
@@ -51,6 +53,7 @@ class Checkpoint:
             "head": self.head,
             "best_weights": self.best_weights,
             "optimizer": self.optimizer,
+            "circuit_sha256": self.circuit_sha256,
         }
         # Through memory, because torch's own writer reports a full disk as no OSError.
         buffer = io.BytesIO()
@@ -77,4 +80,5 @@ class Checkpoint:
             head=state["head"],
             best_weights=state["best_weights"],
             optimizer=state["optimizer"],
+            circuit_sha256=state.get("circuit_sha256"),
         )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from features.util.flags import FACTOR, POSITIVE, Flags, at_least
 from pipeline.heads.registry import HEADS, HeadName
-from pipeline.quantum.choices import CDtype, Entangler, Simulator
+from pipeline.quantum.choices import CDtype, Entangler, PreNet, Simulator, circuit_problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,14 @@ class Hyperparameters(Flags):
     """Wires of the circuit, each fed by one output of the first linear layer; that layer's width without a circuit."""
     depth: Annotated[int, at_least(0)] = 6
     """Variational layers of the circuit."""
+    circuit: str = "mari"
+    """`mari` (the paper's), another of those that `python -m pipeline heads` lists, or one of yours:
+    my_circuit.py:name, where the file also holds weight_shapes."""
+    pre_net: PreNet = "auto"
+    """What makes the circuit's inputs: a `linear` layer, or `none`: the features themselves. `auto` is `none` for the
+    circuit `amplitude`, else `linear`."""
     entangler: Entangler = "chain"
-    """CNOTs of a layer: `chain` (the paper's), `ring`, or `none`."""
+    """CNOTs of a layer of `mari`: `chain` (the paper's), `ring`, or `none`."""
     q_delta: Annotated[float, at_least(0)] = 0.01
     """Spread of the initial quantum weights, in radians."""
     epochs: Annotated[int, at_least(1)] = 30
@@ -39,6 +45,10 @@ class Hyperparameters(Flags):
     """That factor."""
     seed: Annotated[int, at_least(0)] = 42
     """Seed of the initial weights and of the order of the samples. The same seed gives the same weights."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, a sentence each."""
+        return super().problems() + circuit_problems("--circuit", self.circuit)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from features.util.errors import InputError, listing
 from features.util.files import sync_folder
 from pipeline.training.config import TrainConfig
 from pipeline.training.names import HEAD, OURS, RECORD, SEED, SPREAD, UNFINISHED
-from pipeline.training.record import RunRecord, differences
+from pipeline.training.record import RunRecord, changed_circuit, differences
 
 Action = Literal["none", "make", "replace", "keep"]
 
@@ -85,8 +85,11 @@ class RunFolder:
             return "make"
         if config.force:
             return "replace"
-        differing = differences(standing.config, config)
-        longer = config.epochs > standing.config.epochs and not differences(standing.config, config, but=["epochs"])
+        changed = changed_circuit(standing.circuit.sha256 if standing.circuit else None, config)
+        differing = differences(standing.config, config) + changed
+        longer = config.epochs > standing.config.epochs and not (
+            differences(standing.config, config, but=["epochs"]) + changed
+        )
         if longer and config.resume:
             return "replace"
         if differing:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pipeline.heads.config import HeadsConfig
 from pipeline.heads.registry import HEADS, new_head
+from pipeline.quantum.circuits import CIRCUITS
 from pipeline.training.config import TrainConfig
 
 
@@ -17,3 +18,6 @@ def list_heads(config: HeadsConfig) -> None:
         head = new_head(replace(settings, head=name), config.n_features, config.n_classes)
         between = "" if head.n_between is None else head.n_between
         print(f"{name:9}  {head.n_trainable:7}  {between:13}  {head.description}")
+    print("\ncircuits of the quantum head: --circuit NAME, or --circuit my_circuit.py:name for one of yours")
+    for name, entry in CIRCUITS.items():
+        print(f"{name:21}  {entry.summary}")

@@ -33,9 +33,11 @@ from pipeline.training.folder import Action, RunFolder
 from pipeline.training.names import CHECKPOINT, HISTORY
 from pipeline.training.optimizer import FlatAdam
 from pipeline.training.record import (
+    CircuitRecord,
     EpochRecord,
     FeaturesReference,
     Simulation,
+    changed_circuit,
     differences,
     history_sha256,
     history_text,
@@ -80,7 +82,7 @@ def train(config: TrainConfig) -> Run:
             raise InputError(f"training stopped after {training.saved_epochs} epochs: {error}") from error
 
         weights = {"last": head_state(head), "best": training.best_weights}
-        run = finished(config, features, weights, training.history, head.n_trainable, simulation(head))
+        run = finished(config, features, weights, training.history, head)
         save_run(run, folder.unfinished)
         put_in_place(folder, action)
     print(f"{config.out}: trained head of {config.passes} epoch{'s'[: config.passes > 1]}, {run.seconds:.1f} s")
@@ -106,21 +108,12 @@ def up_to_date(config: TrainConfig) -> Run:
     return run
 
 
-def simulation(head: Head) -> Simulation | None:
-    """What simulated a head's circuit; None of a head without one."""
-    simulator = getattr(head, "simulator", None)
-    if simulator is None:
-        return None
-    return Simulation(simulator=simulator, device=getattr(head, "device_name", None) if simulator == "qnode" else None)
-
-
 def finished(
     config: TrainConfig,
     features: FeatureSet,
     weights: dict[str, State],
     history: list[EpochRecord],
-    parameters: int,
-    ran: Simulation | None,
+    head: Head,
 ) -> Run:
     """The run whose last epoch is done."""
     accuracies = [epoch.val_accuracy for epoch in history]
@@ -129,11 +122,12 @@ def finished(
         config=config,
         features=FeaturesReference.of(features),
         epochs={"last": len(history), "best": accuracies.index(max(accuracies)) + 1},
-        parameters=parameters,
+        parameters=head.n_trainable,
         seconds=round(sum(epoch.seconds for epoch in history), 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
-        ran=ran,
+        ran=Simulation.of(head),
+        circuit=CircuitRecord.of(head),
         history_sha256=history_sha256(history),
         weights=weights,
         history=history,
@@ -235,6 +229,7 @@ class Training:
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
+        circuit = CircuitRecord.of(self.head)
         checkpoint = Checkpoint(
             config=self.config,
             features_sha256=self.features.content_sha256,
@@ -242,6 +237,7 @@ class Training:
             head=self.head.state_dict(),
             best_weights=self.best_weights,
             optimizer=self.optimizer.state_dict(),
+            circuit_sha256=circuit.sha256 if circuit else None,
         )
         checkpoint.save(self.folder / CHECKPOINT)
         self.saved_epochs = len(self.history)
@@ -265,6 +261,7 @@ class Training:
 
     def _refuse_other(self, file: Path, checkpoint: Checkpoint) -> None:
         differing = differences(checkpoint.config, self.config, but=["epochs"])
+        differing += changed_circuit(checkpoint.circuit_sha256, self.config)
         if self.features.content_sha256 != checkpoint.features_sha256:
             differing.append("other features")
         done = len(checkpoint.history)

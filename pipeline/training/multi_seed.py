@@ -34,7 +34,6 @@ from pipeline.training.loop import (
     learning_rate,
     one_thread,
     put_in_place,
-    simulation,
     tensors,
     training_tensors,
     untrained,
@@ -86,7 +85,7 @@ def train_many(config: TrainConfig) -> list[Run]:
         runs = []
         for index, (one, history) in enumerate(zip(configs, histories, strict=True)):
             weights = {"last": nets.head_state(index), "best": best.head_state(index)}
-            runs.append(finished(one, features, weights, history, parameters, simulation(heads[index])))
+            runs.append(finished(one, features, weights, history, heads[index]))
             place = folder.unfinished / one.out.relative_to(config.out)
             place.mkdir(exist_ok=True)
             # The first run's record comes last: with it the folder is whole.

@@ -11,11 +11,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from features.cache.featureset import FeatureSet, Provenance
 from features.util.flags import flag
 from pipeline.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from pipeline.heads.base import Head
 
 FORMAT_VERSION = 2
 READABLE = (1, 2)
@@ -107,6 +110,65 @@ class Simulation:
     simulator: str
     device: str | None = None
 
+    @classmethod
+    def of(cls, head: Head) -> Simulation | None:
+        """What simulated a head's circuit; None of a head without one."""
+        dressed = head.as_dressed()
+        if dressed is None:
+            return None
+        return cls(simulator=dressed.simulator, device=dressed.device_name if dressed.simulator == "qnode" else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircuitRecord:
+    """A head's circuit.
+
+    Attributes:
+        name: Its name, or ``my_circuit.py:name``.
+        arguments: Its sizes.
+        source: The text of its file; None for a circuit of this program.
+        sha256: Fingerprint of that text.
+        fallback: Why it ran as an ordinary QNode though another simulator was asked for.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    source: str | None = None
+    sha256: str | None = None
+    fallback: str | None = None
+
+    @classmethod
+    def of(cls, head: Head) -> CircuitRecord | None:
+        """The record of a head's circuit; None of a head without one."""
+        from pipeline.heads.bound import source_sha256
+
+        dressed = head.as_dressed()
+        if dressed is None:
+            return None
+        if dressed.compiled is None:
+            return cls(name="mari", arguments=asdict(dressed.circuit))
+        source = dressed.circuit.source
+        return cls(
+            name=dressed.circuit.name,
+            arguments=dressed.circuit.arguments,
+            source=source,
+            sha256=None if source is None else source_sha256(source),
+            fallback=dressed.compiled.fallback_reason,
+        )
+
+
+def changed_circuit(sha256: str | None, config: TrainConfig) -> list[str]:
+    """A sentence if the circuit's file is no longer the one with this fingerprint, or is gone; else nothing."""
+    if sha256 is None or ":" not in config.circuit:
+        return []
+    from pipeline.heads.bound import read_source, source_sha256
+
+    try:
+        same = source_sha256(read_source(config.circuit)) == sha256
+    except ValueError:
+        return [f"the circuit's file {config.circuit.rpartition(':')[0]} can't be read any more"]
+    return [] if same else [f"the circuit's file {config.circuit.rpartition(':')[0]} has changed since"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
@@ -121,6 +183,7 @@ class RunRecord:
         created: UTC time, ISO 8601.
         versions: Library versions of the training.
         ran: What simulated the circuit; None for a head without one, and where an earlier version did not record it.
+        circuit: The circuit; None for a head without one, and where an earlier version did not record it.
         history_sha256: Fingerprint of the history, which ties it to the head; "" where it was not recorded.
     """
 
@@ -132,6 +195,7 @@ class RunRecord:
     created: str
     versions: dict[str, str]
     ran: Simulation | None = None
+    circuit: CircuitRecord | None = None
     history_sha256: str = field(default="", repr=False)
 
     def record(self) -> dict[str, Any]:
@@ -141,6 +205,7 @@ class RunRecord:
             "config": config_record(self.config),
             "features": self.features.record(),
             "ran": None if self.ran is None else asdict(self.ran),
+            "circuit": None if self.circuit is None else asdict(self.circuit),
             **{name: getattr(self, name) for name in _PLAIN},
         }
 
@@ -151,11 +216,12 @@ class RunRecord:
         Raises:
             KeyError, TypeError, ValueError: if something is missing or out of range.
         """
-        ran = values.get("ran")
+        ran, circuit = values.get("ran"), values.get("circuit")
         return cls(
             config=config_from(values["config"]),
             features=FeaturesReference.from_record(values["features"]),
             ran=None if ran is None else Simulation(**ran),
+            circuit=None if circuit is None else CircuitRecord(**circuit),
             history_sha256=values.get("history_sha256", ""),
             **{name: values[name] for name in _PLAIN if name != "history_sha256"},
         )

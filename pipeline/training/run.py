@@ -7,6 +7,7 @@ record, ``history.jsonl`` a line an epoch. :mod:`pipeline.training.folder` says 
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from pipeline.training.record import (
     EpochRecord,
     RunRecord,
     Which,
+    changed_circuit,
     history_sha256,
     history_text,
 )
@@ -50,9 +52,14 @@ class Run(RunRecord):
         """Class names, in the order of the logits."""
         return list(self.features.provenance.classes)
 
+    def untrained(self) -> Head:
+        """The head before its training, with the circuit that was recorded."""
+        source = None if self.circuit is None else self.circuit.source
+        return new_head(self.config, self.features.width, len(self.classes), source)
+
     def head(self, which: Which = "last") -> Head:
         """The trained head of one epoch, in eval mode."""
-        head = new_head(self.config, self.features.width, len(self.classes))
+        head = self.untrained()
         head.load_state_dict(self.weights[which])
         return head.eval()
 
@@ -108,6 +115,8 @@ def load_run(path: Path) -> Run:
     for name, belongs in ((RECORD, beside == record), (HISTORY, _is_history_of(run))):
         if not belongs:
             raise InputError(f"{path / name} belongs to another run than {path / HEAD}; {_AGAIN}")
+    for problem in changed_circuit(None if run.circuit is None else run.circuit.sha256, run.config):
+        warnings.warn(f"{problem}; the run in {path} goes on with the circuit that it recorded", stacklevel=2)
     return run
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from dataclasses import dataclass, fields
 from itertools import groupby
@@ -23,6 +24,7 @@ from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.compare.folds import Pool, Trial, trials
 from pipeline.experiments.compare.record import FORMAT_VERSION, BlockResult, Training
 from pipeline.heads.base import Head
+from pipeline.heads.bound import read_source, source_sha256
 from pipeline.heads.registry import HEADS, new_head
 from pipeline.heads.stacked import stack
 from pipeline.training.config import Hyperparameters, TrainConfig
@@ -43,14 +45,15 @@ class Block:
     @property
     def file_name(self) -> str:
         """Where its result is kept."""
-        return f"{self.head}-{self.seeds[0]}-{self.seeds[-1]}.json"
+        plain = re.sub(r"[^\w.-]+", "-", self.head)
+        return f"{plain}-{self.seeds[0]}-{self.seeds[-1]}.json"
 
 
 def plan(config: CompareConfig) -> list[Block]:
     """All blocks, those that take longest first."""
     seeds = range(config.seed, config.seed + config.seeds)
     parts = [tuple(seeds[start : start + SEEDS_IN_BLOCK]) for start in range(0, len(seeds), SEEDS_IN_BLOCK)]
-    heads = sorted(config.heads, key=lambda head: not HEADS[head].fitted)
+    heads = sorted(config.names, key=lambda name: name not in HEADS or not HEADS[name].fitted)
     return [Block(head, part) for head in heads for part in parts]
 
 
@@ -59,6 +62,11 @@ def key(config: CompareConfig, content_sha256: str) -> str:
     values = {item.name: getattr(config, item.name) for item in fields(Hyperparameters)}
     for name in ("features", "out", "seed"):
         del values[name]
+    if (config.circuit, config.pre_net) == ("mari", "auto"):
+        del values["circuit"], values["pre_net"]  # as in comparisons before there were others
+    named = [text for text in (config.circuit, *config.circuits) if ":" in text]
+    if named:
+        values["sources"] = {text: source_sha256(read_source(text)) for text in named}
     values |= {"folds": config.folds, "epoch": "inner" if config.early_stopping else "last"}
     values |= {"features": content_sha256, "version": FORMAT_VERSION}
     return hashlib.sha256(canonical_json(values).encode()).hexdigest()
@@ -96,7 +104,7 @@ def run_block(config: CompareConfig, block: Block, pool: Pool) -> BlockResult:
     found: list[Training] = []
     # Also so that sums are formed in one order: the same block gives the same bits wherever it runs.
     with threadpool_limits(1), one_thread(), np.errstate(over="ignore", invalid="ignore"):
-        if HEADS[block.head].fitted:
+        if block.head in HEADS and HEADS[block.head].fitted:
             found = [_fit(config, block.head, trial, rows, labels, pool) for trial in todo]
         else:
             for _, group in groupby(sorted(todo, key=lambda trial: trial.sizes), key=lambda trial: trial.sizes):
@@ -113,7 +121,8 @@ def run_block(config: CompareConfig, block: Block, pool: Pool) -> BlockResult:
 def settings(config: CompareConfig, head: str, seed: int) -> TrainConfig:
     """The flags with which ``train`` would train one of the heads."""
     shared = {item.name: getattr(config, item.name) for item in fields(Hyperparameters)}
-    return TrainConfig(**shared | {"head": head, "seed": seed, "simulator": "dense"})
+    chosen = {"head": head} if head in HEADS else {"head": "quantum", "circuit": head}
+    return TrainConfig(**shared | chosen | {"seed": seed, "simulator": "dense"})
 
 
 def _fit(

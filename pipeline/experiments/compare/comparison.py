@@ -52,7 +52,7 @@ def compare(config: CompareConfig) -> Comparison:
         images=len(pool.labels),
         published=Split(train=pool.n_published, val=len(pool.labels) - pool.n_published),
         heads={name: _cost(head, [block for block in blocks if block.head == name]) for name, head in heads.items()},
-        figures=figures(found, config.heads, config.reference),
+        figures=figures(found, config.names, config.reference),
         cpu_seconds=round(sum(block.cpu_seconds for block in blocks), 3),
         features=FeaturesReference.of(features).record(),
         versions=versions(),
@@ -73,7 +73,7 @@ def _heads(config: CompareConfig, pool: Pool) -> dict[str, Head]:
     """One head of each kind, which also tells whether they can be made at all."""
     width, n_classes = pool.features.shape[1], len(pool.classes)
     try:
-        return {name: new_head(settings(config, name, config.seed), width, n_classes) for name in config.heads}
+        return {name: new_head(settings(config, name, config.seed), width, n_classes) for name in config.names}
     except ValueError as error:
         raise InputError(f"these heads can't be trained side by side: {error}") from error
 
@@ -90,9 +90,9 @@ def _blocks(config: CompareConfig, pool: Pool, content_sha256: str) -> tuple[lis
     todo = [block for block in blocks if block not in kept]
     of_all, there = (len(some) for some in (blocks, kept))
     each = config.folds + 1
-    total = each * config.seeds * len(config.heads)
+    total = each * config.seeds * len(config.names)
     print(
-        f"comparing {len(config.heads)} heads, each from {config.seeds} seed{'s'[: config.seeds > 1]} on "
+        f"comparing {len(config.names)} heads, each from {config.seeds} seed{'s'[: config.seeds > 1]} on "
         f"{config.folds} folds and on the published split: {total:,} trainings on {len(pool.labels)} "
         f"cached vectors of {config.features}" + (f"; {there} of {of_all} blocks are done already" if there else "")
     )

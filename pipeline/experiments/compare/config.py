@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from features.util.flags import at_least
 from pipeline.heads.registry import HEADS, HeadName
+from pipeline.quantum.choices import circuit_problems
 from pipeline.training.config import Hyperparameters
 
 
@@ -31,6 +32,9 @@ class CompareConfig(Hyperparameters):
     """Folds of the stratified partition of all images."""
     heads: tuple[HeadName, ...] = tuple(HEADS)
     """Which heads to compare."""
+    circuits: tuple[str, ...] = ()
+    """Further circuits to compare beside these heads, as --circuit takes them; each is a quantum head of
+    that circuit."""
     reference: HeadName = "classical"
     """The head that all others are compared to."""
     early_stopping: bool = False
@@ -48,6 +52,10 @@ class CompareConfig(Hyperparameters):
         problems = super().problems()
         if len(set(self.heads)) < max(2, len(self.heads)):
             problems.append(f"--heads is {' '.join(self.heads) or 'empty'}; name two or more, each once")
+        for circuit in self.circuits:
+            problems += circuit_problems("--circuits", circuit)
+        if len(set(self.circuits)) < len(self.circuits) or set(self.circuits) & set(self.heads):
+            problems.append(f"--circuits is {' '.join(self.circuits)}; name each once, and none that is a head as well")
         if self.reference not in self.heads:
             problems.append(f"--reference is {self.reference!r}; it must be one of --heads: {', '.join(self.heads)}")
         if self.address is not None and self.engine != "ray":
@@ -55,3 +63,8 @@ class CompareConfig(Hyperparameters):
         if self.address is not None and self.workers:
             problems.append("--workers is for this machine; the cluster at --address has its own number")
         return problems
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is compared: heads, and circuits by their names."""
+        return self.heads + self.circuits

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from features.util.flags import Flags, at_least
+from pipeline.quantum.choices import circuit_problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,8 @@ class SweepConfig(Flags):
     """The feature cache that stage 1 made."""
     out: Path = Path("out/sweep")
     """The folder to write."""
+    circuit: str = "mari"
+    """The circuit, as for `train`; of the others than `mari` the entangler says nothing."""
     trials: Annotated[int, at_least(1)] = 50
     """Settings to try in all, those of earlier calls included."""
     jobs: Annotated[int, at_least(0)] = 0
@@ -38,3 +41,7 @@ class SweepConfig(Flags):
     initial weights."""
     seed: Annotated[int, at_least(0)] = 42
     """Seed of the folds, of the initial weights, and of the search."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, a sentence each."""
+        return super().problems() + circuit_problems("--circuit", self.circuit)

@@ -65,6 +65,7 @@ def connect(config: SweepConfig, features_sha256: str, sampler_seed: int = 0) ->
     from optuna.storages.journal import JournalFileBackend
 
     protocol = [features_sha256, config.epochs, config.folds, config.repeats, config.seed, SEARCHED]
+    protocol += [config.circuit] if config.circuit != "mari" else []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.create_study(

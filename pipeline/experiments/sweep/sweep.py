@@ -193,6 +193,7 @@ def _value(config: SweepConfig, features: FeatureSet, trial: Trial, parent: int)
     from optuna import TrialPruned
 
     setting = TrainConfig(
+        circuit=config.circuit,
         qubits=trial.suggest_int("qubits", 2, 6),
         depth=trial.suggest_int("depth", 1, 10),
         entangler=cast(Entangler, trial.suggest_categorical("entangler", ENTANGLERS)),
@@ -255,7 +256,7 @@ def _record(config: SweepConfig, features: FeatureSet, study: Study, seconds: fl
 def _judge(config: SweepConfig, features: FeatureSet, setting: dict[str, Any]) -> dict[str, Any]:
     """Validation accuracy at the last epoch of heads trained on all training features, over many initial weights."""
     seeds = [config.seed + index for index in range(JUDGES * config.repeats)]
-    train_config = TrainConfig(**setting, epochs=config.epochs, simulator="dense")
+    train_config = TrainConfig(**setting, circuit=config.circuit, epochs=config.epochs, simulator="dense")
     networks = _networks(train_config, seeds, features.width, len(features.provenance.classes))
     rows, labels = tensors(features.train)
     val_rows, val_labels = tensors(features.val)
@@ -321,6 +322,7 @@ def _command(config: SweepConfig, setting: dict[str, Any]) -> str:
     return (
         f"{shlex.join([str(shown), '-m', 'pipeline', 'train', '--features', str(features), '--out', str(out)])} "
         f"{_flags(setting)} --epochs {config.epochs}"
+        + (f" --circuit {shlex.quote(config.circuit)}" if config.circuit != "mari" else "")
     )
 
 

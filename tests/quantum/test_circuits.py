@@ -1,0 +1,68 @@
+"""Circuits by name: each against its QNode, as a trained head stacked, exported, copied, and called functionally."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from pipeline import DressedQuantumNet
+from pipeline.heads.stacked import stack
+from pipeline.quantum.choices import CIRCUIT_NAMES
+from pipeline.quantum.circuits import CIRCUITS
+
+
+def make(name, simulator="lightning", seed=0):
+    torch.manual_seed(seed)
+    return DressedQuantumNet(7, 3, 3, 2, q_delta=1.0, circuit=name, simulator=simulator)
+
+
+def rows(n=5):
+    return torch.randn(n, 7, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_command_line_knows_every_circuit():
+    assert tuple(CIRCUITS) == CIRCUIT_NAMES
+
+
+@pytest.mark.parametrize("name", CIRCUITS)
+def test_a_circuit_gives_its_qnodes_values_and_gradients(name):
+    results = []
+    for simulator in ("lightning", "dense", "qnode"):
+        head = make(name, simulator).double()
+        assert head.simulator == simulator
+        features = rows().double().requires_grad_()
+        logits = head(features)
+        logits.square().sum().backward()
+        results.append([logits.detach(), features.grad, *(p.grad for p in head.parameters())])
+    for found in results[:2]:
+        for own, theirs in zip(found, results[2], strict=True):
+            torch.testing.assert_close(own, theirs, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", CIRCUITS)
+def test_heads_of_a_circuit_copy_stack_and_export(name):
+    heads, features, labels = [make(name, seed=seed) for seed in (0, 1)], rows(), torch.tensor([0, 1, 2, 0, 1])
+    head = heads[0]
+    with torch.no_grad():
+        expected = head(features)
+        called = torch.func.functional_call(head, dict(head.named_parameters()), (features,))
+        others = [copy.deepcopy(head)(features), pickle.loads(pickle.dumps(head))(features), called]
+        for other in [*others, head.for_export()(features), stack(heads)(features)[0]]:
+            torch.testing.assert_close(other, expected, rtol=0, atol=1e-5)
+    together = stack(heads)
+    together.backward_cross_entropy(features, labels.expand(2, -1))
+    for index, one in enumerate(heads):
+        one.backward_cross_entropy(features, labels)
+        for name_, parameter in one.named_parameters():
+            found = together.head.get_parameter(name_).grad[index]
+            torch.testing.assert_close(found, parameter.grad, rtol=0, atol=1e-5)
+
+
+def test_512_features_are_nine_qubits_without_a_layer_in_front():
+    head = DressedQuantumNet(circuit="amplitude", depth=1)
+    assert head.circuit.n_qubits == 9
+    assert [name for name, _ in head.named_parameters()] == ["q_params", "post_net.weight", "post_net.bias"]
+    assert head(torch.randn(2, 512)).shape == (2, 2)
