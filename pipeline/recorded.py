@@ -69,14 +69,18 @@ class Recorded:
         return given == recorded or Path(given).expanduser().absolute() == Path(recorded).absolute()
 
     def _same_pictures(self, wanted: ExtractConfig) -> bool:
-        from features.sources.images import file_digests, images_sha256, open_images, without
+        from features.sources.check import file_digests, images_sha256, images_sha256_before_format_3
+        from features.sources.images import open_images, without
 
         try:
-            found = open_images(wanted.data, **self.provenance.selection, download=False)
+            found = open_images(wanted.data, **self.provenance.selection.record(), download=False)
         except InputError:
             return False
         left_out = {path for path, _ in self.provenance.skipped}
-        return images_sha256(file_digests(without(found, left_out))) == self.provenance.images_sha256
+        found = without(found, left_out)
+        digests = file_digests(found)
+        fingerprints = (images_sha256(found, digests), images_sha256_before_format_3(found, digests))
+        return self.provenance.images_sha256 in fingerprints
 
 
 # Flags that say how stage 1 works, not what it makes.

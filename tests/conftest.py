@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import pytest
 from PIL import Image
 from scheduling import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 
-from features.cache.featureset import Provenance
+from features.cache.records import Provenance
 from features.cache.writer import FeatureWriter
 
 __all__ = ["pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]  # pytest finds hooks here
@@ -86,6 +87,41 @@ def picture_features(picture_folder_once: Path, random_weights: Path, tmp_path_f
     file = tmp_path_factory.mktemp("once") / "features.h5"
     make_features(ExtractConfig(data=str(picture_folder_once), weights=str(random_weights), out=file))
     return file
+
+
+@pytest.fixture(scope="session")
+def made_once(picture_folder_once: Path, random_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An extraction of the pictures that several tests start from; its images are those of ``picture_folder``."""
+    from features.config import ExtractConfig
+    from features.extract import make_features
+
+    out = tmp_path_factory.mktemp("made") / "f.h5"
+    make_features(ExtractConfig(data=str(picture_folder_once), weights=str(random_weights), out=out))
+    return out
+
+
+@pytest.fixture
+def made(made_once: Path, config: Any) -> bytes:
+    """The same cache at ``config.out``, as if made from the module's own ``config``; returns its bytes."""
+    from features.cache.store import read_features
+    from features.cache.writer import write_features
+
+    config.out.parent.mkdir()
+    earlier = read_features(made_once)
+    provenance = replace(earlier.provenance, data_location=config.data)
+    write_features(config.out, provenance, earlier.splits)
+    return config.out.read_bytes()
+
+
+@pytest.fixture
+def quick_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of ones, for tests of whether there is a pass, not of its rows."""
+    from features.backbone.record import RuntimeRecord
+    from features.backbone.runtime import Runtime
+    from features.engines import local
+
+    ones = Runtime(record=RuntimeRecord(name="ones"), run=lambda pixels: np.ones((len(pixels), 512), np.float32))
+    monkeypatch.setattr(local, "open_runtime", lambda *_, **__: ones)
 
 
 @pytest.fixture
@@ -164,6 +200,7 @@ class Web:
         files: What it serves, by name.
         lengths: Content-Length to claim instead of the true one, by name: the connection is cut short.
         hanging: Names of files that never come.
+        on_request: Called at each request.
     """
 
     def __init__(self) -> None:
@@ -171,6 +208,7 @@ class Web:
         self.lengths: dict[str, int] = {}
         self.hanging: set[str] = set()
         self.asked: list[str] = []
+        self.on_request: Callable[[], object] = lambda: None
         self.stopped = threading.Event()
         web = self
 
@@ -178,6 +216,7 @@ class Web:
             def do_GET(self) -> None:
                 name = self.path.removeprefix("/")
                 web.asked.append(name)
+                web.on_request()
                 if name in web.hanging:
                     web.stopped.wait(30)
                     return

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import nn
 
 from features.backbone.network import Backbone
 from features.backbone.onnx_model import to_onnx
+from features.backbone.record import RuntimeRecord
 from features.config import DEVICES, PRECISIONS, RUNTIMES
 from features.util.errors import InputError, first_line
 
@@ -33,12 +34,11 @@ class Runtime:
     """A frozen network, ready to run; may be called from several threads.
 
     Attributes:
-        record: What computes the features, for their provenance: name, version, device, precision; and, unless it is
-            torch's own float32, the largest difference from that on trial pictures, beside their largest feature.
+        record: What computes the features, for their provenance.
         run: (B, 3, H, W) uint8 → (B, width) float32.
     """
 
-    record: dict[str, Any]
+    record: RuntimeRecord
     run: Callable[[np.ndarray], np.ndarray] = field(repr=False)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
@@ -83,13 +83,13 @@ def open_runtime(
 
 
 def exact_convolutions() -> AbstractContextManager[None]:
-    """While it lasts, a GPU's convolutions are those of float32: by itself torch lets them round to TF32."""
+    """Keep a GPU's convolutions in float32 while the ``with`` block runs: by itself torch lets them round to TF32."""
     return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 def _refuse_impossible(runtime: str, device: str, precision: str) -> None:
     problems = [
-        f"{flag} is {given}; it takes {', '.join(allowed)}"
+        f"{flag} is {given}; it must be one of {', '.join(allowed)}"
         for flag, given, allowed in (
             ("--runtime", runtime, RUNTIMES),
             ("--device", device, DEVICES),
@@ -122,14 +122,14 @@ def _open_torch(backbone: Backbone, device: str, precision: str) -> Runtime:
             inputs = backbone.preprocess.normalise(batch.to(device, non_blocking=True))
             return network(inputs.to(dtype=dtype, memory_format=torch.channels_last)).float().cpu().numpy()
 
-    record: dict[str, Any] = {"name": "torch", "version": torch.__version__, "device": device, "precision": precision}
+    record = RuntimeRecord(name="torch", version=torch.__version__, device=device, precision=precision)
     if precision != "float32":
-        record |= _effect(backbone, run)
+        record = replace(record, **_effect(backbone, run))
     return Runtime(record=record, run=run)
 
 
 class _NotPossibleError(Exception):
-    """Why ONNX Runtime can't run a backbone here."""
+    """ONNX Runtime can't run a backbone here; the message says why."""
 
 
 def _open_onnxruntime(backbone: Backbone) -> Runtime:
@@ -139,7 +139,7 @@ def _open_onnxruntime(backbone: Backbone) -> Runtime:
         raise _NotPossibleError("it is not installed (pip install onnx onnxruntime)") from error
     size = sum(tensor.nbytes for tensor in backbone.model.state_dict().values())
     if size > MAX_EXPORTED_BYTES:
-        raise _NotPossibleError(f"{backbone.name} has {size / 1e6:.0f} MB of weights, too many to hand over")
+        raise _NotPossibleError(f"{backbone.name} has {size / 1e6:.0f} MB of weights, too many to export")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     # Threads that wait for work actively would take the cores from those that decode images.
@@ -156,14 +156,13 @@ def _open_onnxruntime(backbone: Backbone) -> Runtime:
         effect = _effect(backbone, run)
     except Exception as error:  # exporter and runtime raise dozens of kinds for a layer that they do not know
         reason = first_line(error)
-        raise _NotPossibleError(f"{backbone.name} can't be handed over ({reason})") from error
+        raise _NotPossibleError(f"{backbone.name} can't be exported ({reason})") from error
     if not effect["max_difference"] <= TOLERANCE * effect["feature_scale"]:
         raise _NotPossibleError(
             f"its features of {backbone.name} differ from torch's by {effect['max_difference']:.2g}, "
             f"where the largest is {effect['feature_scale']:.2g}"
         )
-    record = {"name": "onnxruntime", "version": onnxruntime.__version__, "device": "cpu", "precision": "float32"}
-    return Runtime(record=record | effect, run=run)
+    return Runtime(record=RuntimeRecord(name="onnxruntime", version=onnxruntime.__version__, **effect), run=run)
 
 
 class _FromPixels(nn.Module):
@@ -178,8 +177,8 @@ class _FromPixels(nn.Module):
         return self.model(self.normalise(pixels))
 
 
-def _effect(backbone: Backbone, run: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
-    """How far the features of trial pictures are from those of ``backbone.model`` itself."""
+def _effect(backbone: Backbone, run: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
+    """The largest difference between the features of trial pictures and those of ``backbone.model`` itself."""
     trial = trial_pixels(backbone, 3)
     with torch.inference_mode():
         exact = _FromPixels(backbone).eval()(torch.from_numpy(trial)).numpy()

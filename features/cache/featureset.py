@@ -1,59 +1,13 @@
-"""What a feature cache holds: rows of features with their labels and paths, and where they come from."""
+"""What a feature cache gives its readers: rows of features with their labels and paths, and where they come from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-SPLITS = ("train", "val")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Where the features of a file come from.
-
-    Attributes:
-        classes: Class names; a label is an index into them.
-        backbone: Architecture of the frozen network.
-        weights: Name of its weights.
-        weights_sha256: Fingerprint of its tensors.
-        transform: Canonical JSON of the preprocessing.
-        data: Name of the data set.
-        images_sha256: Fingerprint over ordered relative paths and file contents.
-        data_location: Where the images were: a name, or a path; a relative one starts at this file's folder.
-        weights_location: The same for the weights.
-        versions: Versions of the libraries that made the features.
-        created: UTC time, ISO 8601.
-        note: Free text of the maker.
-        selection: What chose the images among those at ``data_location``: a split, classes, a limit; {} for all.
-        dtype: How a feature is stored, ``float32`` or ``float16``. In memory it is always float32.
-        runtime: What computed the features: library, version, device, precision; {} where that was not recorded.
-        views: ``count`` and ``seed`` of the augmented views of each training image; {} for none.
-        skipped: Images that were left out as unreadable, each with the reason.
-        shard: {} for a whole data set; else ``index`` and ``of``: which of how many files that make one.
-    """
-
-    classes: tuple[str, ...]
-    backbone: str
-    weights: str
-    weights_sha256: str
-    transform: str
-    data: str
-    images_sha256: str
-    data_location: str
-    weights_location: str
-    versions: dict[str, str]
-    created: str
-    note: str = ""
-    selection: dict[str, Any] = field(default_factory=dict)
-    dtype: str = "float32"
-    runtime: dict[str, Any] = field(default_factory=dict)
-    views: dict[str, int] = field(default_factory=dict)
-    skipped: tuple[tuple[str, str], ...] = ()
-    shard: dict[str, int] = field(default_factory=dict)
+from features.cache.records import Provenance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,31 +36,42 @@ class FeatureFile:
     Attributes:
         path: The file; with a ``*`` in its name, the shards that make one data set.
         provenance: Where it comes from.
-        content_sha256: Fingerprint over everything in it.
-        rows_sha256: Fingerprint over its rows alone: equal for equal data, whenever and in whatever pieces it was made.
+        content_sha256: Its identity: a fingerprint over rows, labels, classes and paths. Equal for equal content,
+            whenever, wherever and in whatever pieces it was made.
+        known_as: Fingerprints under which earlier versions of this program recorded the same content.
         shapes: For each split, the shape (N, D) of its features.
     """
 
     path: Path
     provenance: Provenance
     content_sha256: str
-    rows_sha256: str
+    known_as: tuple[str, ...] = ()
     shapes: dict[str, tuple[int, int]]
 
     def __str__(self) -> str:
         splits = ", ".join(f"{name} {shape}" for name, shape in sorted(self.shapes.items()))
-        views = f", {self.provenance.views['count']} views" if self.provenance.views else ""
+        views = f", {self.provenance.views.count} views" if self.provenance.views else ""
         return f"{self.path}: {splits} {self.provenance.dtype}{views}, classes {', '.join(self.provenance.classes)}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSet:
-    """A whole feature cache in memory."""
+    """A whole feature cache in memory.
+
+    Attributes:
+        path, provenance, content_sha256, known_as: As those of :class:`FeatureFile`.
+        splits: The rows, by split.
+    """
 
     path: Path
     provenance: Provenance
     content_sha256: str
+    known_as: tuple[str, ...] = ()
     splits: dict[str, Split] = field(repr=False)
+
+    def matches(self, content_sha256: str) -> bool:
+        """Whether a recorded fingerprint is that of this content; also one that an earlier version recorded."""
+        return content_sha256 in (self.content_sha256, *self.known_as)
 
     @property
     def train(self) -> Split:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from features.cache.featureset import FeatureFile
-from features.cache.store import SPLITS, open_cache, shard_files, verify_features
+from features.cache.store import open_cache, shard_files, verify_features
 from features.config import InfoConfig, VerifyConfig
+from features.sources.catalogue import SPLITS
 
 
 def verify(config: VerifyConfig) -> None:
@@ -21,10 +21,9 @@ def verify(config: VerifyConfig) -> None:
     """
     found = verify_features(config.file)
     if config.json:
-        summary = {"file": str(config.file), "whole": True, "rows_sha256": found.rows_sha256}
-        print(json.dumps(summary | {"content_sha256": found.content_sha256}))
+        print(json.dumps({"file": str(config.file), "whole": True, "content_sha256": found.content_sha256}))
     else:
-        print(f"{found}: whole, every value matches its checksum")
+        print(f"{found}: whole, every byte is as it was written")
 
 
 def info(config: InfoConfig) -> None:
@@ -41,7 +40,7 @@ def info(config: InfoConfig) -> None:
 
 
 def describe(found: FeatureFile) -> dict[str, Any]:
-    """All that a verified cache says of itself, in plain numbers, lists and texts."""
+    """Everything that a verified cache records, in plain numbers, lists and texts."""
     files = shard_files(found.path)
     counts = {split: np.zeros(len(found.provenance.classes), int) for split in SPLITS if split in found.shapes}
     for file in files:
@@ -60,9 +59,8 @@ def describe(found: FeatureFile) -> dict[str, Any]:
             }
             for split, of_split in counts.items()
         },
-        "rows_sha256": found.rows_sha256,
         "content_sha256": found.content_sha256,
-        **asdict(found.provenance),
+        **found.provenance.record(),
     }
 
 
@@ -84,9 +82,11 @@ def _lines(record: dict[str, Any]) -> list[str]:
         f"{'transform':<10} {record['transform']}",
         f"{'run by':<10} {run_by}",
         f"{'made':<10} {record['created']}, {', '.join(f'{name} {v}' for name, v in record['versions'].items())}",
-        f"{'rows':<10} sha256 {record['rows_sha256']}",
-        f"{'all':<10} sha256 {record['content_sha256']}",
+        f"{'content':<10} sha256 {record['content_sha256']}",
     ]
+    if record["taken_over"]:
+        there = record["taken_over"]
+        lines.append(f"{'taken over':<10} {there['rows']} rows, from a cache made {there['created']}")
     if record["note"]:
         lines.append(f"{'note':<10} {record['note']}")
     lines += [f"{'left out':<10} {path}: {reason}" for path, reason in record["skipped"]]

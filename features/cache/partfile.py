@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from features.util.errors import InputError
 
@@ -15,22 +17,23 @@ from features.util.errors import InputError
 class PartFile(io.FileIO):
     """The unfinished file beside ``final``; what HDF5 writes goes through here.
 
-    HDF5 crashes the whole process where a write fails as it closes a file (a full disk is enough), so it is never told:
-    the first failure is kept, the rest of the writes are dropped, and :meth:`raise_failure` reports it.
+    HDF5 crashes the whole process where a write fails as it closes a file (a full disk is enough). So it never learns
+    of a failure: the first one is kept, the rest of the writes are dropped, and :meth:`raise_failure` reports it.
 
     Raises:
         InputError: if another process is writing this very file.
     """
 
     def __init__(self, final: Path) -> None:
-        self.path = final.with_name(f".{final.name}.part")
+        self.path = unfinished(final)
         self.failure: BaseException | None = None
-        # Not truncated before it is locked: it may be another process's, at work.
-        super().__init__(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-        if not lock(self.fileno(), self.path):
-            self.close()
-            raise being_written(final)
-        super().truncate(0)
+        self._lock = ExitStack()
+        self._lock.enter_context(locked(self.path, final))
+        try:
+            super().__init__(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666), "r+b")
+        except BaseException:
+            self._lock.close()
+            raise
 
     def write(self, data: Any) -> int:
         """All of the bytes, or none after the first failure; always claims success."""
@@ -52,22 +55,41 @@ class PartFile(io.FileIO):
     def discard(self) -> None:
         """Remove the file, if it has not got its final name, and release the lock."""
         if not self.closed:
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(self.fileno()), self.path.stat()):
-                    self.path.unlink()
+            self.path.unlink(missing_ok=True)
             self.close()
+            self._lock.close()
 
 
-def lock(descriptor: int, path: Path) -> bool:
-    """Lock an open file or folder until it is closed; False if another process has it, or has replaced or removed it
-    between opening and locking."""
+def unfinished(final: Path) -> Path:
+    """Where a file lies until it is finished."""
+    return final.with_name(f".{final.name}.part")
+
+
+def lock_file(path: Path) -> Path:
+    """The file that is locked while ``path`` is in use."""
+    return path.with_name(f"{path.name}.lock")
+
+
+@contextmanager
+def locked(path: Path, final: Path) -> Iterator[None]:
+    """Keep other processes away from ``path`` while the ``with`` block runs; the lock is a file beside it.
+
+    Args:
+        path: The unfinished file, or the folder of pieces.
+        final: What it is to become, for the message.
+
+    Raises:
+        InputError: if another process has the lock.
+    """
+    lock = FileLock(lock_file(path))
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except (BlockingIOError, FileNotFoundError):
-        return False
-
-
-def being_written(final: Path) -> InputError:
-    """What to say of a file that another process is writing."""
-    return InputError(f"another process is writing {final} just now; wait for it, or name another file")
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise InputError(f"another process is writing {final} just now; wait for it, or name another file") from None
+    try:
+        yield
+    finally:
+        # The last act under the lock. A process that opened the file before this notices that it has no name any more.
+        with suppress(OSError):
+            lock_file(path).unlink()
+        lock.release()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,18 +13,13 @@ from typing import Any, Self
 import h5py
 import numpy as np
 
-from features.cache.featureset import SPLITS, FeatureFile, Provenance, Split
+from features.cache.featureset import FeatureFile, Split
 from features.cache.partfile import PartFile
-from features.cache.store import (
-    FORMAT_VERSION,
-    JSON_FIELDS,
-    content_sha256,
-    open_cache,
-    row_blocks,
-    rows_sha256,
-    seal_of,
-    verify_file,
-)
+from features.cache.records import Provenance
+from features.cache.rows import computed_digests, content_sha256, row_blocks, row_digests
+from features.cache.store import FORMAT_VERSION, JSON_FIELDS, open_cache, seal_of, verify_file
+from features.sources.catalogue import SPLITS
+from features.util.errors import InputError
 from features.util.files import sync_folder
 from features.util.provenance import canonical_json
 
@@ -66,12 +61,19 @@ class FeatureWriter:
         self._part = PartFile(path)
         # Format 1.10 puts a checksum on HDF5's own structures too.
         self._file = h5py.File(self._part, "w", libver=("v110", "v110"))
+        self._dtype = np.dtype(dtype)
+        self._labels: dict[str, np.ndarray] = {}
+        self._paths: dict[str, np.ndarray] = {}
+        self._rows: dict[str, np.ndarray] = {}
         self._unwritten: dict[str, np.ndarray] = {}
         try:
             for split in SPLITS:
                 if rows := len(paths.get(split, ())):
-                    _put(self._file, f"{split}/labels", np.asarray(labels[split], dtype=np.int64))
-                    _put(self._file, f"{split}/paths", _texts(paths[split]))
+                    self._labels[split] = np.asarray(labels[split], dtype=np.int64)
+                    self._paths[split] = _texts(paths[split])
+                    self._rows[split] = np.zeros((rows, 32), np.uint8)
+                    _put(self._file, f"{split}/labels", self._labels[split])
+                    _put(self._file, f"{split}/paths", self._paths[split])
                     if digests is not None:
                         _put(self._file, f"{split}/digests", digests[split])
                     self._create_rows(f"{split}/features", (rows, width), dtype)
@@ -83,7 +85,7 @@ class FeatureWriter:
 
     def _create_rows(self, name: str, shape: tuple[int, ...], dtype: str) -> None:
         chunk = max(1, min(CHUNK_ROWS // (shape[1] if len(shape) == 3 else 1), shape[0]))
-        self._file.create_dataset(name, shape, dtype, chunks=(chunk, *shape[1:]), fletcher32=True)
+        self._file.create_dataset(name, shape, dtype, chunks=(chunk, *shape[1:]))
         self._unwritten[name] = np.ones(shape[0], dtype=bool)
 
     def __enter__(self) -> Self:
@@ -98,34 +100,46 @@ class FeatureWriter:
             features: Shape (n, D), float32.
             views: Shape (n, V, D), float32, where the file has them.
         """
-        for name, block in (("features", features), ("views", views)):
-            if block is not None:
-                self._file[f"{split}/{name}"][start : start + len(block)] = block
-                self._part.raise_failure()
-                self._unwritten[f"{split}/{name}"][start : start + len(block)] = False
+        rows = slice(start, start + len(features))
+        stored = {"features": features.astype(self._dtype, copy=False)}
+        if views is not None:
+            stored["views"] = views.astype(self._dtype, copy=False)
+        self._rows[split][rows] = row_digests(
+            self._paths[split][rows].tolist(), self._labels[split][rows], stored["features"], stored.get("views")
+        )
+        for name, block in stored.items():
+            self._file[f"{split}/{name}"][rows] = block
+            self._part.raise_failure()
+            self._unwritten[f"{split}/{name}"][rows] = False
 
-    def finish(self, provenance: Provenance) -> FeatureFile:
+    def finish(self, provenance: Provenance, known_as: Sequence[str] = ()) -> FeatureFile:
         """Write the attributes, flush to disk, read everything back, and only then take the final name.
+
+        Args:
+            provenance: Where the rows come from.
+            known_as: Fingerprints under which earlier versions of this program recorded the same content.
 
         Raises:
             AssertionError: if a row was not written.
+            InputError: if the disk gives other rows back.
         """
         missing = [name for name, rows in self._unwritten.items() if rows.any()]
         assert not missing, f"not every row was written: {', '.join(missing)}"
+        for split, digests in self._rows.items():
+            _put(self._file, f"{split}/rows", digests)
         if provenance.skipped:
-            _put(self._file, "skipped/paths", _texts([path for path, _ in provenance.skipped]))
-            _put(self._file, "skipped/reasons", _texts([reason for _, reason in provenance.skipped]))
+            _put(self._file, "skipped/paths", _texts([each.path for each in provenance.skipped]))
+            _put(self._file, "skipped/reasons", _texts([each.reason for each in provenance.skipped]))
         attributes = self._file.attrs
-        for name, value in asdict(provenance).items():
-            if name == "classes":
-                attributes.create(name, list(value), dtype=h5py.string_dtype())
+        for name, value in (provenance.record() | {"known_as": list(known_as)}).items():
+            if isinstance(value, list) and name != "skipped":
+                attributes.create(name, value, dtype=h5py.string_dtype())
             elif name != "skipped":
                 attributes[name] = canonical_json(value) if name in JSON_FIELDS else value
         attributes["format_version"] = FORMAT_VERSION
         self._file.flush()
         self._part.raise_failure()
-        attributes["rows_sha256"] = rows_sha256([self._file])
-        attributes["content_sha256"] = content_sha256(dict(attributes))
+        attributes["content_sha256"] = content_sha256([self._file], provenance.classes)
         attributes["complete"] = True
         self._file.close()
         self._part.raise_failure()
@@ -166,23 +180,20 @@ def write_features(path: Path, provenance: Provenance, splits: Mapping[str, Spli
         return writer.finish(provenance)
 
 
-def join(path: Path, parts: Sequence[Path], provenance: Provenance) -> FeatureFile:
+def join(path: Path, parts: Sequence[Path], provenance: Provenance, known_as: Sequence[str] = ()) -> FeatureFile:
     """Write the rows of verified files, one after the other, as one file, a block at a time: memory holds their labels
     and paths, never their features."""
     paths: dict[str, list[str]] = {split: [] for split in SPLITS}
     labels: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
     digests: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
     width = views = 0
-    for part in parts:
-        with open_cache(part) as file:
-            for split in set(SPLITS) & set(file):
-                group = file[split]
-                paths[split] += [line.decode() for line in group["paths"][()].tolist()]
-                labels[split].append(group["labels"][()])
-                if "digests" in group:
-                    digests[split].append(group["digests"][()])
-                width = group["features"].shape[1]
-                views = group["views"].shape[1] if "views" in group else views
+    for split, group in _groups(parts):
+        paths[split] += [line.decode() for line in group["paths"][()].tolist()]
+        labels[split].append(group["labels"][()])
+        if "digests" in group:
+            digests[split].append(group["digests"][()])
+        width = group["features"].shape[1]
+        views = group["views"].shape[1] if "views" in group else views
     with FeatureWriter(
         path,
         paths,
@@ -193,35 +204,47 @@ def join(path: Path, parts: Sequence[Path], provenance: Provenance) -> FeatureFi
         digests={split: np.concatenate(some) for split, some in digests.items() if some} or None,
     ) as writer:
         start = dict.fromkeys(SPLITS, 0)
-        for part in parts:
-            with open_cache(part) as file:
-                for split in set(SPLITS) & set(file):
-                    for rows, block in row_blocks(file[split]["features"]):
-                        of_views = file[split]["views"][rows] if "views" in file[split] else None
-                        writer.write(split, start[split] + rows.start, block, of_views)
-                    start[split] += len(file[split]["features"])
-        return writer.finish(provenance)
+        for split, group in _groups(parts):
+            for rows, block in row_blocks(group["features"]):
+                of_views = group["views"][rows] if "views" in group else None
+                writer.write(split, start[split] + rows.start, block, of_views)
+            start[split] += len(group["features"])
+        return writer.finish(provenance, known_as)
 
 
 def publish(part: Path, final: Path) -> FeatureFile:
-    """Give a finished file its final name once it has been verified and is on the disk.
+    """Give a finished file its final name once it is on the disk, and has given back the rows that were written.
 
     Raises:
-        InputError: as :func:`features.cache.store.verify_file` finds the file wrong; ``final`` is untouched.
+        InputError: as :func:`features.cache.store.verify_file` finds the file wrong, or if a row is not what its
+            fingerprint says; ``final`` is untouched.
     """
     with part.open("r+b") as file:
         os.fsync(file.fileno())
     verified = verify_file(part)
+    for split, group in _groups([part]):
+        for rows, digests in computed_digests(group):
+            if not np.array_equal(digests, group["rows"][rows]):
+                raise InputError(f"the disk gives other rows of {split} back than were written to {part}; check it")
     part.replace(final)
     sync_folder(final.parent)
     return replace(verified, path=final)
 
 
+def _groups(files: Sequence[Path]) -> Iterator[tuple[str, h5py.Group]]:
+    """The splits of files, one file after the other, each open while it is in use."""
+    for path in files:
+        with open_cache(path) as file:
+            for split in SPLITS:
+                if split in file:
+                    yield split, file[split]
+
+
 def _put(file: h5py.File, name: str, values: Any) -> None:
-    file.create_dataset(name, data=values, chunks=(len(values), *values.shape[1:]), fletcher32=True)
+    file.create_dataset(name, data=values, chunks=(len(values), *values.shape[1:]))
 
 
 def _texts(lines: Sequence[str]) -> np.ndarray:
-    # A fixed width, because HDF5 puts no checksum on strings of variable length.
+    # A fixed width: HDF5 would store strings of variable length one by one, on a heap.
     encoded = [line.encode() for line in lines]
     return np.asarray(encoded, dtype=h5py.string_dtype("utf-8", length=max(1, *map(len, encoded), 1)))

@@ -13,11 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 from features.backbone.network import Backbone
+from features.backbone.record import RuntimeRecord, RuntimeSettings
 from features.cache.pieces import Piece, PieceFolder
 from features.engines.local import LocalEngine
 from features.engines.pixels import Stopwatch
 from features.engines.ray_cluster import connect
-from features.sources.images import Checked, ImageSet, check_paths
+from features.sources.check import Checked, check_paths
+from features.sources.images import ImageSet
 from features.util.errors import InputError
 
 # Images that one task of the check reads.
@@ -25,7 +27,7 @@ CHECKED_AT_ONCE = 512
 
 
 def check_on_cluster(image_set: ImageSet, known: set[str], address: str | None) -> Checked:
-    """Do what :func:`features.sources.images.check_images` does, on the machines of a cluster."""
+    """Do what :func:`features.sources.check.check_images` does, on the machines of a cluster."""
     from tqdm import tqdm
 
     ray = connect(address)
@@ -59,7 +61,7 @@ class RayEngine:
     Args:
         image_set: Where the images are; all machines read them from there.
         backbone: The network, which is sent to the machines.
-        settings: Of :func:`features.backbone.runtime.open_runtime`: runtime, device, precision.
+        settings: What is to run the network.
         batch: Images in one pass through the network.
         workers: Threads that decode in each process, and cores that it is given.
         address: Of the cluster; None starts one on this machine.
@@ -72,25 +74,25 @@ class RayEngine:
         self,
         image_set: ImageSet,
         backbone: Backbone,
-        settings: dict[str, Any],
+        settings: RuntimeSettings,
         batch: int,
         workers: int,
         address: str | None,
     ) -> None:
         self._ray = connect(address)
         there = self._ray.cluster_resources()
-        self._needs = {"num_cpus": workers, "num_gpus": 1 if settings["device"] == "cuda" else 0}
+        self._needs = {"num_cpus": workers, "num_gpus": 1 if settings.device == "cuda" else 0}
         self._processes = int(there.get("CPU", 0) // workers)
-        if settings["device"] == "cuda":
+        if settings.device == "cuda":
             self._processes = min(self._processes, int(there.get("GPU", 0)))
         if not self._processes:
             raise InputError(
-                f"--workers is {workers} and --device is {settings['device']}, but the whole cluster has "
+                f"--workers is {workers} and --device is {settings.device}, but the whole cluster has "
                 f"{there.get('CPU', 0):g} cores and {there.get('GPU', 0):g} GPUs; ask for less, or add machines"
             )
         self._arguments = self._ray.put((_reader(image_set), backbone, settings, batch, workers))
         opened = self._ray.remote(_record).options(**self._needs).remote(self._arguments)
-        self.record: dict[str, Any] = self._ray.get(opened)
+        self.record: RuntimeRecord = self._ray.get(opened)
 
     def extract(
         self, folder: PieceFolder, pieces: Sequence[Piece], watch: Stopwatch, advance: Callable[[int], object]
@@ -143,10 +145,10 @@ class _PieceMaker:
         except InputError as error:  # one that the user can mend is told by the command, not retried
             problem = str(error)
         file = self._folder.file(piece).name
-        return {"file": file, "images": len(piece.paths), "seconds": watch.seconds, "problem": problem}
+        return {"file": file, "images": len(piece.to_compute), "seconds": watch.seconds, "problem": problem}
 
 
-def _record(arguments: tuple[Any, ...]) -> dict[str, Any]:
+def _record(arguments: tuple[Any, ...]) -> RuntimeRecord:
     return LocalEngine(*arguments).record
 
 

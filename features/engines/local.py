@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from features.backbone.network import Backbone
+from features.backbone.record import RuntimeRecord, RuntimeSettings
 from features.backbone.runtime import open_runtime
-from features.cache.featureset import Provenance
 from features.cache.pieces import Piece, PieceFolder
+from features.cache.records import Provenance
 from features.engines.pixels import Stopwatch, pixel_batches
 from features.sources.images import ImageSet
 from features.util.errors import InputError
@@ -24,33 +24,35 @@ class LocalEngine:
     Args:
         image_set: Where the images are.
         backbone: The network and its preprocessing.
-        settings: Of :func:`features.backbone.runtime.open_runtime`: runtime, device, precision.
+        settings: What is to run the network.
         batch: Images in one pass through the network; each augmented view is a pass of its own.
         workers: Threads that decode beside the network.
     """
 
     def __init__(
-        self, image_set: ImageSet, backbone: Backbone, settings: dict[str, Any], batch: int, workers: int
+        self, image_set: ImageSet, backbone: Backbone, settings: RuntimeSettings, batch: int, workers: int
     ) -> None:
         self._image_set = image_set
         self._preprocess = backbone.preprocess
-        self._runtime = open_runtime(backbone, **settings)
+        self._runtime = open_runtime(
+            backbone, runtime=settings.runtime, device=settings.device, precision=settings.precision
+        )
         self._batch = batch
         self._workers = workers
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> RuntimeRecord:
         """What computes the features, for the file."""
         return self._runtime.record
 
     def extract(
         self, folder: PieceFolder, pieces: Sequence[Piece], watch: Stopwatch, advance: Callable[[int], object]
     ) -> None:
-        """Make the pieces.
+        """Compute the rows of pieces that are not at hand, and write the pieces.
 
         Args:
-            folder: Where they go, and what is said of them.
-            pieces: Those to make.
+            folder: Where they go, and what they are made from.
+            pieces: Those to make; each has at least one row to compute.
             watch: Gets the seconds of each kind of work.
             advance: Called with the number of images after each batch.
 
@@ -58,9 +60,9 @@ class LocalEngine:
             InputError: if an image has changed, or a feature is not a finite number.
         """
         batches = [
-            (piece, slice(start, start + self._batch))
+            (piece, piece.to_compute[start : start + self._batch])
             for piece in pieces
-            for start in range(0, len(piece.paths), self._batch)
+            for start in range(0, len(piece.to_compute), self._batch)
         ]
         rows: list[np.ndarray] = []
         for (piece, part), stack in zip(batches, self._stacks(folder, pieces, batches, watch), strict=True):
@@ -69,14 +71,14 @@ class LocalEngine:
             rows.append(np.stack(passes, axis=1))
             _refuse_unstorable(rows[-1], folder.provenance)
             advance(len(stack))
-            if part.stop >= len(piece.paths):
+            if part[-1] == piece.to_compute[-1]:
                 whole = np.concatenate(rows)
                 rows.clear()
                 with watch.timing("write"):
                     folder.write(piece, whole[:, 0], whole[:, 1:] if whole.shape[1] > 1 else None)
 
     def _stacks(
-        self, folder: PieceFolder, pieces: Sequence[Piece], batches: Sequence[tuple[Piece, slice]], watch: Stopwatch
+        self, folder: PieceFolder, pieces: Sequence[Piece], batches: Sequence[tuple[Piece, list[int]]], watch: Stopwatch
     ) -> Iterator[np.ndarray]:
         """The pixels of each batch, shape (n, 1 + V, 3, H, W), uint8: each image plain, then its augmented views."""
         views = folder.provenance.views
@@ -85,16 +87,16 @@ class LocalEngine:
 
         def pixels(image: Image.Image, path: str) -> np.ndarray:
             stack = [self._preprocess.pixels(image)]
-            if path in with_views:
-                stack += [self._preprocess.view(image, _rng(views["seed"], path, i)) for i in range(views["count"])]
+            if views is not None and path in with_views:
+                stack += [self._preprocess.view(image, _rng(views.seed, path, i)) for i in range(views.count)]
             return np.stack(stack)
 
-        paths = (piece.paths[part] for piece, part in batches)
+        paths = ([piece.paths[position] for position in part] for piece, part in batches)
         return pixel_batches(self._image_set, paths, digests, pixels, workers=self._workers, watch=watch)
 
 
 def _rng(seed: int, path: str, view: int) -> np.random.Generator:
-    # From the path, not from the row's number: a view stays the same when images are added or left out.
+    # From the path, not from the number of the row: a view stays the same when images are added or left out.
     return np.random.default_rng([seed, view, int.from_bytes(hashlib.sha256(path.encode()).digest())])
 
 

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image
 
-from features.sources.images import UNREADABLE, ImageSet, decode
+from features.sources.decode import UNREADABLE, decode
+from features.sources.images import ImageSet
 from features.util.errors import InputError
 
 # Batches that are read and decoded ahead of the network.

@@ -1,21 +1,20 @@
-"""What a place offers, and the choice among it: ``--split``, ``--classes``, ``--limit``.
+"""The seam of all sources: a :class:`Kind` of source reads a :class:`Catalogue`; :func:`choose` selects from it.
 
-In: a :class:`Catalogue`, as a folder, a list or a torchvision data set makes it. Out: rows of training and of
-validation images.
+In: what ``--data`` names, and ``--split``, ``--classes``, ``--limit``. Out: paths and class names of the training and
+of the validation images.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from features.cache.featureset import SPLITS
-from features.util.errors import InputError, listing
+from features.util.errors import InputError, did_you_mean, listing
 
+SPLITS = ("train", "val")
 # The one key of a catalogue's rows where they are not split.
 UNSPLIT = "all"
 
@@ -60,11 +59,53 @@ class Catalogue:
     ignored: tuple[str, ...] = ()
 
 
-def choose(catalogue: Catalogue, *, split: float | None, seed: int, classes: Sequence[str], limit: int | None) -> Rows:
-    """The rows of both splits, sorted by class, then by path.
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of source: all that :func:`features.sources.images.open_images` knows of it.
 
-    What is drawn depends on the seed and on the paths alone, not on their order or on a library's random numbers: an
-    image is drawn before another if the SHA-256 of seed and path is smaller.
+    Attributes:
+        takes: What ``--data`` may be, for messages: `a folder`.
+        claims: Whether a value of ``--data`` is of this kind; the first kind that claims it reads it.
+        read: The catalogue of a value, given ``--split`` (None where it was not given) and whether it may be
+            downloaded; raises InputError.
+        named: Whether its values are names, valid in any folder, rather than paths.
+        names: The names, for hints; empty for paths.
+    """
+
+    takes: str
+    claims: Callable[[str], bool]
+    read: Callable[[str, float | None, bool], Catalogue]
+    named: bool = False
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What chose the images among all that a place offers; None where a flag was not given.
+
+    Attributes:
+        split: Fraction of each class that was held out.
+        classes: Classes to which the set was narrowed, sorted.
+        limit: Images of each class in each split, at most.
+        seed: What ``split`` and ``limit`` drew by.
+    """
+
+    split: float | None = None
+    classes: tuple[str, ...] | None = None
+    limit: int | None = None
+    seed: int | None = None
+
+    def record(self) -> dict[str, Any]:
+        """What was given, as JSON holds it: arguments of :func:`features.sources.images.open_images`."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return given | ({"classes": list(self.classes)} if self.classes is not None else {})
+
+
+def choose(catalogue: Catalogue, *, split: float | None, seed: int, classes: Sequence[str], limit: int | None) -> Rows:
+    """Select the rows of both splits, sorted by class, then by path.
+
+    The draw depends on the seed and on the paths alone, not on their order or on a library's random numbers: images are
+    drawn in the order of the SHA-256 of seed and path.
 
     Raises:
         InputError: naming every problem at once: classes that are not there, or too few images of one.
@@ -89,12 +130,6 @@ def refuse_own_split(place: str, split: float | None) -> None:
     """Raise an InputError if ``--split`` was given for a place that is split already."""
     if split is not None:
         raise InputError(f"--split is {split}, but {place} has its own split; leave --split out")
-
-
-def did_you_mean(name: str, names: Sequence[str]) -> str:
-    """A hint in brackets, with a space before it; empty where no name is near."""
-    near = get_close_matches(name, names, n=3)
-    return f" (did you mean {' or '.join(near)}?)" if near else ""
 
 
 def _fetch(url: str) -> bytes:

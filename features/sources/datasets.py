@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from features.sources import download as downloads
-from features.sources.catalogue import UNSPLIT, Catalogue, Files, Row, refuse_own_split
+from features.sources.catalogue import UNSPLIT, Catalogue, Files, Kind, Row, refuse_own_split
 from features.util.errors import InputError
 
 Parts = dict[str, tuple[dict[str, Any], ...]]
@@ -31,7 +31,7 @@ def _named(train: str, held_out: str = "test") -> Parts:
     }
 
 
-# What the constructor of each is told for its training and its held-out images. Where its authors made three parts, the
+# Arguments of each constructor for the training and for the held-out images. Where the authors made three parts, the
 # first two are for training, as in published comparisons on the third.
 _FLAG = _flag(train=(True, False))
 _WHOLE: Parts = {UNSPLIT: ({},)}
@@ -154,7 +154,7 @@ def _open_parts(known: str, root: Path, *, download: bool) -> dict[str, list[Any
         # What NumPy 2.4.0 says of the age of CIFAR's pickles (pytorch/vision#9340) is nothing to mend.
         warnings.filterwarnings("ignore", message=".*align should be passed")
         return {
-            part: [kind(str(root), download=download, **told) for told in of_part]
+            part: [kind(str(root), download=download, **arguments) for arguments in of_part]
             for part, of_part in _PARTS[known].items()
         }
 
@@ -189,3 +189,12 @@ def _class_names(dataset: Any, count: int) -> list[str]:
     if not names:
         return [f"{index:0{len(str(count - 1))}}" for index in range(count)]
     return [name if isinstance(name, str) else name[0] for name in names]
+
+
+DATASETS = Kind(
+    takes="the name of a torchvision data set (cifar10, oxford-iiit-pet, …)",
+    claims=is_dataset,
+    read=lambda data, split, may_download: read_dataset(data, split, download=may_download),
+    named=True,
+    names=NAMES,
+)

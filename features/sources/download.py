@@ -1,5 +1,5 @@
-"""What comes from the network: the demo's image archive and torchvision's weights, each verified by its SHA-256, and
-torchvision's data sets, which it verifies by checksums of its own.
+"""Downloads: archives and torchvision's weights, verified by their SHA-256, and torchvision's data sets, which it
+verifies by checksums of its own.
 
 Nothing is kept that does not verify. Downloads stay in torch's own cache (``TORCH_HOME``, by default
 ``~/.cache/torch``), so that every checkout and every run shares them.
@@ -7,31 +7,33 @@ Nothing is kept that does not verify. Downloads stay in torch's own cache (``TOR
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
-import socket
 import tarfile
 import tempfile
+import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from features.util.errors import InputError
+from features.util.files import write_atomically
 from features.util.provenance import file_sha256
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
-# The archive of torchvision's transfer learning tutorial; the hash is the one its own build checks.
-HYMENOPTERA_URL = "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
-HYMENOPTERA_SHA256 = "fbc41b31d544714d18dd1230b1e2b455e1557766e13e67f9f5a7a23af7c02209"
-
-# Seconds without a byte after which a connection counts as dead; torch.hub itself would wait for ever.
+# Seconds without a byte after which a connection counts as dead; by itself Python would wait for ever.
 TIMEOUT = 20.0
+CHUNK_BYTES = 1 << 17
 
 
 class DownloadError(InputError):
@@ -45,18 +47,6 @@ def datasets_folder() -> Path:
     return Path(torch.hub.get_dir()).parent / "datasets"
 
 
-def hymenoptera() -> Path:
-    """The folder of the demo's ants and bees; downloaded, verified and unpacked on first use.
-
-    Raises:
-        DownloadError: if the archive can't be had or is not the expected one.
-    """
-    folder = datasets_folder() / "hymenoptera_data"
-    if not folder.is_dir():
-        download_archive(HYMENOPTERA_URL, HYMENOPTERA_SHA256, folder)
-    return folder
-
-
 def download_archive(url: str, sha256: str, folder: Path) -> None:
     """Download a zip whose one top folder is named like ``folder``, verify it and unpack it to ``folder``, all or
     nothing.
@@ -64,13 +54,11 @@ def download_archive(url: str, sha256: str, folder: Path) -> None:
     Raises:
         DownloadError: if the connection fails, the contents do not match ``sha256``, or the zip is not as described.
     """
-    import torch
-
     with _download_errors(url):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
             archive = Path(scratch) / "archive.zip"
-            torch.hub.download_url_to_file(url, str(archive), hash_prefix=sha256)
+            _fetch(url, archive, sha256)
             try:
                 with zipfile.ZipFile(archive) as contents:
                     contents.extractall(scratch)
@@ -89,7 +77,7 @@ def download_dataset(name: str, folder: Path, fetch: Callable[[Path], object]) -
     Raises:
         DownloadError: if the connection fails or the contents do not match torchvision's checksum.
     """
-    with _download_errors(f"the data set {name}"):
+    with _download_errors(f"the data set {name}"), _torchvision_gives_up():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
             fetched = Path(scratch) / folder.name
@@ -112,11 +100,15 @@ def download_weights(weights: WeightsEnum) -> Mapping[str, Any]:
 
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     with _download_errors(weights.url):
-        # torch.hub checks what it downloads, but not what it finds.
+        # torchvision checks what it downloads, but not what it finds.
         if file.is_file() and not file_sha256(file).startswith(_hash_in(file.name)):
             print(f"{file} does not match its checksum; downloading it again")
             file.unlink()
-        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+        if not file.is_file():
+            print(f"downloading {weights.url} to {file}")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, lambda part: _fetch(weights.url, part, _hash_in(file.name)))
+        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
 
 
 def _hash_in(name: str) -> str:
@@ -125,15 +117,40 @@ def _hash_in(name: str) -> str:
     return found[1]
 
 
+def _fetch(url: str, file: Path, sha256: str) -> None:
+    """Download a file whose SHA-256 begins with ``sha256``; raises RuntimeError where it does not."""
+    from tqdm import tqdm
+
+    digest = hashlib.sha256()
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as response, file.open("wb") as out:
+        size = int(response.headers.get("Content-Length", 0)) or None
+        with tqdm(total=size, unit="B", unit_scale=True, desc=file.name, disable=None) as bar:
+            while chunk := response.read(CHUNK_BYTES):
+                out.write(chunk)
+                digest.update(chunk)
+                bar.update(len(chunk))
+    if not digest.hexdigest().startswith(sha256):
+        raise RuntimeError(f'invalid hash value (expected "{sha256}", got "{digest.hexdigest()}")')
+
+
+@contextmanager
+def _torchvision_gives_up() -> Iterator[None]:
+    """Give the connections that torchvision's data sets open a time limit. It takes none as an argument, and Python's
+    default belongs to the whole process, so its one module that connects sees a ``urlopen`` with the limit."""
+    from torchvision.datasets import utils
+
+    own, request = (ModuleType(module.__name__) for module in (urllib, urllib.request))
+    request.__dict__.update(vars(urllib.request), urlopen=partial(urllib.request.urlopen, timeout=TIMEOUT))
+    own.__dict__.update(vars(urllib), request=request)
+    with patch.object(utils, "urllib", own, create=True):
+        yield
+
+
 @contextmanager
 def _download_errors(url: str) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)
     try:
         yield
-    # URLError, a time-out and a folder that can't be written are OSErrors; torch.hub reports a wrong hash, also that of
-    # a cut connection, as a RuntimeError.
+    # URLError, a time-out and a folder that can't be written are OSErrors; torchvision reports a wrong hash, also that
+    # of a cut connection, as a RuntimeError.
     except (OSError, HTTPException, RuntimeError) as error:
         raise DownloadError(f"{url} could not be downloaded ({error})") from error
-    finally:
-        socket.setdefaulttimeout(before)

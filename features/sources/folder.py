@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from features.cache.featureset import SPLITS
-from features.sources.catalogue import UNSPLIT, Catalogue, Files, Rows, refuse_own_split
+from features.sources.catalogue import SPLITS, UNSPLIT, Catalogue, Files, Kind, Rows, refuse_own_split
 from features.util.errors import InputError, listing
 
 # torchvision's ImageFolder reads these endings and no others, so the demo does too.
@@ -124,3 +123,10 @@ def _is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+FOLDER = Kind(
+    takes="a folder",
+    claims=lambda data: Path(data).expanduser().is_dir(),
+    read=lambda data, split, _: read_folder(Path(data).expanduser(), split),
+)

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from features.cache.featureset import SPLITS
-from features.sources.catalogue import UNSPLIT, Catalogue, Files, Rows, did_you_mean, refuse_own_split
-from features.util.errors import InputError, listing
+from features.sources.catalogue import SPLITS, UNSPLIT, Catalogue, Files, Kind, Rows, refuse_own_split
+from features.util.errors import InputError, did_you_mean, listing
 
 # Endings of lists, and what a row of each is called.
 TABLES = {".csv": "line", ".parquet": "row"}
@@ -99,7 +98,7 @@ def _refuse_header(file: Path, header: list[str]) -> None:
 
 
 def _rows(header: list[str], cells: Numbered, unit: str) -> tuple[Rows, list[str]]:
-    """Rows of each split, and what is wrong with the others."""
+    """The rows of each split, and the problems of all others."""
     rows: Rows = {part: [] for part in (SPLITS if "split" in header else (UNSPLIT,))}
     problems = []
     first: dict[str, int] = {}
@@ -123,7 +122,7 @@ def _rows(header: list[str], cells: Numbered, unit: str) -> tuple[Rows, list[str
 
 
 def _url_problems(paths: Iterable[str]) -> list[str]:
-    """What keeps fsspec from reading URLs of these kinds."""
+    """The reasons why fsspec can't read URLs of these kinds."""
     schemes = sorted({path.split("://")[0] for path in paths if "://" in path})
     if not schemes:
         return []
@@ -138,3 +137,15 @@ def _url_problems(paths: Iterable[str]) -> list[str]:
         except (ImportError, ValueError) as error:
             problems.append(f"{scheme}://… can't be read: {error}")
     return problems
+
+
+def _is_table(data: str) -> bool:
+    place = Path(data).expanduser()
+    return place.suffix.lower() in TABLES and place.is_file()
+
+
+TABLE = Kind(
+    takes="a .csv or .parquet list",
+    claims=_is_table,
+    read=lambda data, split, _: read_table(Path(data).expanduser(), split),
+)

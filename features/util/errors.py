@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
@@ -19,7 +20,10 @@ def run_command(command: Callable[[], None]) -> int:
     """Run a command line's body and turn how it ends into an exit code: 0 done, 2 user's mistake, 130 Ctrl-C,
     141 output closed."""
     try:
-        command()
+        with warnings.catch_warnings():
+            # Pillow only warns of a picture of one to two times its limit; we refuse it, which says more.
+            warnings.filterwarnings("ignore", message=".* decompression bomb DOS attack")
+            command()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from features.sources.images import UNREADABLE, ImageSet, decode
+from features.sources.decode import UNREADABLE, decode
+from features.sources.images import ImageSet
 from features.util.errors import InputError
 from pipeline.inference.sources import find_images
 from pipeline.training.run import Run

@@ -17,7 +17,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from features.sources.images import UNREADABLE, decode
+from features.sources.decode import UNREADABLE, decode
 from pipeline.demo.examples import Example
 from pipeline.demo.reading import read_picture
 from pipeline.demo.uploads import Uploads

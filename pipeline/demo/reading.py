@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from features.backbone.runtime import exact_convolutions
-from features.sources.images import decode
+from features.sources.decode import decode
 from pipeline.heads.base import EXPECTATION
 from pipeline.inference.hybrid import HybridClassifier
 
@@ -37,7 +37,7 @@ def read_picture(classifier: HybridClassifier, content: bytes) -> Reading:
     """Classify one picture, as :meth:`HybridClassifier.predict` does, and keep what is seen on the way.
 
     Raises:
-        UNREADABLE: one of these, where the contents are no picture (:data:`features.sources.images.UNREADABLE`).
+        UNREADABLE: one of these, where the contents are no picture (:data:`features.sources.decode.UNREADABLE`).
     """
     pixels = classifier.transforms.pixels(decode(content))
     head = classifier.head

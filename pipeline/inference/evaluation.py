@@ -14,10 +14,13 @@ import numpy as np
 import torch
 
 from features.backbone.network import Backbone
-from features.cache.featureset import FeatureSet, Provenance
+from features.cache.featureset import FeatureSet
+from features.cache.records import Provenance
 from features.cache.store import read_features
+from features.cache.target import same_images
 from features.engines.pixels import Stopwatch, pixel_batches
-from features.sources.images import ImageSet, file_digests, images_sha256, without
+from features.sources.check import file_digests
+from features.sources.images import ImageSet, without
 from features.util.errors import InputError
 from features.util.provenance import versions
 from pipeline.devices.levels import device_evaluation
@@ -117,7 +120,7 @@ def evaluate(config: EvalConfig) -> Report:
 def _read_same_features(run: Run, given: Path | None) -> FeatureSet:
     path = given or Path(run.features.path)
     features = read_features(path)
-    if features.content_sha256 != run.features.content_sha256:
+    if not features.matches(run.features.content_sha256):
         raise InputError(
             f"{path} holds other features than those the head in {run.path} was trained on; name the right file with "
             "--features, or train again: make train"
@@ -138,9 +141,9 @@ def _images_at_hand(
         missing.append(str(error))
         return None, {}
     if features.provenance.skipped:
-        image_set = without(image_set, {path for path, _ in features.provenance.skipped})
+        image_set = without(image_set, {each.path for each in features.provenance.skipped})
     digests = file_digests(image_set)
-    if images_sha256(digests) != features.provenance.images_sha256:
+    if not same_images(features, image_set, digests):
         raise InputError(
             f"the images in {image_set.place} are not those that {features.path} was made from; make the features and "
             "the head again (make eval), or name the right folder with --data"
@@ -191,6 +194,6 @@ def _classify(
 
 def _parity(cached: torch.Tensor, from_images: torch.Tensor, provenance: Provenance) -> Parity:
     difference = (cached - from_images).abs().max().item()
-    precisions = (provenance.dtype, provenance.runtime.get("precision", "float32"))
+    precisions = (provenance.dtype, provenance.precision)
     tolerance = max(PARITY_TOLERANCE[precision] for precision in precisions)
     return Parity(max_difference=difference, tolerance=tolerance, images=len(cached), holds=difference <= tolerance)

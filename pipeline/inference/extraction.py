@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from features.cache.featureset import Provenance
+from features.cache.packaged import PACKAGED
+from features.cache.records import Provenance
 from features.cache.store import read_features
 from features.config import ExtractConfig
-from features.sources.packaged import PACKAGED
 
 
 def extraction(recorded: Provenance, cache: Path) -> ExtractConfig:
@@ -31,18 +31,18 @@ def extraction(recorded: Provenance, cache: Path) -> ExtractConfig:
     selection, views, runtime = recorded.selection, recorded.views, recorded.runtime
     return ExtractConfig(
         data=_place(recorded.data_location, cache, is_name(recorded.data_location)),
-        split=selection.get("split"),
-        limit=selection.get("limit"),
-        classes=",".join(selection.get("classes", ())),
-        seed=selection.get("seed", views.get("seed", plain.seed)),
+        split=selection.split,
+        limit=selection.limit,
+        classes=",".join(selection.classes or ()),
+        seed=selection.seed if selection.seed is not None else views.seed if views else plain.seed,
         skip_bad=bool(recorded.skipped),
         backbone=recorded.backbone,
         weights=_place(recorded.weights_location, cache, is_named(recorded.backbone, recorded.weights_location)),
-        views=views.get("count", 0),
+        views=views.count if views else 0,
         dtype=recorded.dtype,  # type: ignore[arg-type]  # a text in files
-        runtime=runtime.get("name", plain.runtime),
-        device=runtime.get("device", plain.device),
-        precision=runtime.get("precision", plain.precision),
+        runtime=runtime.name if runtime else plain.runtime,  # type: ignore[arg-type]
+        device=runtime.device if runtime else plain.device,  # type: ignore[arg-type]
+        precision=recorded.precision,  # type: ignore[arg-type]
         note=recorded.note,
     )
 

@@ -18,7 +18,8 @@ from torch import nn
 
 from features.backbone.network import Backbone
 from features.backbone.runtime import exact_convolutions
-from features.sources.images import UNREADABLE, decode, in_threads, upright_rgb
+from features.sources.check import in_threads
+from features.sources.decode import UNREADABLE, decode, upright_rgb
 from features.util.errors import InputError
 from pipeline.inference.sources import run_backbone
 from pipeline.training.record import Which

@@ -63,7 +63,7 @@ def find_images(run: Run, given: str | None, *, download: bool = True) -> ImageS
                 f"the images of {run.features.provenance.data} are not at {path}; give the folder with --data (DATA=)"
             )
         recorded = str(path)
-    return open_images(recorded, **run.features.provenance.selection, download=download)
+    return open_images(recorded, **run.features.provenance.selection.record(), download=download)
 
 
 def located(run: Run, recorded: str) -> Path:

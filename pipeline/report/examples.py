@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageOps
 
-from features.sources.images import decode
+from features.sources.decode import decode
 from pipeline.inference.evaluation import Report
 
 SHOWN = 12

@@ -99,7 +99,7 @@ class RunFolder:
                 f"(make: OUT=) to make the new head beside it{further} or --force to replace it (make: "
                 "TRAIN_ARGS='… --force')"
             )
-        if features is not None and not _same(features, standing.features.content_sha256):
+        if features is not None and not features.matches(standing.features.content_sha256):
             return "keep"
         return "none"
 
@@ -233,7 +233,3 @@ def _free(path: Path) -> Path:
     """The path, or the first of PATH-2, PATH-3, … that does not exist."""
     names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 10_000)))
     return next(name for name in names if not name.exists())
-
-
-def _same(features: FeatureSet, recorded: str) -> bool:
-    return features.content_sha256 == recorded

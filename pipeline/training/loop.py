@@ -262,7 +262,7 @@ class Training:
     def _refuse_other(self, file: Path, checkpoint: Checkpoint) -> None:
         differing = differences(checkpoint.config, self.config, but=["epochs"])
         differing += changed_circuit(checkpoint.circuit_sha256, self.config)
-        if self.features.content_sha256 != checkpoint.features_sha256:
+        if not self.features.matches(checkpoint.features_sha256):
             differing.append("other features")
         done = len(checkpoint.history)
         if done > self.config.passes:

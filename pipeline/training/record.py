@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from features.cache.featureset import FeatureSet, Provenance
+from features.cache.featureset import FeatureSet
+from features.cache.records import Provenance
 from features.util.flags import flag
 from pipeline.training.config import TrainConfig
 
@@ -76,8 +77,7 @@ class FeaturesReference:
     def record(self) -> dict[str, Any]:
         """As JSON: the provenance's fields stand beside the others."""
         values = {"path": self.path, "content_sha256": self.content_sha256, "width": self.width}
-        skipped = [list(pair) for pair in self.provenance.skipped]
-        return values | asdict(self.provenance) | {"classes": list(self.provenance.classes), "skipped": skipped}
+        return values | self.provenance.record()
 
     @classmethod
     def from_record(cls, values: Mapping[str, Any]) -> FeaturesReference:
@@ -86,15 +86,11 @@ class FeaturesReference:
         Raises:
             KeyError, TypeError: if a field that every version has is missing.
         """
-        known = {item.name for item in fields(Provenance)}
-        provenance = {name: value for name, value in values.items() if name in known}
-        provenance["classes"] = tuple(provenance["classes"])
-        provenance["skipped"] = tuple((path, reason) for path, reason in provenance.get("skipped", ()))
         return cls(
             path=values["path"],
             content_sha256=values["content_sha256"],
             width=values["width"],
-            provenance=Provenance(**provenance),
+            provenance=Provenance.from_record(values),
         )
 
 

@@ -20,7 +20,7 @@ from torchvision.transforms._presets import ImageClassification
 
 from features.backbone.network import backbone_names
 from features.backbone.preprocess import Preprocess, random_box
-from features.sources.images import decode
+from features.sources.decode import decode
 
 PRESETS = {
     repr(weights.transforms()): weights.transforms()

@@ -13,7 +13,7 @@ import torchvision
 from features.backbone import runtime as runtime_module
 from features.backbone.network import DEFAULT, Backbone, load_backbone
 from features.backbone.runtime import open_runtime
-from features.sources.images import decode
+from features.sources.decode import decode
 from features.util.errors import InputError
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

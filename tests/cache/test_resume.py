@@ -46,7 +46,7 @@ def mean_colours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def same_data(made: FeatureFile, other: FeatureFile) -> bool:
-    fingerprints = ("rows_sha256", "shapes")
+    fingerprints = ("content_sha256", "shapes")
     said = ("classes", "images_sha256", "weights_sha256", "transform")
     return all(getattr(made, name) == getattr(other, name) for name in fingerprints) and all(
         getattr(made.provenance, name) == getattr(other.provenance, name) for name in said
@@ -64,7 +64,8 @@ from pathlib import Path
 import numpy as np
 from features import extract
 from features.backbone import network as backbone, runtime
-from features.cache import partfile
+from features.backbone.record import RuntimeRecord
+from features.cache import partfile, pieces
 from features.engines import local
 from features.config import ExtractConfig
 from features.cache.store import verify_features
@@ -73,7 +74,7 @@ data, weights, folder, shards = sys.argv[1:5]
 loaded = backbone.load_backbone("resnet18", weights)
 backbone.load_backbone = lambda *_: loaded
 features = lambda pixels: np.repeat(pixels.mean(axis=(2, 3), dtype=np.float32), 4, axis=1)
-local.open_runtime = lambda *_, **__: runtime.Runtime(record={"name": "mean"}, run=features)
+local.open_runtime = lambda *_, **__: runtime.Runtime(record=RuntimeRecord(name="mean"), run=features)
 config = ExtractConfig(
     data=data, weights=weights, out=Path(folder) / "f.h5", shard_rows=8, batch=8, shards=shards == "shards"
 )
@@ -111,10 +112,10 @@ def ended(out, kill_at):
     return os.waitpid(pid, 0)[1]
 
 def made(out):
-    return verify_features(extract.shard_pattern(out) if config.shards else out)
+    return verify_features(pieces.shard_pattern(out) if config.shards else out)
 
 assert ended(Path(folder) / "undisturbed/f.h5", 0) == 0
-wanted = made(Path(folder) / "undisturbed/f.h5").rows_sha256
+wanted = made(Path(folder) / "undisturbed/f.h5").content_sha256
 left = set(os.listdir(Path(folder) / "undisturbed"))
 kills = 0
 while True:
@@ -124,9 +125,9 @@ while True:
         break
     assert os.WIFSIGNALED(status), f"step {kills}: {status}"
     if out.exists():
-        assert verify_features(out).rows_sha256 == wanted
+        assert verify_features(out).content_sha256 == wanted
     assert ended(out, 0) == 0, f"after a kill at step {kills}"
-    assert made(out).rows_sha256 == wanted, f"other rows after a kill at step {kills}"
+    assert made(out).content_sha256 == wanted, f"other rows after a kill at step {kills}"
     assert set(os.listdir(out.parent)) == left, f"left after a kill at step {kills}: {os.listdir(out.parent)}"
     kills += 1
 print(json.dumps(kills))
@@ -258,22 +259,34 @@ def test_only_the_missing_pieces_are_made(config: ExtractConfig, monkeypatch, ca
 
 
 @pytest.mark.usefixtures("mean_colours")
-@pytest.mark.parametrize("change", ["image", "weights", "views", "rows", "dtype"])
+@pytest.mark.parametrize("change", ["image", "rows"])
+def test_rows_of_unchanged_images_are_used_in_other_pieces(
+    config: ExtractConfig, monkeypatch, capsys, change: str
+) -> None:
+    interrupted(config, monkeypatch, after=3)
+    if change == "image":
+        (Path(config.data) / "train/blue/0.png").unlink()
+    make_features(replace(config, shard_rows=3) if change == "rows" else config)
+    done = {"image": "5 of 12", "rows": "6 of 13"}[change]
+    assert going_on(capsys) == [f"going on where an earlier run stopped: {done} images are done"]
+    assert names_in(config.out.parent) == ["f.h5"]
+
+
+@pytest.mark.usefixtures("mean_colours")
+@pytest.mark.parametrize("change", ["weights", "views", "dtype"])
 def test_pieces_of_another_extraction_are_not_used(
     config: ExtractConfig, monkeypatch, capsys, tmp_path: Path, change: str
 ) -> None:
     interrupted(config, monkeypatch, after=3)
-    if change == "image":
-        (Path(config.data) / "val/red/0.png").unlink()
-    elif change == "weights":
+    if change == "weights":
         import torch
 
         state = torch.load(config.weights, weights_only=True)
         state["conv1.weight"] *= 1.5
         torch.save(state, tmp_path / "other.pth")
-    changes = {"weights": {"weights": str(tmp_path / "other.pth")}, "views": {"views": 1}, "rows": {"shard_rows": 3}}
+    changes = {"weights": {"weights": str(tmp_path / "other.pth")}, "views": {"views": 1}}
     changes["dtype"] = {"dtype": "float16"}
-    make_features(replace(config, **changes.get(change, {})))
+    make_features(replace(config, **changes[change]))
     assert going_on(capsys) == []
     assert names_in(config.out.parent) == ["f.h5"]
 

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from caches import write
 from conftest import child, names_in, synthetic_provenance
 
-from features.cache import store
+from features.cache import rows as row_module
+from features.cache import writer
 from features.cache.featureset import Split
-from features.cache.partfile import PartFile
+from features.cache.records import Skipped, Views
 from features.cache.store import DamagedCache, read_features, verify_features
 from features.cache.writer import FeatureWriter, join, publish, write_features
+from features.sources.catalogue import Selection
 from features.util.errors import InputError
-
-
-def write(file: Path, rows: int = 6, **changes: str) -> None:
-    """A small cache of ``rows`` training rows and 2 validation rows, 512 wide."""
-    paths = {"train": tuple(f"train/{row}.png" for row in range(rows)), "val": ("val/ä.png", "val/b.png")}
-    labels = {"train": tuple(row % 2 for row in range(rows)), "val": (0, 1)}
-    values = np.random.default_rng(0).normal(size=(rows, 512)).astype(np.float32)
-    with FeatureWriter(file, paths, labels, 512) as writer:
-        for start in range(0, rows, 16):
-            writer.write("train", start, values[start : start + 16])
-        writer.write("val", 0, values[:2])
-        writer.finish(replace(synthetic_provenance(), **changes))
-
 
 # Writing and reading back --------------------------------------------------------------------------------------------
 
@@ -56,27 +42,48 @@ def test_the_layout_is_that_of_the_design(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "f.h5") as file:
         assert set(file) == {"train", "val"}
         for group, rows in ((file["train"], 100), (file["val"], 2)):
-            assert set(group) == {"features", "labels", "paths"}
+            assert set(group) == {"features", "labels", "paths", "rows"}
+            assert (group["rows"].shape, group["rows"].dtype) == ((rows, 32), np.uint8)
             assert (group["features"].shape, group["features"].dtype) == ((rows, 512), np.float32)
             assert group["features"].chunks == (min(64, rows), 512)
             assert (group["labels"].shape, group["labels"].dtype) == ((rows,), np.int64)
             assert h5py.check_string_dtype(group["paths"].dtype).encoding == "utf-8"
-            assert all(group[name].fletcher32 for name in group)
         assert set(file.attrs) == {
             "format_version", "complete", "content_sha256", "classes", "backbone", "weights", "weights_sha256",
             "transform", "data", "images_sha256", "data_location", "weights_location", "versions", "created", "note",
-            "selection", "dtype", "runtime", "views", "shard", "rows_sha256",
+            "selection", "dtype", "runtime", "views", "shard", "taken_over", "known_as",
         }  # fmt: skip
-        assert file.attrs["format_version"] == 2
+        assert file.attrs["format_version"] == 3
         assert list(file.attrs["classes"]) == ["blue", "red"]
 
 
-def test_the_same_contents_have_the_same_fingerprint(tmp_path: Path) -> None:
+def test_the_content_is_rows_labels_classes_and_paths_and_nothing_else(tmp_path: Path) -> None:
     write(tmp_path / "a.h5")
-    write(tmp_path / "b.h5")
-    write(tmp_path / "c.h5", note="another note")
-    a, b, c = (read_features(tmp_path / f"{name}.h5").content_sha256 for name in "abc")
-    assert a == b != c
+    read = read_features(tmp_path / "a.h5")
+    described = {"created": "2027", "note": "another note", "data_location": "elsewhere", "weights_location": "w2"}
+    write(tmp_path / "b.h5", **described)
+    assert read_features(tmp_path / "b.h5").content_sha256 == read.content_sha256
+    train, others = read.train, []
+    for change in (
+        {"features": train.features + np.float32(1e-6)},
+        {"labels": 1 - train.labels},
+        {"paths": train.paths[::-1]},
+        {"views": train.features[:, None]},
+    ):
+        others.append(
+            write_features(tmp_path / "c.h5", read.provenance, read.splits | {"train": replace(train, **change)})
+        )
+    others.append(write_features(tmp_path / "c.h5", replace(read.provenance, classes=("red", "blue")), read.splits))
+    swapped = {"train": replace(train, **vars(read.val)), "val": train}
+    others.append(write_features(tmp_path / "c.h5", read.provenance, swapped))
+    assert len({read.content_sha256, *(other.content_sha256 for other in others)}) == 7
+
+
+def test_rows_that_the_disk_gives_back_otherwise_are_not_published(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(writer, "row_digests", lambda paths, *_: np.zeros((len(paths), 32), np.uint8))
+    with pytest.raises(InputError, match="the disk gives other rows of train back than were written"):
+        write(tmp_path / "f.h5")
+    assert names_in(tmp_path) == []
 
 
 def test_rows_at_hand_are_written_the_same(tmp_path: Path) -> None:
@@ -97,8 +104,8 @@ def test_views_digests_and_what_was_skipped(tmp_path: Path) -> None:
         views=rng.normal(size=(70, 3, 8)).astype(np.float32),
     )
     val = replace(train, views=None)
-    skipped = (("train/ä.png", "the file is empty (0 bytes)"), ("val/b.png", "truncated"))
-    said = replace(synthetic_provenance(), views={"count": 3, "seed": 5}, skipped=skipped, selection={"limit": 7})
+    skipped = (Skipped("train/ä.png", "the file is empty (0 bytes)"), Skipped("val/b.png", "truncated"))
+    said = replace(synthetic_provenance(), views=Views(count=3, seed=5), skipped=skipped, selection=Selection(limit=7))
     written = write_features(tmp_path / "f.h5", said, {"train": train, "val": val})
     read = read_features(tmp_path / "f.h5")
     assert read.provenance == written.provenance == said
@@ -107,7 +114,6 @@ def test_views_digests_and_what_was_skipped(tmp_path: Path) -> None:
     assert read.val.views is None
     with h5py.File(tmp_path / "f.h5") as file:
         assert file["train/views"].chunks == (21, 3, 8)
-        assert all(file[name].fletcher32 for name in ("train/views", "train/digests", "skipped/paths"))
 
 
 def test_float16_halves_the_file(tmp_path: Path) -> None:
@@ -122,7 +128,7 @@ def test_float16_halves_the_file(tmp_path: Path) -> None:
 
 
 def test_files_are_joined_in_order_a_block_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "BLOCK_BYTES", 64 * 512 * 4)
+    monkeypatch.setattr(row_module, "BLOCK_BYTES", 64 * 512 * 4)
     write(tmp_path / "a.h5", rows=100)
     write(tmp_path / "b.h5", rows=200)
     a, b = (read_features(tmp_path / f"{name}.h5") for name in "ab")
@@ -176,7 +182,7 @@ def test_an_interruption_leaves_the_earlier_file(tmp_path: Path) -> None:
     def interrupted() -> None:
         with FeatureWriter(file, {"train": ("a",), "val": ("b",)}, {"train": (0,), "val": (1,)}, 4) as writer:
             writer.write("train", 0, np.ones((1, 4), np.float32))
-            assert names_in(tmp_path) == [".f.h5.part", "f.h5"]
+            assert names_in(tmp_path) == [".f.h5.part", ".f.h5.part.lock", "f.h5"]
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -192,103 +198,6 @@ def test_what_a_killed_run_left_behind_is_in_nobodys_way(tmp_path: Path) -> None
     killed += "{'train': (0,), 'val': (1,)}, 4)\nos.kill(os.getpid(), signal.SIGKILL)"
     file = tmp_path / "f.h5"
     assert child(killed, str(file)).returncode == -9
-    assert names_in(tmp_path) == [".f.h5.part"]
+    assert names_in(tmp_path) == [".f.h5.part", ".f.h5.part.lock"]
     write(file)
     assert names_in(tmp_path) == ["f.h5"]
-
-
-def test_two_writers_of_one_file(tmp_path: Path) -> None:
-    file = tmp_path / "f.h5"
-    with FeatureWriter(file, {"train": ("a",), "val": ("b",)}, {"train": (0,), "val": (1,)}, 4) as first:
-        with pytest.raises(InputError) as caught:
-            write(file)
-        assert str(caught.value) == (f"another process is writing {file} just now; wait for it, or name another file")
-        first.write("train", 0, np.ones((1, 4), np.float32))
-        first.write("val", 0, np.ones((1, 4), np.float32))
-        first.finish(synthetic_provenance())
-    assert names_in(tmp_path) == ["f.h5"]
-    write(file)
-    assert len(read_features(file).train.labels) == 6
-
-
-def test_a_writer_that_comes_as_another_finishes_spares_the_finished_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second has opened the unfinished file, the first finishes and renames it, the second gets the lock."""
-    file = tmp_path / "f.h5"
-    write(tmp_path / "whole.h5")
-    part = tmp_path / ".f.h5.part"
-    part.write_bytes((tmp_path / "whole.h5").read_bytes())
-    lock = fcntl.flock
-
-    def finish_first(*arguments: object) -> None:
-        part.rename(file)
-        lock(*arguments)
-
-    monkeypatch.setattr(fcntl, "flock", finish_first)
-    with pytest.raises(InputError, match="another process is writing"):
-        PartFile(file)
-    assert file.read_bytes() == (tmp_path / "whole.h5").read_bytes()
-
-
-# A full or failing disk ----------------------------------------------------------------------------------------------
-
-WRITE_AND_REPORT = """
-import sys
-from pathlib import Path
-from test_writer import write
-from features.util.errors import run_command
-sys.exit(run_command(lambda: write(Path(sys.argv[1]), rows=int(sys.argv[2]))))
-"""
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount the small disk that this test fills")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-@pytest.mark.parametrize("rows", [95, 102, 120, 2000])
-def test_a_full_disk(small_disk: Path, rows: int) -> None:
-    write(small_disk / "f.h5")
-    before = (small_disk / "f.h5").read_bytes()
-    ended = child(WRITE_AND_REPORT, str(small_disk / "f.h5"), str(rows))
-    part = small_disk / ".f.h5.part"
-    assert ended.stderr == (
-        "error: the disk is full; free some space and run the same command again: "
-        f"[Errno 28] No space left on device: '{part}'\n"
-    )
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert names_in(small_disk) == ["f.h5"]
-    assert (small_disk / "f.h5").read_bytes() == before
-
-
-@pytest.mark.parametrize("limit", [1000, 5000, 100_000, 220_000])
-def test_a_limit_on_the_size_of_files(tmp_path: Path, limit: int) -> None:
-    write(tmp_path / "f.h5")
-    before = (tmp_path / "f.h5").read_bytes()
-    limited = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n{WRITE_AND_REPORT}"
-    ended = child(limited, str(tmp_path / "f.h5"), "120")
-    assert ended.stderr == (
-        "error: the file is larger than the system's limit for one file; raise the limit (ulimit -f): "
-        f"[Errno 27] File too large: '{tmp_path}/.f.h5.part'\n"
-    )
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert names_in(tmp_path) == ["f.h5"]
-    assert (tmp_path / "f.h5").read_bytes() == before
-
-
-def test_a_read_only_file_system(small_disk: Path) -> None:
-    write(small_disk / "f.h5")
-    before = (small_disk / "f.h5").read_bytes()
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    ended = child(WRITE_AND_REPORT, str(small_disk / "f.h5"), "6")
-    assert ended.stderr.startswith("error: the target is on a read-only file system; name another with --out")
-    assert (ended.returncode, names_in(small_disk)) == (2, ["f.h5"])
-    assert (small_disk / "f.h5").read_bytes() == before

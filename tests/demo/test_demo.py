@@ -21,7 +21,7 @@ from PIL import Image
 from server import serving
 
 import pipeline.demo.server
-from features.sources.packaged import PACKAGED
+from features.cache.packaged import PACKAGED
 from features.util.errors import InputError
 from pipeline import HybridClassifier
 from pipeline.demo.config import DemoConfig

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from features.cache.packaged import PACKAGED
 from features.cache.store import read_features
 from features.cache.writer import write_features
-from features.sources.packaged import PACKAGED
 from features.util.errors import InputError
 from pipeline.cli import main
 from pipeline.devices.levels import evaluate_on

@@ -51,7 +51,7 @@ def test_the_same_rows_as_in_one_process(config: ExtractConfig, tmp_path: Path, 
     local = make_features(replace(config, out=tmp_path / "local.h5"))
     capsys.readouterr()
     made = make_features(replace(config, engine="ray"))
-    assert made.rows_sha256 == local.rows_sha256
+    assert made.content_sha256 == local.content_sha256
     assert replace(made.provenance, created="") == replace(local.provenance, created="")
     assert made.provenance.skipped == (("val/red/bad.png", "not an image that Pillow can read"),)
     assert names_in(config.out.parent) == ["f.h5"]
@@ -136,5 +136,5 @@ def test_a_killed_worker_loses_nothing(config: ExtractConfig, tmp_path: Path) ->
     assert running.returncode == 0, errors
     assert "train (98, 512), val (5, 512)" in output
     local = make_features(replace(config, out=tmp_path / "local.h5", batch=1))
-    assert verify_features(config.out).rows_sha256 == local.rows_sha256
+    assert verify_features(config.out).content_sha256 == local.content_sha256
     assert names_in(config.out.parent) == ["f.h5"]

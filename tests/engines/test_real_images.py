@@ -9,7 +9,7 @@ from demo_model import demo_model
 from features.cache.store import read_features
 from features.config import ExtractConfig
 from features.extract import make_features
-from features.sources.images import decode
+from features.sources.decode import decode
 from pipeline import HybridClassifier
 from pipeline.inference.config import EvalConfig, ExportConfig
 from pipeline.inference.evaluation import evaluate

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from features.cache.records import Views
 from features.cache.store import read_features
 from features.cache.writer import write_features
 from features.util.errors import InputError
@@ -24,7 +25,7 @@ def with_views(feature_file: Path, name: str, make) -> Path:
     read = read_features(feature_file)
     views = np.stack([make(read.train.features, view) for view in range(4)], axis=1)
     file = feature_file.with_name(name)
-    said = replace(read.provenance, views={"count": 4, "seed": 0})
+    said = replace(read.provenance, views=Views(count=4, seed=0))
     write_features(file, said, {"train": replace(read.train, views=views), "val": read.val})
     return file
 

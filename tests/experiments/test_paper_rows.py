@@ -169,7 +169,7 @@ def test_stage_1_makes_the_cifar_cache(context, picture_folder, random_weights):
     assert images.prepare_cats_dogs(given).run().entries
     made = read_features(context.out / "cat-dog.h5")
     assert (made.train.features.shape, made.val.features.shape) == ((8, 512), (5, 512))
-    assert made.provenance.selection == {"classes": ["cat", "dog"], "limit": 5000, "seed": 0}
+    assert made.provenance.selection.record() == {"classes": ["cat", "dog"], "limit": 5000, "seed": 0}
 
 
 @pytest.mark.slow

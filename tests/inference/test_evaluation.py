@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from features.config import ExtractConfig
 from features.extract import make_features
+from features.sources.catalogue import Selection
 from features.sources.images import open_images
 from features.util.errors import InputError
 from pipeline.inference.config import EvalConfig
@@ -159,7 +160,7 @@ def test_a_list_is_opened_again_where_it_was(picture_folder, random_weights, tmp
 
 def test_a_choice_is_made_again(trained):
     run = load_run(trained / "run")
-    chosen = replace(run.features.provenance, selection={"split": 0.25, "seed": 3})
+    chosen = replace(run.features.provenance, selection=Selection(split=0.25, seed=3))
     again = replace(run, features=replace(run.features, provenance=chosen))
     found = find_images(again, str(trained / "pictures/train"))
     assert found == open_images(str(trained / "pictures/train"), split=0.25, seed=3)

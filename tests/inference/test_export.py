@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from PIL import Image
 
 import pipeline.inference.export
-from features.sources.images import decode
+from features.sources.decode import decode
 from features.util.errors import InputError
 from pipeline import DressedQuantumNet, HybridClassifier
 from pipeline.heads.fixed import FixedHead

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from features.cache.records import Skipped
 from features.config import ExtractConfig
 from features.extract import make_features
+from features.sources.catalogue import Selection
 from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
 from pipeline.inference.extraction import extraction
@@ -116,10 +118,10 @@ def test_names_stay_names_and_choices_are_given_again(made):
     recorded = {
         "data_location": "cifar10",
         "weights_location": "IMAGENET1K_V1",
-        "selection": {"classes": ["cat", "dog"], "split": 0.2, "seed": 3},
-        "views": {},
-        "skipped": (("a.png", "empty"),),
-        "runtime": {},
+        "selection": Selection(classes=("cat", "dog"), split=0.2, seed=3),
+        "views": None,
+        "skipped": (Skipped("a.png", "empty"),),
+        "runtime": None,
     }
     told = extraction(replace(made.run.features.provenance, **recorded), Path("out/features.h5"))
     assert (told.data, told.weights, told.classes) == ("cifar10", "IMAGENET1K_V1", "cat,dog")

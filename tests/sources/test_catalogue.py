@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.sources.catalogue import UNSPLIT, Catalogue, Files, Rows, choose
-from features.sources.images import decode, open_images, without
+from features.sources.catalogue import UNSPLIT, Catalogue, Files, Rows, Selection, choose
+from features.sources.decode import decode
+from features.sources.images import open_images, without
 from features.util.errors import InputError
 
 NOWHERE = Files(Path("/nowhere"))
@@ -112,9 +113,9 @@ def test_values_out_of_range_are_said_at_once(picture_folder: Path) -> None:
 
 def test_a_choice_is_recorded_and_gives_the_same_set_again(picture_folder: Path) -> None:
     found = open_images(str(picture_folder / "train"), split=0.3, seed=4, limit=2, classes=("red", "blue"))
-    assert found.selection == {"split": 0.3, "seed": 4, "limit": 2, "classes": ["blue", "red"]}
-    assert open_images(found.location, **found.selection) == found
-    assert open_images(str(picture_folder), seed=4).selection == {}
+    assert found.selection.record() == {"split": 0.3, "seed": 4, "limit": 2, "classes": ["blue", "red"]}
+    assert open_images(found.location, **found.selection.record()) == found
+    assert open_images(str(picture_folder), seed=4).selection == Selection()
 
 
 # Where a path is read from -------------------------------------------------------------------------------------------

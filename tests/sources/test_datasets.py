@@ -18,8 +18,10 @@ from PIL import Image
 from torchvision import datasets as torchvision_datasets
 
 from features.sources import datasets, download
+from features.sources.check import check_images
+from features.sources.decode import decode
 from features.sources.download import DownloadError
-from features.sources.images import check_images, decode, is_name, open_images
+from features.sources.images import is_name, open_images
 from features.util.errors import InputError
 
 
@@ -37,7 +39,7 @@ def places(torch_home: Path) -> list[str]:
 
 def test_cifar_is_listed_by_sorted_class_names(cifar: Cifar) -> None:
     found = open_images("cifar10")
-    assert (found.name, found.location, found.selection) == ("cifar10", "cifar10", {})
+    assert (found.name, found.location, found.selection.record()) == ("cifar10", "cifar10", {})
     assert found.classes == ("airplane", "cat", "dog")
     assert found.paths["val"] == (
         "val/airplane/00002.ppm",
@@ -87,10 +89,10 @@ def test_a_worker_opens_it_anew(cifar: Cifar) -> None:
 def test_two_classes_and_a_limit_are_the_papers_experiment(cifar: Cifar) -> None:
     found = open_images("cifar10", classes=("dog", "cat"), limit=3, seed=1)
     assert found.classes == ("cat", "dog")
-    assert found.selection == {"classes": ["cat", "dog"], "limit": 3, "seed": 1}
+    assert found.selection.record() == {"classes": ["cat", "dog"], "limit": 3, "seed": 1}
     assert [found.labels["train"].count(label) for label in (0, 1)] == [3, 3]
     assert found.labels["val"] == (0, 0, 1, 1)
-    assert open_images(found.location, **found.selection) == found
+    assert open_images(found.location, **found.selection.record()) == found
 
 
 def test_a_class_it_has_not(cifar: Cifar) -> None:

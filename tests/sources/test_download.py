@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import socket
 import time
 import zipfile
@@ -12,11 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Web, names_in
+from torchvision.datasets.utils import download_url
 from torchvision.models import WeightsEnum
 from weights import offer, sha256, weights_at
 
-from features.sources import download
+from features.sources import download, hymenoptera
+from features.sources.catalogue import Files
 from features.sources.download import DownloadError, download_archive, download_weights
+from features.sources.images import open_images
 
 FOLDER = "hymenoptera_data"
 
@@ -57,11 +61,19 @@ def test_the_archive_is_verified_and_unpacked(web: Web, tmp_path: Path) -> None:
     assert names_in(tmp_path / "deep") == [FOLDER]
 
 
-def test_hymenoptera_is_downloaded_once(web: Web, torch_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    web.files["a.zip"] = archive()
-    monkeypatch.setattr(download, "HYMENOPTERA_URL", f"{web.url}/a.zip")
-    monkeypatch.setattr(download, "HYMENOPTERA_SHA256", sha256(archive()))
-    assert download.hymenoptera() == download.hymenoptera() == torch_home / "datasets" / FOLDER
+def test_hymenoptera_is_downloaded_once(
+    web: Web, picture_folder: Path, torch_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "zip").mkdir()
+    picture_folder.rename(tmp_path / "zip" / FOLDER)
+    web.files["a.zip"] = Path(shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "zip")).read_bytes()
+    monkeypatch.setattr(hymenoptera, "URL", f"{web.url}/a.zip")
+    monkeypatch.setattr(hymenoptera, "SHA256", sha256(web.files["a.zip"]))
+    with pytest.raises(DownloadError, match="hymenoptera is not here, and may not be downloaded"):
+        open_images("hymenoptera", download=False)
+    first, again = open_images("hymenoptera"), open_images("hymenoptera", download=False)
+    assert first == again
+    assert first.source == Files(torch_home / "datasets" / FOLDER)
     assert web.asked == ["a.zip"]
 
 
@@ -109,7 +121,23 @@ def test_an_archive_that_never_comes(web: Web, tmp_path: Path, monkeypatch: pyte
     message = archive_fails(f"{web.url}/a.zip", sha256(archive()), tmp_path)
     assert time.monotonic() - before < 10
     assert re.fullmatch(rf"{web.url}/a\.zip could not be downloaded \(.*timed out.*\)", message)
-    assert socket.getdefaulttimeout() is None
+
+
+def test_a_download_leaves_the_time_limit_of_the_process_alone(
+    web: Web, tmp_path: Path, torch_home: Path, weight_file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked while each kind of download is under way, by the server's own thread."""
+    limits = []
+    web.on_request = lambda: limits.append(socket.getdefaulttimeout())
+    web.files["a.zip"] = archive()
+    download_archive(f"{web.url}/a.zip", sha256(archive()), tmp_path / FOLDER)
+    download_weights(offer(web, weight_file))
+    monkeypatch.setattr(download, "TIMEOUT", 0.3)
+    web.hanging.add("set.zip")
+    address = f"{web.url}/set.zip"
+    with pytest.raises(DownloadError, match=r"the data set mine could not be downloaded .*timed out"):
+        download.download_dataset("mine", tmp_path / "mine", lambda root: download_url(address, str(root)))
+    assert limits == [None] * 3
 
 
 def test_an_archive_that_is_no_zip(web: Web, tmp_path: Path) -> None:
@@ -198,4 +226,4 @@ def test_torchvisions_own_weights_and_the_archive_name_their_hashes() -> None:
     from torchvision.models import ResNet18_Weights
 
     assert download._hash_in(Path(ResNet18_Weights.IMAGENET1K_V1.url).name) == "f37072fd"
-    assert len(download.HYMENOPTERA_SHA256) == 64
+    assert len(hymenoptera.SHA256) == 64

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from features.sources.images import check_images, open_images
+from features.sources.check import check_images
+from features.sources.images import open_images
 from features.util.errors import InputError
 
 
@@ -35,7 +36,7 @@ def message(file: Path, **given: object) -> str:
 
 def test_a_list_gives_what_its_folder_gives(listed: Path, picture_folder: Path) -> None:
     found, folder = open_images(str(listed)), open_images(str(picture_folder))
-    assert (found.name, found.location, found.selection) == ("my list", str(listed), {})
+    assert (found.name, found.location, found.selection.record()) == ("my list", str(listed), {})
     assert found.classes == ("blueish", "redish")
     assert (found.paths, found.labels) == (folder.paths, folder.labels)
     assert check_images(found) == check_images(folder)
@@ -50,7 +51,7 @@ def test_a_list_without_a_split_takes_one(listed: Path) -> None:
     )
     found = open_images(str(listed), split=0.5, seed=1)
     assert found.labels == {"train": (0, 0, 0, 1, 1, 1), "val": (0, 0, 0, 1, 1, 1, 1)}
-    assert found.selection == {"split": 0.5, "seed": 1}
+    assert found.selection.record() == {"split": 0.5, "seed": 1}
 
 
 def test_a_list_with_a_split_takes_no_other(listed: Path) -> None:

@@ -13,20 +13,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from features.backbone.network import Backbone, load_backbone
+from features.backbone.record import RuntimeRecord, RuntimeSettings
 from features.backbone.runtime import Runtime, open_runtime
-from features.cache.featureset import Provenance
 from features.cache.pieces import PieceFolder, cut
+from features.cache.records import Provenance
 from features.config import ExtractConfig
 from features.engines.local import LocalEngine
 from features.engines.pixels import Stopwatch
 from features.extract import make_features
-from features.sources.images import Checked, ImageSet, check_images, check_paths, decode, open_images
+from features.sources.check import Checked, check_images, check_paths
+from features.sources.decode import decode
+from features.sources.images import ImageSet, open_images
 from features.util.provenance import versions
 from pipeline.bench.environment import Machine, machine
 from pipeline.bench.quartiles import Quartiles, milliseconds, number, paired_ratio, quartiles, timed
@@ -217,7 +219,7 @@ def _rivals(
 
 def _whole_way(scratch: Path, image_set: ImageSet, backbone: Backbone, checked: Checked) -> Callable[[], float]:
     config = ExtractConfig()
-    engine = LocalEngine(image_set, backbone, {"device": "cpu"}, BATCH, config.workers)
+    engine = LocalEngine(image_set, backbone, RuntimeSettings(device="cpu"), BATCH, config.workers)
     pieces = cut(image_set, checked.digests, config.shard_rows)
 
     def extract() -> None:
@@ -256,7 +258,7 @@ def _pixels(image_set: ImageSet, backbone: Backbone, path: str) -> np.ndarray:
     return backbone.preprocess.pixels(decode(image_set.read(path)))
 
 
-def _provenance(image_set: ImageSet, backbone: Backbone, runtime: dict[str, Any]) -> Provenance:
+def _provenance(image_set: ImageSet, backbone: Backbone, runtime: RuntimeRecord) -> Provenance:
     return Provenance(
         classes=image_set.classes,
         backbone=backbone.name,

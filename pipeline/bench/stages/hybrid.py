@@ -20,7 +20,7 @@ from torch import nn
 
 from features.backbone.network import Backbone, load_backbone
 from features.backbone.runtime import trial_pixels
-from features.sources.packaged import PACKAGED
+from features.cache.packaged import PACKAGED
 from features.util.provenance import versions
 from pipeline.bench.environment import Machine, machine
 from pipeline.bench.quartiles import Quartiles, milliseconds, paired_ratio, quartiles, timed, with_quartiles

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from features.cache.featureset import FeatureFile, Provenance, Split
+from features.cache.featureset import FeatureFile, Split
+from features.cache.records import Provenance
 from features.cache.writer import write_features
 from features.util.provenance import canonical_json, tensors_sha256, versions
 from pipeline.experiments.paper.fit import Samples, fit

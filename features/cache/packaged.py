@@ -1,4 +1,4 @@
-"""The packaged features: what serves where the demo's images or weights can't be downloaded."""
+"""The packaged features, which stand in where the demo's images or weights can't be downloaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGED = Path(__file__).parents[1] / "data" / "hymenoptera.h5"
 
 
 def packaged_serves(config: ExtractConfig) -> bool:
-    """Whether they are features of what was asked for."""
+    """Whether the packaged features are those of what was asked for."""
     plain = ExtractConfig()
     asked = ("data", "weights", "backbone", "split", "classes", "limit", "views", "shards")
     return all(getattr(config, name) == getattr(plain, name) for name in asked)

@@ -1,0 +1,43 @@
+"""What is to run a network, and what did: small records, which need no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from features.config import Device, Precision, Runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeSettings:
+    """What is to run the network; the flags of the same names."""
+
+    runtime: Runtime = "auto"
+    device: Device = "auto"
+    precision: Precision = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeRecord:
+    """What computed the features.
+
+    Attributes:
+        name: The library that ran the network, ``torch`` or ``onnxruntime``.
+        version: Its version.
+        device: ``cpu`` or ``cuda``.
+        precision: Of its arithmetic: ``float32``, ``bfloat16`` or ``float16``.
+        max_difference: The largest difference from torch's float32 on trial pictures; None where that is what ran.
+        feature_scale: The largest feature of these pictures; None likewise.
+    """
+
+    name: str
+    version: str = ""
+    device: str = "cpu"
+    precision: str = "float32"
+    max_difference: float | None = None
+    feature_scale: float | None = None
+
+    def alike(self, other: RuntimeRecord | None) -> bool:
+        """Whether another record is of the same library, version, device and precision: their features are the same
+        bits."""
+        same = ("name", "version", "device", "precision")
+        return other is not None and all(getattr(self, name) == getattr(other, name) for name in same)
