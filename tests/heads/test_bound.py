@@ -11,6 +11,10 @@ from torch import nn
 
 from features.util.errors import InputError
 from pipeline import DressedQuantumNet
+from pipeline.inference.config import EvalConfig, ExportConfig
+from pipeline.inference.evaluation import evaluate
+from pipeline.inference.export import export
+from pipeline.report import write_report
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.training.multi_seed import train_many
@@ -116,3 +120,18 @@ def test_many_heads_of_a_file_end_as_each_alone(make_feature_file, file, tmp_pat
         alone = train(TrainConfig(out=tmp_path / f"alone-{run.config.seed}", seed=run.config.seed, **wanted))
         # Adam turns rounding errors into steps where a gradient vanishes; what the head computes does not see those.
         torch.testing.assert_close(run.head()(torch.ones(1, 512)), alone.head()(torch.ones(1, 512)), rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("circuit", ["file", "amplitude"])
+def test_report_noise_and_export_take_another_circuit(picture_features, file, tmp_path, circuit):
+    circuit = f"{file}:mine" if circuit == "file" else circuit
+    train(TrainConfig(features=picture_features, out=tmp_path / "run", epochs=1, depth=1, circuit=circuit))
+    noise = ("depolarizing=0.01",) if circuit != "amplitude" else ()
+    shots = () if noise else (100,)
+    report = evaluate(EvalConfig(run=tmp_path / "run", noise=noise, shots=shots))
+    write_report(report)
+    assert {"circuit.png", "devices.png"} <= {path.name for path in (tmp_path / "run").iterdir()}
+    assert circuit in (tmp_path / "run" / "report.html").read_text()
+    export(ExportConfig(run=tmp_path / "run"))
+    assert (tmp_path / "run" / "model.onnx").exists()
