@@ -53,7 +53,7 @@ class Recorded:
             found.append(f"DATA {self.config.data} there, {wanted.data} asked for")
         return found
 
-    def other_weights(self, given: str) -> list[str]:
+    def weights_difference(self, given: str) -> list[str]:
         """How weights that are named differ from those that made these features; weights that only moved do not."""
         if self.is_at("weights", given):
             return []
@@ -100,7 +100,8 @@ def report_stands(config: EvalConfig, *, asked: bool, from_images: bool) -> bool
     try:
         record = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
         # The third command of a report makes it again: `python -m pipeline eval`, and its flags.
-        made = parse(EvalConfig, shlex.split(record["commands"][2])[4:], "eval")
+        words = [_RENAMED.get(word, word) for word in shlex.split(record["commands"][2])[4:]]
+        made = parse(EvalConfig, words, "eval")
         images = record["source"] == "images"
     except (OSError, ValueError, KeyError, IndexError, InputError):
         return False
@@ -108,4 +109,6 @@ def report_stands(config: EvalConfig, *, asked: bool, from_images: bool) -> bool
     return page.is_file() and (same or not asked) and (images or not from_images)
 
 
-_OF_A_REPORT = ("q_device", "q_device_options", "shots", "noise", "other_weights")
+_OF_A_REPORT = ("q_device", "q_device_options", "shots", "noise", "accept_other_weights")
+# Flags as reports of earlier versions name them.
+_RENAMED = {"--other-weights": "--accept-other-weights"}

@@ -229,7 +229,7 @@ class Stages:
         wanted: ExtractConfig = self._parse("features", self.inputs.of(default))
         differing = [] if wanted.force else recorded.differences(wanted)
         if weights and not wanted.force:
-            differing += recorded.other_weights(self.inputs.weights or wanted.weights)
+            differing += recorded.weights_difference(self.inputs.weights or wanted.weights)
         if differing:
             raise InputError(
                 f"{self.out} holds features, or a run, of other pictures or another network: {'; '.join(differing)}. "

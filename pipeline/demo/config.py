@@ -23,7 +23,7 @@ class DemoConfig(Flags):
     """Which epoch's head to use."""
     weights: str | None = None
     """The backbone's weights, if they are no longer where the features were made with them."""
-    other_weights: bool = False
+    accept_other_weights: bool = False
     """Accept a backbone other than the one that made the features."""
     port: Annotated[int, between(1, 65535)] = 7860
     """The page's port; if it is in use, the next free one."""

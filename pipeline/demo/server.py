@@ -41,7 +41,7 @@ def serve(config: DemoConfig) -> None:
     run = load_run(config.run)
     with listen(config.port) as listening, TemporaryDirectory(prefix="quantum-transfer-") as uploads:
         backbone = run_backbone(run, config.weights)
-        classifier = HybridClassifier(run, backbone, config.epoch, other_weights=config.other_weights)
+        classifier = HybridClassifier(run, backbone, config.epoch, accept_other_weights=config.accept_other_weights)
         server = make_server(classifier, validation_examples(run), Path(uploads))
         address = f"http://{HOST}:{listening.getsockname()[1]}"
         # A plain kill is an end like Ctrl-C: no upload stays.

@@ -28,7 +28,7 @@ class EvalConfig(DeviceConfig):
     """The images, if they are no longer where the features were made from them."""
     weights: str | None = None
     """The backbone's weights, if they are no longer where the features were made with them."""
-    other_weights: bool = False
+    accept_other_weights: bool = False
     """Accept a backbone other than the one that made the features."""
     batch: Annotated[int, at_least(1)] = 16
     """Images in one pass through the network."""
@@ -48,7 +48,7 @@ class PredictConfig(Flags):
     """Which epoch's head to use."""
     weights: str | None = None
     """The backbone's weights, if they are no longer where the features were made with them."""
-    other_weights: bool = False
+    accept_other_weights: bool = False
     """Accept a backbone other than the one that made the features."""
     top: Annotated[int, at_least(1)] | None = None
     """Give so many classes of each image, the most probable first. By default the table has the most probable one, JSON
@@ -89,5 +89,5 @@ class ExportConfig(Flags):
     """Which epoch's head to take."""
     weights: str | None = None
     """The backbone's weights, if they are no longer where the features were made with them."""
-    other_weights: bool = False
+    accept_other_weights: bool = False
     """Accept a backbone other than the one that made the features."""

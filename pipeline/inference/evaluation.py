@@ -159,7 +159,7 @@ def _backbone_at_hand(run: Run, config: EvalConfig, missing: list[str]) -> Backb
             raise
         missing.append(str(error))
         return None
-    if not config.other_weights:
+    if not config.accept_other_weights:
         refuse_other_backbone(run, backbone)
     return backbone
 
@@ -172,7 +172,7 @@ def _classify(
     from tqdm import tqdm
 
     started = time.perf_counter()
-    model = HybridClassifier(run, backbone, "last", other_weights=config.other_weights)
+    model = HybridClassifier(run, backbone, "last", accept_other_weights=config.accept_other_weights)
     paths = image_set.paths["val"]
     loaded = pixel_batches(
         image_set,

@@ -43,7 +43,7 @@ def export(config: ExportConfig) -> None:
     run.head(config.epoch).for_export()  # A head that can't be exported is refused before the network is loaded.
     onnxruntime = _runtime()
     backbone = run_backbone(run, config.weights)
-    classifier = HybridClassifier(run, backbone, config.epoch, other_weights=config.other_weights)
+    classifier = HybridClassifier(run, backbone, config.epoch, accept_other_weights=config.accept_other_weights)
     size = sum(tensor.nbytes for tensor in classifier.state_dict().values())
     if size > MAX_BYTES:
         raise InputError(

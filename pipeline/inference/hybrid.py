@@ -62,7 +62,7 @@ class HybridClassifier(nn.Module):
         run: A finished run.
         backbone: The network that made its features; its model is taken over.
         epoch: The epoch whose head is wanted, ``last`` or ``best``.
-        other_weights: Accept a backbone other than the one that made the features.
+        accept_other_weights: Accept a backbone other than the one that made the features.
 
     Attributes:
         backbone: (B, 3, H, W) → (B, width), both float32.
@@ -75,9 +75,11 @@ class HybridClassifier(nn.Module):
         InputError: if the backbone is another one, or of another width.
     """
 
-    def __init__(self, run: Run, backbone: Backbone, epoch: Which = "last", *, other_weights: bool = False) -> None:
+    def __init__(
+        self, run: Run, backbone: Backbone, epoch: Which = "last", *, accept_other_weights: bool = False
+    ) -> None:
         super().__init__()
-        if not other_weights:
+        if not accept_other_weights:
             refuse_other_backbone(run, backbone)
         if backbone.width != run.features.width:
             raise InputError(
@@ -102,7 +104,7 @@ class HybridClassifier(nn.Module):
 
     @classmethod
     def load(
-        cls, run: str | Path, *, epoch: Which = "last", weights: str | None = None, other_weights: bool = False
+        cls, run: str | Path, *, epoch: Which = "last", weights: str | None = None, accept_other_weights: bool = False
     ) -> Self:
         """The whole network of a run folder, on the CPU, in evaluation mode.
 
@@ -110,7 +112,7 @@ class HybridClassifier(nn.Module):
             run: The folder that training left.
             epoch: The epoch whose head is wanted, ``last`` or ``best``.
             weights: The backbone's weights, if they are no longer where the features were made with them.
-            other_weights: Accept a backbone other than the one that made the features.
+            accept_other_weights: Accept a backbone other than the one that made the features.
 
         Raises:
             InputError: if the run or the weights are missing, damaged or do not belong together.
@@ -118,7 +120,7 @@ class HybridClassifier(nn.Module):
         if epoch not in ("last", "best"):
             raise InputError(f"epoch is {epoch!r}; choose last or best")
         finished = load_run(Path(run))
-        return cls(finished, run_backbone(finished, weights), epoch, other_weights=other_weights)
+        return cls(finished, run_backbone(finished, weights), epoch, accept_other_weights=accept_other_weights)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of shape (B, n_classes) from images of shape (B, 3, H, W), as ``transforms`` makes them."""
@@ -199,5 +201,6 @@ def refuse_other_backbone(run: Run, backbone: Backbone) -> None:
             raise InputError(
                 f"the head in {run.path} was trained on features of {run.features.provenance.weights} "
                 f"({name} {trained}), but {backbone.weights} has {name} {given}; give the weights it was trained "
-                "with (--weights), make the features again with these, or accept the difference with --other-weights"
+                "with (--weights), make the features again with these, or accept the difference "
+                "(--accept-other-weights)"
             )

@@ -40,7 +40,7 @@ def predict(config: PredictConfig) -> None:
     from pipeline.inference.hybrid import HybridClassifier
 
     classifier = HybridClassifier.load(
-        config.run, epoch=config.epoch, weights=config.weights, other_weights=config.other_weights
+        config.run, epoch=config.epoch, weights=config.weights, accept_other_weights=config.accept_other_weights
     )
     classes = classifier.classes
     if config.top is not None and config.top > len(classes):

@@ -22,7 +22,7 @@ class Simulator(Protocol):
         """⟨Z⟩ of the shape of ``angles``, and what ``backward`` needs, if that is to be kept."""
 
     def backward(
-        self, forward: Any, upstream: np.ndarray, need_angles: bool = True, need_weights: bool = True
+        self, memory: Any, upstream: np.ndarray, need_angles: bool = True, need_weights: bool = True
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Gradients with respect to angles and weights."""
 

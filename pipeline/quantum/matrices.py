@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,37 @@ def z_signs(n_qubits: int) -> np.ndarray:
     """The eigenvalue of Z on wire i in basis state s, wire 0 being its most significant bit: shape (n_qubits, 2ⁿ)."""
     bits = np.arange(2**n_qubits) >> np.arange(n_qubits - 1, -1, -1)[:, None] & 1
     return 1.0 - 2.0 * bits
+
+
+class ZReadout:
+    """⟨Z⟩ of every wire, and its adjoint, from tables of zᵢ(s), the eigenvalue of Z on wire i in basis state s.
+
+    Args:
+        n_qubits: Number of wires.
+        dtype: Of the tables, float32 or float64.
+    """
+
+    def __init__(self, n_qubits: int, dtype: Any) -> None:
+        # The wires of a large register are split into two halves, because one table would have n · 2ⁿ entries.
+        n_front = n_qubits // 2 if n_qubits > 6 else 0
+        self._front, self._back = (z_signs(n).astype(dtype) for n in (n_front, n_qubits - n_front))
+
+    def expectation(self, probabilities: np.ndarray) -> np.ndarray:
+        """Σ_s zᵢ(s) p_b(s) of shape (B, n) from p of shape (2ⁿ, B)."""
+        n_front = len(self._front)
+        if not n_front:
+            return (self._back @ probabilities).T
+        halves = probabilities.reshape(2**n_front, -1, probabilities.shape[-1])
+        return np.concatenate([self._front @ halves.sum(axis=1), self._back @ halves.sum(axis=0)]).T
+
+    def observable(self, upstream: np.ndarray) -> np.ndarray:
+        """Σᵢ g_bi zᵢ(s) of shape (2ⁿ, B) from g of shape (B, n)."""
+        n_front = len(self._front)
+        back = self._back.T @ upstream[:, n_front:].T
+        if not n_front:
+            return back
+        front = self._front.T @ upstream[:, :n_front].T
+        return (front[:, None] + back).reshape(-1, len(upstream))
 
 
 def matrix_gradient(matrix: np.ndarray, wires: tuple[int, ...], before: np.ndarray, adjoint: np.ndarray) -> np.ndarray:

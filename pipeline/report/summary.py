@@ -44,7 +44,9 @@ def checks(record: EvaluationRecord) -> list[str]:
     total = record.epochs.last.total
     lines = [f"The whole network, backbone and head, classified {total} images end to end in {seconds} s."]
     if parity is None:
-        lines.append("The backbone is not the one that made the features (--other-weights), so parity was not judged.")
+        lines.append(
+            "The backbone is not the one that made the features (--accept-other-weights), so parity was not judged."
+        )
     else:
         verdict = "agree with" if parity.holds else "DIFFER from"
         lines.append(

@@ -117,7 +117,7 @@ def test_another_backbone_is_refused_unless_it_is_asked_for(config, trained, tmp
     other = replace(config, weights=str(tmp_path / "other.pth"))
     with pytest.raises(InputError, match=r"was trained on features of weights\.pth .* but other\.pth has"):
         evaluate(other)
-    report = evaluate(replace(other, other_weights=True))
+    report = evaluate(replace(other, accept_other_weights=True))
     assert report.record.source == "images"
     assert report.record.parity is None
 

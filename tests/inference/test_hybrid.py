@@ -45,7 +45,7 @@ def test_the_head_sits_where_another_backbone_had_its_last_layer(run, tmp_path):
 
     with pytest.raises(InputError, match=r"\(backbone resnet18\), but squeezenet\.pth has backbone squeezenet1_1"):
         HybridClassifier(run, backbone())
-    classifier = HybridClassifier(run, backbone(), other_weights=True)  # its features are as many
+    classifier = HybridClassifier(run, backbone(), accept_other_weights=True)  # its features are as many
     model = models.squeezenet1_1(weights=None).eval()
     model.set_submodule("classifier", torch.nn.Sequential(*classifier.backbone.classifier[:3], run.head()))
     model.load_state_dict(classifier.demo_state_dict())
@@ -58,16 +58,18 @@ def test_a_backbone_of_another_width_is_refused(run, tmp_path):
     torch.save(models.shufflenet_v2_x0_5(weights=None).state_dict(), tmp_path / "shufflenet.pth")
     backbone = load_backbone("shufflenet_v2_x0_5", str(tmp_path / "shufflenet.pth"))
     with pytest.raises(InputError, match="the head takes 512 features, shufflenet_v2_x0_5 gives 1024"):
-        HybridClassifier(run, backbone, other_weights=True)
+        HybridClassifier(run, backbone, accept_other_weights=True)
 
 
 def test_another_backbone_is_refused_with_what_to_do(run, random_weights, tmp_path):
     state = torch.load(random_weights, weights_only=True)
     state["bn1.bias"] += 1.0
     torch.save(state, tmp_path / "other.pth")
-    with pytest.raises(InputError, match=r"give the weights it was trained with \(--weights\).*--other-weights"):
+    with pytest.raises(InputError, match=r"give the weights it was trained with \(--weights\).*--accept-other-weights"):
         HybridClassifier.load(run.path, weights=str(tmp_path / "other.pth"))
-    assert HybridClassifier.load(run.path, weights=str(tmp_path / "other.pth"), other_weights=True).head is not None
+    assert (
+        HybridClassifier.load(run.path, weights=str(tmp_path / "other.pth"), accept_other_weights=True).head is not None
+    )
 
 
 def test_what_can_not_be_loaded_is_a_clear_error(run, tmp_path):

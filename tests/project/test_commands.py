@@ -15,6 +15,7 @@ from features.sources.catalogue import Selection
 from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
 from pipeline.inference.extraction import extraction
+from pipeline.recorded import report_stands
 from pipeline.report.commands import command, commands
 from pipeline.report.page import write_report
 from pipeline.training.config import TrainConfig
@@ -107,11 +108,23 @@ def test_only_what_differs_from_the_defaults_is_printed(made):
 
 
 def test_what_evaluation_was_told_is_told_again(made):
-    moved = replace(made, config=replace(made.config, data="hymenoptera", weights="here/w.pth", other_weights=True))
-    assert commands(moved)[2] == (
-        f"python -m pipeline eval --run again/run --data hymenoptera --weights {Path.cwd()}/here/w.pth --other-weights "
-        "--batch 3"
+    moved = replace(
+        made, config=replace(made.config, data="hymenoptera", weights="here/w.pth", accept_other_weights=True)
     )
+    assert commands(moved)[2] == (
+        f"python -m pipeline eval --run again/run --data hymenoptera --weights {Path.cwd()}/here/w.pth "
+        "--accept-other-weights --batch 3"
+    )
+
+
+def test_a_report_with_the_earlier_name_of_a_flag_stands(tmp_path):
+    page = tmp_path / "report.html"
+    page.touch()
+    made = {"source": "images", "commands": ["", "", "python -m pipeline eval --run again/run --other-weights"]}
+    page.with_suffix(".json").write_text(json.dumps(made))
+    asked = EvalConfig(run=tmp_path, accept_other_weights=True)
+    assert report_stands(asked, asked=True, from_images=True)
+    assert not report_stands(replace(asked, accept_other_weights=False), asked=True, from_images=True)
 
 
 def test_names_stay_names_and_choices_are_given_again(made):

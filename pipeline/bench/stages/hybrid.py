@@ -89,7 +89,7 @@ def bench_hybrid(weights: str | None, repeats: int, quick: bool, targets: Sequen
         file = weights or str(random_weights(scratch / "random.pth"))
         with contextlib.redirect_stdout(io.StringIO()):
             run = train(TrainConfig(features=PACKAGED, out=scratch / "run", epochs=1))
-            export(ExportConfig(run=run.path, weights=file, other_weights=True))
+            export(ExportConfig(run=run.path, weights=file, accept_other_weights=True))
         networks, differences = _networks(run, load_backbone("resnet18", file), file)
         seconds: dict[int, dict[str, list[float]]] = {batch: {name: [] for name in networks} for batch in IMAGES}
         for _ in range(repeats):
@@ -141,7 +141,7 @@ def _networks(run: Run, backbone: Backbone, weights: str) -> tuple[dict[str, Net
     normalise = backbone.preprocess.normalise
     plain = load_backbone("resnet18", weights).model
     plain.set_submodule(backbone.head_at, nn.Linear(backbone.width, len(run.classes)))
-    hybrid = HybridClassifier(run, backbone, other_weights=True)
+    hybrid = HybridClassifier(run, backbone, accept_other_weights=True)
     by_qnode = copy.deepcopy(hybrid)
     by_qnode.head = DressedQuantumNet(simulator="qnode").eval()
     by_qnode.head.load_state_dict(hybrid.head.state_dict())

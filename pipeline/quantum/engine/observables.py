@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.quantum.matrices import apply_matrix, z_signs
+from pipeline.quantum.matrices import ZReadout, apply_matrix, z_signs
 from pipeline.quantum.program.tape import Measurement
 
 TABLE_QUBITS = 6
@@ -42,10 +42,10 @@ class Observables:
         single = [
             m.terms[0][1][0][0] for m in rows if len(m.terms) == 1 and m.terms[0][0] == 1 and len(m.terms[0][1]) == 1
         ]
-        self._halves: PauliZ | None = None
+        self._halves: ZReadout | None = None
         self._table = np.zeros((0, 0), dtype=dtype)
         if n_wires > TABLE_QUBITS and self._all_diagonal and single == list(range(n_wires)):
-            self._halves = PauliZ(n_wires, dtype)
+            self._halves = ZReadout(n_wires, dtype)
         elif rows:
             self._table = np.array([eigenvalues(m, n_wires) for m in rows]).astype(dtype)
 
@@ -84,26 +84,6 @@ class Observables:
         for columns, m in self._others:
             result = result + upstream[:, columns.start] * _applied(m, states, self.n_wires)
         return result
-
-
-class PauliZ:
-    """Sums over zᵢ(s), the eigenvalue of Z on wire i in basis state s, with tables of ``dtype``, float32 or float64."""
-
-    def __init__(self, n_qubits: int, dtype: np.dtype) -> None:
-        # Of many wires in two halves, so that the tables stay small.
-        n_front = n_qubits // 2
-        self._front, self._back = (z_signs(n).astype(dtype) for n in (n_front, n_qubits - n_front))
-
-    def expectation(self, probabilities: np.ndarray) -> np.ndarray:
-        """Σ_s zᵢ(s) p_b(s) of shape (B, n) from p of shape (2ⁿ, B)."""
-        halves = probabilities.reshape(self._front.shape[1], -1, probabilities.shape[-1])
-        return np.concatenate([self._front @ halves.sum(axis=1), self._back @ halves.sum(axis=0)]).T
-
-    def observable(self, upstream: np.ndarray) -> np.ndarray:
-        """Σᵢ g_bi zᵢ(s) of shape (2ⁿ, B) from g of shape (B, n)."""
-        n_front = len(self._front)
-        front, back = self._front.T @ upstream[:, :n_front].T, self._back.T @ upstream[:, n_front:].T
-        return (front[:, None] + back).reshape(-1, len(upstream))
 
 
 def eigenvalues(measurement: Measurement, n_wires: int) -> np.ndarray:

@@ -33,8 +33,9 @@ from pipeline.quantum.circuit import (
     variational_gates,
 )
 from pipeline.quantum.lightning import Register
+from pipeline.quantum.mari.derivatives import PackedDerivatives, rotation_derivative
 from pipeline.quantum.mari.embedding import Embedding, ProductStates
-from pipeline.quantum.mari.readout import PackedDerivatives, PauliZ, rotation_derivative
+from pipeline.quantum.matrices import ZReadout
 
 BLOCK = 2**16
 """Amplitudes in the register at once: 1 MiB of complex128, what a core's own cache may hold."""
@@ -43,7 +44,7 @@ KEEP = 2**20
 
 
 @dataclass(frozen=True)
-class Forward:
+class AdjointMemory:
     """What the backward pass needs of a forward pass."""
 
     angles: np.ndarray
@@ -70,7 +71,7 @@ class BatchedAdjoint:
         self._dtype = self._r_dtype if self._is_real else self._c_dtype
         self._embedding = Embedding(circuit, self._r_dtype.name)
         self._groups = rotation_groups(self._gates)
-        self._signs = PauliZ(self.n_qubits, self._r_dtype)
+        self._signs = ZReadout(self.n_qubits, self._r_dtype)
         self._derivatives = PackedDerivatives(self.n_qubits)
         # For each rotation its weight, and its place in a table of groups, last group first, by wires.
         places = [(k, g.wires[0], g.weight) for k, group in enumerate(reversed(self._groups)) for g in group.rotations]
@@ -78,7 +79,9 @@ class BatchedAdjoint:
         self._rotation_at = (ranks, wires)
         self._local = threading.local()
 
-    def forward(self, angles: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Forward | None]:
+    def forward(
+        self, angles: np.ndarray, weights: np.ndarray, keep: bool = True
+    ) -> tuple[np.ndarray, AdjointMemory | None]:
         """Expectation values of Z.
 
         Args:
@@ -105,15 +108,15 @@ class BatchedAdjoint:
             values[chunk] = self._signs.expectation(_probabilities(outputs))
             kept += outputs.size
             states.append((inputs, outputs) if keep and kept <= KEEP else None)
-        return values, Forward(angles, weight_lists, unitary, states) if keep else None
+        return values, AdjointMemory(angles, weight_lists, unitary, states) if keep else None
 
     def backward(
-        self, forward: Forward, upstream: np.ndarray, need_angles: bool = True, need_weights: bool = True
+        self, memory: AdjointMemory, upstream: np.ndarray, need_angles: bool = True, need_weights: bool = True
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Gradients of a loss from its gradient with respect to the expectation values.
 
         Args:
-            forward: What ``forward`` kept.
+            memory: What ``forward`` kept.
             upstream: Shape (B, n_qubits).
             need_angles: Whether the first result is wanted.
             need_weights: Whether the second result is wanted.
@@ -121,14 +124,14 @@ class BatchedAdjoint:
         Returns:
             The gradients with respect to angles (B, n_qubits) and weights (n_weights,); None where not wanted.
         """
-        weights, unitary = forward.weights, forward.unitary
+        weights, unitary = memory.weights, memory.unitary
         upstream = upstream.astype(self._r_dtype, copy=False)
         angle_gradient = np.empty(upstream.shape, dtype=self._r_dtype) if need_angles else None
         weight_gradient = np.zeros(self.n_weights, dtype=self._r_dtype) if need_weights else None
         adjoint_unitary = np.zeros_like(unitary) if unitary is not None else np.zeros(0)
-        for chunk, states in zip(self._chunks(len(upstream)), forward.states, strict=True):
+        for chunk, states in zip(self._chunks(len(upstream)), memory.states, strict=True):
             if states is None:
-                inputs = self._embedding.load(forward.angles[chunk])
+                inputs = self._embedding.load(memory.angles[chunk])
                 outputs = self._propagate(inputs.states, weights, unitary)
             else:
                 inputs, outputs = states

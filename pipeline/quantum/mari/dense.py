@@ -32,7 +32,7 @@ _TO_EIGENBASIS = {
 
 
 @dataclass(frozen=True)
-class Forward:
+class DenseMemory:
     """What ``DenseCircuit.backward`` needs of a forward pass: R real numbers a state, columns by sample, then head.
 
     Attributes:
@@ -121,7 +121,9 @@ class DenseCircuit:
             state = torch.cat([cos * real - sin * imag, sin * real + cos * imag]).reshape(state.shape)
         return constants[id(self.matrices[-1])] @ state
 
-    def forward(self, angles: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Forward | None]:
+    def forward(
+        self, angles: np.ndarray, weights: np.ndarray, keep: bool = True
+    ) -> tuple[np.ndarray, DenseMemory | None]:
         """The same on arrays of the matrices' dtype, with the memory for ``backward`` if ``keep``."""
         n_heads, n_samples, n_qubits = angles.shape
         layers = self.weight_signs @ weights.T
@@ -139,17 +141,17 @@ class DenseCircuit:
             after[1] += before[0]
         outputs = self.matrices[-1] @ states[-1]
         values = self.z_signs @ (outputs * outputs)
-        return values.reshape(n_qubits, n_samples, n_heads).transpose(2, 1, 0), Forward(
+        return values.reshape(n_qubits, n_samples, n_heads).transpose(2, 1, 0), DenseMemory(
             states, outputs, rotations
         ) if keep else None
 
     def backward(
-        self, forward: Forward, upstream: np.ndarray, need_angles: bool = True, need_weights: bool = True
+        self, memory: DenseMemory, upstream: np.ndarray, need_angles: bool = True, need_weights: bool = True
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Gradients of a loss with respect to angles and weights.
 
         Args:
-            forward: What ``forward`` returned.
+            memory: What ``forward`` returned.
             upstream: The loss's gradient with respect to the expectation values, shape (heads, B, n_qubits).
             need_angles: Whether the first result is wanted.
             need_weights: Whether the second result is wanted.
@@ -159,10 +161,10 @@ class DenseCircuit:
         """
         n_heads, n_samples, n_qubits = upstream.shape
         columns = upstream.transpose(2, 1, 0).reshape(n_qubits, -1)
-        adjoints = np.empty_like(forward.states)
-        np.matmul(self.matrices[-1].T, 2 * forward.outputs * (self.z_signs.T @ columns), out=adjoints[-1])
+        adjoints = np.empty_like(memory.states)
+        np.matmul(self.matrices[-1].T, 2 * memory.outputs * (self.z_signs.T @ columns), out=adjoints[-1])
         for layer in reversed(range(len(self.matrices) - 1)):
-            cos, sin = forward.rotations[:, layer]
+            cos, sin = memory.rotations[:, layer]
             after = adjoints[layer + 1].reshape(2, -1, n_samples, n_heads)
             before = after * cos
             turned = after * sin
@@ -170,9 +172,9 @@ class DenseCircuit:
             before[1] -= turned[0]
             np.matmul(self.matrices[layer].T, before.reshape(-1, columns.shape[1]), out=adjoints[layer])
         # d/dφ of (cos φ, sin φ) is (-sin φ, cos φ).
-        half = forward.states.shape[1] // 2
-        phases = forward.states[:, :half] * adjoints[:, half:]
-        phases -= forward.states[:, half:] * adjoints[:, :half]
+        half = memory.states.shape[1] // 2
+        phases = memory.states[:, :half] * adjoints[:, half:]
+        phases -= memory.states[:, half:] * adjoints[:, :half]
         angle_gradient = weight_gradient = None
         if need_angles:
             angle_gradient = (self.input_signs.T @ phases[0]).reshape(n_qubits, n_samples, n_heads).transpose(2, 1, 0)

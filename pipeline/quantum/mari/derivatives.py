@@ -1,46 +1,16 @@
-"""What is read off the states: expectation values of Z, and the derivatives with respect to the rotations' angles.
+"""Derivatives of an expectation value with respect to the rotations' angles, from states and adjoint states.
 
 In: states of shape (2ⁿ, columns), one sample a column, wire 0 the most significant bit of the row. Out: numbers a wire.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-
-from pipeline.quantum.circuit import z_signs
 
 GRAM_QUBITS = 4
 """Up to so many wires all products of a state's rows are cheaper than a few calls a wire."""
 RUN = 256
 """Amplitudes that lie side by side, from which on a call a run costs little beside the products themselves."""
-
-
-class PauliZ:
-    """Sums over zᵢ(s), the eigenvalue of Z on wire i in basis state s, with tables of ``dtype``, float32 or float64."""
-
-    def __init__(self, n_qubits: int, dtype: Any) -> None:
-        # Of many wires in two halves, so that the tables stay small.
-        n_front = n_qubits // 2 if n_qubits > 6 else 0
-        self._front, self._back = (z_signs(n).astype(dtype) for n in (n_front, n_qubits - n_front))
-
-    def expectation(self, probabilities: np.ndarray) -> np.ndarray:
-        """Σ_s zᵢ(s) p_b(s) of shape (B, n) from p of shape (2ⁿ, B)."""
-        n_front = len(self._front)
-        if not n_front:
-            return (self._back @ probabilities).T
-        halves = probabilities.reshape(2**n_front, -1, probabilities.shape[-1])
-        return np.concatenate([self._front @ halves.sum(axis=1), self._back @ halves.sum(axis=0)]).T
-
-    def observable(self, upstream: np.ndarray) -> np.ndarray:
-        """Σᵢ g_bi zᵢ(s) of shape (2ⁿ, B) from g of shape (B, n)."""
-        n_front = len(self._front)
-        back = self._back.T @ upstream[:, n_front:].T
-        if not n_front:
-            return back
-        front = self._front.T @ upstream[:, :n_front].T
-        return (front[:, None] + back).reshape(-1, len(upstream))
 
 
 class PackedDerivatives:
