@@ -213,7 +213,7 @@ def _read_state_dict(file: Path, backbone: str) -> Mapping[str, Tensor]:
         hint = f" Did you mean {near[0]}?" if near else ""
         raise InputError(
             f"{file} is neither a file nor one of torchvision's {backbone} weights ({', '.join(names)}); "
-            f"--weights (make: WEIGHTS=) takes one of both.{hint}"
+            f"--weights (make: WEIGHTS=) takes a file or one of these names.{hint}"
         )
     try:
         if file.suffix == ".safetensors":

@@ -178,11 +178,11 @@ def random_model(name: str, **options: object) -> nn.Module:
 
 def features_of(model: nn.Module, layer: str, pixels: torch.Tensor) -> torch.Tensor:
     """What arrives at a layer of the unchanged model."""
-    arriving: list[torch.Tensor] = []
-    watch = model.get_submodule(layer).register_forward_pre_hook(lambda _, inputs: arriving.append(inputs[0]))
+    received: list[torch.Tensor] = []
+    watch = model.get_submodule(layer).register_forward_pre_hook(lambda _, inputs: received.append(inputs[0]))
     with watch, torch.inference_mode():
         model(pixels)
-    return arriving[0]
+    return received[0]
 
 
 # As torchvision builds these two where it loads its named weights.
@@ -284,7 +284,7 @@ def test_weights_that_another_backbone_has() -> None:
         load_backbone("vit_h_14", "IMAGENET1K_V1")
     assert str(caught.value).startswith(
         "IMAGENET1K_V1 is neither a file nor one of torchvision's vit_h_14 weights (IMAGENET1K_SWAG_E2E_V1, "
-        "IMAGENET1K_SWAG_LINEAR_V1); --weights (make: WEIGHTS=) takes one of both."
+        "IMAGENET1K_SWAG_LINEAR_V1); --weights (make: WEIGHTS=) takes a file or one of these names."
     )
 
 
