@@ -1,7 +1,7 @@
 """``make clean``: ``python -m pipeline.clean OUT`` deletes what the stages made in OUT, and says what it leaves.
 
-In: a folder. Out: the same without the files whose names this program writes, each only in a folder that carries the
-record this program leaves there. Everything else stays. Needs nothing but Python, because an environment may be gone.
+In: a folder. Out: the same folder without the files that this program writes. A file is deleted only if its name is one
+of ours and a record of ours lies beside it. Needs nothing but Python, because the environment may be gone.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Kind:
     """A folder that a command writes.
 
     Attributes:
-        records: Names of which one at least lies there, if it is ours.
-        names: What this program writes there; it matches whole names.
+        records: Names of its records; a folder of ours holds at least one of them.
+        names: Pattern of the files that this program writes there; it must match whole names.
         folders: The folders in it, by a pattern of their names.
     """
 
@@ -68,7 +68,7 @@ FOLDERS = {
 
 
 def clean(out: Path) -> list[Path]:
-    """Delete what the stages made in a folder; what is left in it."""
+    """Delete what the stages made in a folder; return what is left in it."""
     if not out.is_dir():
         return []
     for entry in list(out.iterdir()):
@@ -85,7 +85,7 @@ def clean(out: Path) -> list[Path]:
 
 
 def main() -> int:
-    """Clean the folder that is named on the command line; the exit code."""
+    """Clean the folder that the command line names; return the exit code."""
     out = Path(sys.argv[1]).expanduser()
     left = clean(out)
     if left:
@@ -112,7 +112,7 @@ def _clean(folder: Path, kind: Kind) -> None:
 
 
 def _is_ours(file: Path) -> bool:
-    """Whether a file that is named as a feature cache is one: it names the attribute that every version writes."""
+    """Whether a file with the name of a feature cache is one: every version writes this attribute."""
     if file.suffix != ".h5":
         return True
     with file.open("rb") as opened:

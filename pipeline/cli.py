@@ -84,7 +84,7 @@ COMMANDS = {
 _HELP = """\
 {prog} COMMAND [--FLAG VALUE …]
 
-The three stages; each reads what the one before it has left:
+The three stages; each reads the output of the one before:
 {stages}
 
 With a trained head:
@@ -99,7 +99,7 @@ To begin, without a download or pictures of your own:
   {prog} eval
 
   {prog} train --help     every flag of a command, with its default
-  {prog} --version        versions of this project and its libraries, for a report of a bug"""
+  {prog} --version        versions of this project and its libraries, for bug reports"""
 
 
 def help_page(prog: str) -> str:
@@ -117,5 +117,5 @@ def help_page(prog: str) -> str:
 
 
 def main(prog: str = "quantum-transfer") -> int:
-    """Run the command that this process was called with; its exit code."""
+    """Run the command that this process was called with; return its exit code."""
     return main_of_many(COMMANDS, prog, help_page(prog))

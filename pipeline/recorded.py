@@ -1,6 +1,6 @@
-"""What stands in OUT, as its records say: how its features were made, and which report its run has.
+"""The records in OUT: how its features were made, and whether its report is current.
 
-In: provenance and records on the disk. Out: how something that is asked for differs from what is there.
+In: provenance and records on the disk. Out: the differences between these and the flags of a command.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pipeline.inference.config import EvalConfig
 
 @dataclass(frozen=True)
 class Recorded:
-    """How stage 1 made features.
+    """The flags with which stage 1 made existing features.
 
     Attributes:
-        provenance: What their file, or the run that learned from them, says.
-        cache: The file.
+        provenance: As recorded in the feature cache, or in the run trained on it.
+        cache: The feature cache.
         config: The flags of stage 1 that make them again.
     """
 
@@ -33,16 +33,16 @@ class Recorded:
 
     @classmethod
     def of(cls, provenance: Any, cache: Path) -> Recorded:
-        """What made the features of a provenance."""
+        """Rebuild the flags from a provenance."""
         from pipeline.inference.extraction import extraction
 
         made, plain = extraction(provenance, cache), ExtractConfig()
-        # On what they are computed is for each machine to choose.
+        # Each machine chooses its own runtime and device.
         made = replace(made, runtime=plain.runtime, device=plain.device, shards="*" in cache.name)
         return cls(provenance, cache, made)
 
     def differences(self, wanted: ExtractConfig) -> list[str]:
-        """How features that are wanted differ from these, a flag each; pictures that only moved do not."""
+        """One entry for each flag that would make other features. Pictures that only moved are no difference."""
         names = [item.name for item in fields(ExtractConfig) if item.name not in (*_HOW, "data", "weights")]
         found = [
             f"{flag(name)} {getattr(self.config, name)} there, {getattr(wanted, name)} asked for"
@@ -54,7 +54,7 @@ class Recorded:
         return found
 
     def weights_difference(self, given: str) -> list[str]:
-        """How weights that are named differ from those that made these features; weights that only moved do not."""
+        """One entry if the given weights are others. A file that only moved is no difference."""
         if self.is_at("weights", given):
             return []
         from features.backbone.network import load_backbone
@@ -64,7 +64,7 @@ class Recorded:
         return [f"WEIGHTS {self.provenance.weights} there, {given} asked for"]
 
     def is_at(self, name: str, given: str) -> bool:
-        """Whether ``data`` or ``weights`` are where they were."""
+        """Whether ``given`` is the recorded place of ``name``: ``data`` or ``weights``."""
         recorded = getattr(self.config, name)
         return given == recorded or Path(given).expanduser().absolute() == Path(recorded).absolute()
 
@@ -83,18 +83,18 @@ class Recorded:
         return self.provenance.images_sha256 in fingerprints
 
 
-# Flags that say how stage 1 works, not what it makes.
+# Flags that leave the features unchanged.
 _HOW = ("out", "shards", "shard_rows", "runtime", "device", "batch", "workers", "engine", "address", "offline", "force",
         "note", "list_backbones")  # fmt: skip
 
 
 def report_stands(config: EvalConfig, *, asked: bool, from_images: bool) -> bool:
-    """Whether the report of a run is there, whole.
+    """Whether the report of a run is complete and current.
 
     Args:
         config: The evaluation.
-        asked: Whether it was asked for with flags, which must then be those of the report.
-        from_images: Whether its figures must be those of the images themselves.
+        asked: Whether the user gave flags; they must then match the report's.
+        from_images: Whether the figures must be computed from the images, not from cached features.
     """
     page = config.run / "report.html"
     try:

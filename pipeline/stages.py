@@ -1,8 +1,8 @@
 """Make's stages in one process: ``python -m pipeline.stages GOAL…`` makes what is missing or outdated, then the goal.
 
 In: goals, and make's variables in the environment. Out: what the stages write in OUT, and an exit code. The flags of
-all stages are read before the first one starts. Where OUT holds features or a run, a flag that is not given is as
-recorded there, and one that would need others is refused.
+all stages are read before the first one starts. Where OUT holds features or a run, flags that are not given keep their
+recorded values. Flags that ask for other features or another run are refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.recorded import Recorded, report_stands
 from pipeline.training.config import TrainConfig
 from pipeline.training.names import CHECKPOINT, RECORD
 
-# What each goal needs first. Those that only use a run make none where one stands.
+# The stages before each goal. USERS skip them where OUT holds a run.
 NEEDS = {
     "features": (),
     "train": ("features",),
@@ -50,7 +50,7 @@ def main() -> int:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What make's variables name, each empty where it is not given."""
+    """Make's variables; an empty one was not given."""
 
     data: str
     backbone: str
@@ -58,7 +58,7 @@ class Inputs:
     offline: bool
 
     def of(self, recorded: ExtractConfig) -> ExtractConfig:
-        """Stage 1 as recorded, but for what is given."""
+        """The recorded flags of stage 1, with the given variables in their place."""
         given = {name: value for name in ("data", "backbone", "weights") if (value := getattr(self, name))}
         packaged = (recorded.offline or self.offline) and self.data in ("", recorded.data)
         if packaged:
@@ -71,7 +71,7 @@ class Stages:
     """The stages of one call of make.
 
     Args:
-        goals: What is to be made, in this order.
+        goals: Stages and commands to run, in this order.
         variables: Make's variables by name.
 
     Raises:
@@ -100,10 +100,10 @@ class Stages:
         self.words = {stage: self._words(stage) for stage in self.stages}
 
     def make(self) -> None:
-        """Read all flags, refuse what would need another run than the one that stands, then make what is missing.
+        """Check all flags, refuse those that contradict the run in OUT, then make what is missing.
 
         Raises:
-            InputError: for a mistake in any flag of any stage, and for what the stages refuse.
+            InputError: for a mistake in any flag of any stage, and whatever the stages raise.
         """
         self._refuse_mistakes()
         first = self._parse("features", self._default("features"))
@@ -139,7 +139,7 @@ class Stages:
         return parse(COMMANDS[stage].config, self.words[stage], f"make {stage}", default)
 
     def _refuse_mistakes(self) -> None:
-        """Every mistake in the flags of every stage, in one error, before anything is read or made."""
+        """Raise one error with every mistake in the flags of all stages, before anything is read or made."""
         problems = []
         for stage in self.stages:
             try:
@@ -150,7 +150,7 @@ class Stages:
             raise FlagError(*problems)
 
     def _guided(self, problem: str, stage: str) -> str:
-        """A problem; of a flag that belongs to another stage, in which variable to give it."""
+        """Point a flag that belongs to another stage to that stage's variable; return other problems unchanged."""
         name = problem.removeprefix("there is no flag ").split()[0].rstrip(";")
         field = name.removeprefix("--").replace("-", "_")
         owners = [each for each in FLAGS if each in self.stages and each != stage and _has(each, field)]
@@ -159,7 +159,7 @@ class Stages:
         return f"{stage} has no flag {name}; {owners[0]} has: {FLAGS[owners[0]]}='{name} …'"
 
     def _default(self, stage: str) -> Flags | None:
-        """What a stage does where its flags are not given."""
+        """Defaults of a stage's flags, from make's variables."""
         weights = self.inputs.weights or None
         match stage:
             case "features":
@@ -181,10 +181,10 @@ class Stages:
         return COMMANDS[stage].config(**given)
 
     def _train_config(self) -> TrainConfig | None:
-        """The head that is asked for, or None where the goal needs none.
+        """The configuration of the head to train, or None where the goals need none.
 
         Raises:
-            InputError: if another head stands there, or this one can't be made.
+            InputError: if OUT holds another head, or this one does not fit into memory.
         """
         if "train" not in self.stages:
             return None
@@ -213,17 +213,17 @@ class Stages:
         return not made_again and set(self.goals) <= set(USERS) and (self.run / RECORD).exists()
 
     def _refuse_other_run(self) -> None:
-        """Refuse inputs that are not those of the run that stands. Weights are compared when they are read."""
+        """Refuse inputs that differ from those of the run in OUT. Weights are compared later, when they are read."""
         from pipeline.training.run import load_run
 
         run = load_run(self.run)
         self._refuse_other(Recorded.of(run.features.provenance, Path(run.features.path)), weights=False)
 
     def _refuse_other(self, recorded: Recorded, *, weights: bool = True) -> ExtractConfig:
-        """Stage 1 as it is asked for, where it was recorded otherwise or not at all.
+        """The flags of stage 1: those given, else the recorded ones.
 
         Raises:
-            InputError: if it is asked for other features than those that stand.
+            InputError: if they ask for other features than those in OUT.
         """
         default = replace(recorded.config, out=self.features)
         wanted: ExtractConfig = self._parse("features", self.inputs.of(default))
@@ -272,7 +272,7 @@ class Stages:
             return recorded.cache, recorded
 
     def _recorded(self) -> Recorded | None:
-        """Where the features in OUT come from, or those of the run there; None where there is neither."""
+        """The record of the features in OUT, else of the run's features; None where there is neither."""
         from features.cache.pieces import shard_pattern
         from features.cache.store import verify_features
         from pipeline.training.folder import RunFolder

@@ -1,6 +1,6 @@
-"""Commands: a program's first words choose a configuration class, and what runs with it.
+"""Commands: the first words of a command line select a configuration class and a function to run.
 
-In: a table of :class:`Command`. Out: an exit code; a mistake of the user's is one message and nothing else.
+In: a table of :class:`Command`. Out: an exit code. A mistake of the user ends in one message, without a traceback.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Command:
     """One command.
 
     Attributes:
-        about: What it does, in a line of the list of commands.
+        about: One line for the list of commands.
         config: The class of its configuration, whose docstrings are its help page.
-        run: Does it. Heavy libraries are imported in there, so that a mistyped flag need not wait for them.
+        run: The function. It imports heavy libraries itself, so that a mistyped flag need not wait for them.
         commands: Further commands below this one, by name.
     """
 
@@ -49,17 +49,17 @@ class Late:
 
 
 def main(command: Command, prog: str) -> int:
-    """Run a program of one command on the words of this process; its exit code."""
+    """Run a program of one command with this process's arguments; return its exit code."""
     return run_command(lambda: _run(command, sys.argv[1:], prog))
 
 
 def main_of_many(commands: Mapping[str, Command], prog: str, help_page: str) -> int:
-    """Run a program of many commands, of which the first word names one; its exit code.
+    """Run the command that the first argument names; return its exit code.
 
     Args:
         commands: By name.
         prog: The program as it was typed.
-        help_page: What ``--help``, or no word at all, prints.
+        help_page: Printed by ``--help``, and where no argument is given.
     """
 
     def body() -> None:
@@ -96,5 +96,5 @@ def _run(command: Command, words: list[str], prog: str) -> None:
 
 def _unknown(word: str, commands: Mapping[str, Command], prog: str) -> InputError:
     kind, names = ("flag", ["--help", "--version"]) if word.startswith("-") else ("command", list(commands))
-    hint = did_you_mean(word, names) or f"; {prog} --help tells what there is"
+    hint = did_you_mean(word, names) or f"; {prog} --help lists them"
     return InputError(f"there is no {kind} {word}{hint}")

@@ -13,12 +13,11 @@ MAX_LISTED = 20
 
 
 class InputError(Exception):
-    """Something the user can mend. The message says what was wrong, its value, what is allowed, what to do next."""
+    """A mistake that the user can mend. The message says what was wrong, its value, what is allowed, what to do."""
 
 
 def run_command(command: Callable[[], None]) -> int:
-    """Run a command line's body and turn how it ends into an exit code: 0 done, 2 user's mistake, 130 Ctrl-C,
-    141 output closed."""
+    """Run a command and return its exit code: 0 done, 2 user's mistake, 130 Ctrl-C, 141 output closed."""
     try:
         with warnings.catch_warnings():
             # Pillow only warns of a picture of one to two times its limit; we refuse it, which says more.
@@ -28,7 +27,7 @@ def run_command(command: Callable[[], None]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # Whoever read our output, `head` perhaps, has had enough; nothing more can be told there, not even at the end.
+        # The reader of our output, `head` perhaps, has closed it: Python must not flush to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
@@ -56,12 +55,12 @@ _STORAGE_PROBLEMS = {
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error of a library says, or its kind if it says nothing."""
+    """The first line of a library's error message, or the error's type where it has no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def listing(lines: Iterable[str]) -> str:
-    """Indented lines for an error message; past ``MAX_LISTED`` of them, only how many more there are."""
+    """Indent lines for an error message. Of more than ``MAX_LISTED``, the rest is counted."""
     lines = list(lines)
     shown = [f"  {line}" for line in lines[:MAX_LISTED]]
     if len(lines) > MAX_LISTED:

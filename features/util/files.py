@@ -9,7 +9,7 @@ from typing import Any
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file under a name beside ``path``, put it on the disk, then give it its own name; on failure remove it.
+    """Write a temporary file beside ``path``, sync it to disk, then rename it to ``path``; delete it on failure.
 
     Args:
         path: The file to make or to replace.
@@ -31,7 +31,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put a folder's entries on the disk: without it a power loss may take back a name that was given."""
+    """Sync a folder's entries to disk, because a power loss may otherwise undo a rename."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

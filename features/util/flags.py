@@ -28,11 +28,11 @@ class FlagError(InputError, ValueError):
 
 @dataclass(frozen=True)
 class Bounds:
-    """Which numbers a flag takes, as metadata of its type: ``Annotated[int, at_least(1)]``.
+    """The range of a flag's numbers, as metadata of its type: ``Annotated[int, at_least(1)]``.
 
     Attributes:
-        words: What a number must be, as a sentence ends: `1 or more`.
-        hold: Whether a number is such a one.
+        words: The range in words, to end a sentence: `1 or more`.
+        hold: Whether a number lies in the range.
     """
 
     words: str
@@ -59,7 +59,7 @@ class Flags:
     """Base of all configurations. Checks each value against its type: choices are ``Literal``, ranges ``Bounds``.
 
     Raises:
-        FlagError: with all that is wrong.
+        FlagError: listing every mistake.
     """
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ class Flags:
             raise FlagError(*problems)
 
     def problems(self) -> list[str]:
-        """What is wrong with the values, a sentence each. Subclasses add what concerns several flags at once."""
+        """One sentence for each wrong value. Subclasses add rules over several flags."""
         return [
             problem
             for name, kind in _kinds(type(self)).items()  # type: ignore[arg-type]  # takes the class for an instance
@@ -80,11 +80,11 @@ AnyFlags = TypeVar("AnyFlags", bound=Flags)
 
 
 def parse(config: type[AnyFlags], words: list[str], prog: str, default: AnyFlags | None = None) -> AnyFlags:
-    """The configuration that the words of a command line give; ``--help`` prints the help page and exits.
+    """Parse the words of a command line; ``--help`` prints the help page and exits.
 
     Args:
         config: The command's class.
-        words: What follows the command's name.
+        words: Everything behind the command's name.
         prog: The command as it was typed, for the help page.
         default: Values of the flags that are not given, instead of the class's own.
 
@@ -103,16 +103,16 @@ def parse(config: type[AnyFlags], words: list[str], prog: str, default: AnyFlags
         if not end.code:
             raise
         mistakes = _mistakes(config, words, prog, default, tyro.conf.Positional)
-        # tyro's own words, out of their frame, for what only tyro refuses.
+        # tyro's own message, without its frame, for mistakes that only tyro finds.
         raise FlagError(*(mistakes or [" ".join(said.getvalue().translate(_FRAME).split())])) from None
-    # tyro takes a flag of many values without any.
+    # tyro accepts a flag of many values without a single one.
     if any(not values and _takes_many(config, typed) for typed, values, _ in _grouped(words)[1]):
         raise FlagError(*_mistakes(config, words, prog, default, tyro.conf.Positional))
     return given
 
 
 def flag(name: str) -> str:
-    """A field's name as it is typed."""
+    """The flag of a field: ``--name``."""
     return f"--{name.replace('_', '-')}"
 
 
@@ -135,20 +135,20 @@ class _Kind:
 
     @property
     def words(self) -> str:
-        """What a value must be."""
+        """The allowed values, in words."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         noun = {int: "a whole number", float: "a number", Path: "a path"}.get(self.type, "a text")
         return f"{noun}, {self.bounds.words}" if self.bounds else noun
 
     def read(self, text: str) -> Any:
-        """The value that a word stands for; the word itself where it stands for none."""
+        """Convert a word to its value; return the word itself where it can't be converted."""
         with contextlib.suppress(ValueError):
             return self.type(text) if self.type in (int, float, Path) else text
         return text
 
     def problems(self, name: str, value: Any) -> list[str]:
-        """What is wrong with a field's value."""
+        """One sentence for each mistake in a field's value."""
         if value is None and not self.required:
             return []
         values = value if self.many else (value,)
@@ -228,8 +228,12 @@ def _mistakes(config: type[Flags], words: list[str], prog: str, default: Flags |
 
 
 def _grouped(words: list[str]) -> tuple[list[list[str]], list[tuple[str, list[str], bool]]]:
-    """The words that belong to no flag, in rows as they stand; and the flags, each with the words that follow it or
-    the one after its ``=``, and whether it is such a one."""
+    """Split words into positional words and flags.
+
+    Returns:
+        The positional words, a list for each uninterrupted row; and for each flag its name, its values, and whether the
+        value was given with ``=``.
+    """
     alone: list[list[str]] = []
     groups: list[tuple[str, list[str], bool]] = []
     place: list[str] | None = None
@@ -257,7 +261,7 @@ def _is_number(word: str) -> bool:
 
 
 def _placed(places: dict[str, _Kind], rows: list[list[str]]) -> tuple[dict[str, Any], list[str]]:
-    """Values of the fields that have no flag, and what is wrong with the words for them."""
+    """Values of the positional fields, and the mistakes in them."""
     first, others = (rows[0] if rows else []), [word for row in rows[1:] for word in row]
     if not places:
         return {}, [
@@ -274,7 +278,7 @@ def _placed(places: dict[str, _Kind], rows: list[list[str]]) -> tuple[dict[str, 
 
 
 def _further(config: type[Flags], default: Flags | None, given: dict[str, Any], wrong: set[str]) -> list[str]:
-    """What is wrong with the values that could be read; nothing about flags that were wrong already."""
+    """Mistakes in the values that could be read, except those of flags already reported."""
     try:
         config(**given) if default is None else replace(default, **given)
     except FlagError as error:

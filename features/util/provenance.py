@@ -1,4 +1,4 @@
-"""Fingerprints and versions: what an artefact was made from, so that a later reader can tell."""
+"""Fingerprints and versions, which record what an artefact was made from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIBRARIES = ("torch", "torchvision", "pennylane", "pennylane-lightning", "h5py",
 
 
 def canonical_json(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no spaces, so that equal values have equal hashes."""
+    """Canonical JSON: sorted keys and no spaces, so that equal values have equal hashes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

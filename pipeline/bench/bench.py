@@ -47,7 +47,7 @@ def bench(config: BenchConfig) -> None:
     Raises:
         InputError: If a flag or the machine does not allow it.
         SystemExit: With exit code 1, if a rival's results are wrong.
-        KeyboardInterrupt: At Ctrl-C, with what is done written.
+        KeyboardInterrupt: At Ctrl-C, after the finished work is written.
     """
     if config.extraction or config.hybrid:
         time_stage(config)
@@ -80,7 +80,7 @@ def time_stage(config: BenchConfig) -> None:
 
 
 def race(config: BenchConfig) -> Results:
-    """Race the head against its rivals, keeping what is done in ``config.out`` after every piece of work."""
+    """Race the head against its rivals, and save the results in ``config.out`` after every piece of work."""
     targets = read_targets(config.targets, "peers" if config.peers else "race", is_figure, EXAMPLES)
     repeats, epochs, runs = (2, 1, 1) if config.quick else (config.repeats, 30, 5)
     results = Results(
@@ -160,6 +160,6 @@ def _line(cell: Cell) -> str:
 
 
 def _progress(text: str) -> None:
-    """Show what is going on, where there is a terminal."""
+    """Show the progress, where there is a terminal."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)

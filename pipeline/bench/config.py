@@ -29,7 +29,7 @@ class BenchConfig(Flags):
     peers: bool = False
     """Race against TensorCircuit-NG and hand-written JAX instead; installs them into .venv-peers when needed."""
     extraction: bool = False
-    """Time stage 1 instead: the backbone against torch alone, the way from files to rows, memory."""
+    """Time stage 1 instead: the backbone against plain torch, files to feature rows, and memory."""
     hybrid: bool = False
     """Time stage 3 instead: the whole network against a plain ResNet18, for one image and in batches."""
     data: str | None = None
@@ -37,10 +37,10 @@ class BenchConfig(Flags):
     weights: str | None = None
     """A ResNet18 state_dict for --extraction and --hybrid; random ones by default."""
     targets: Path | None = None
-    """A CSV file of bounds on the figures (benchmark, figure, bound): the tables say which are met. Such as
-    tests/bench/targets.csv, what this project set out to reach."""
+    """A CSV file of bounds on the figures (benchmark, figure, bound); the tables say which are met. This project's
+    own are in tests/bench/targets.csv."""
     quick: bool = False
-    """Tiny work and few repetitions, to see that everything runs: --qubits, --batches, --repeats are ignored."""
+    """Check that everything runs, with tiny work and few repetitions; ignores --qubits, --batches and --repeats."""
     kinds: tuple[Kind, ...] = ("circuit", "step", "rot", "reuploading", "strongly_entangling")
     """Only these kinds of work. The first two are the paper's circuit, over --qubits and --batches; the others are
     circuits of other people, at sizes of their own."""
@@ -55,13 +55,13 @@ class BenchConfig(Flags):
     repeats: Annotated[int, at_least(1)] = 15
     """Rounds. In each, a rival's sample is the median call of a tenth of a second, or one longer call."""
     limit: Annotated[float, POSITIVE] = 30.0
-    """Seconds that a rival may take for one piece of work, compilation apart. Where calls are slow it takes part in
-    fewer rounds; where two calls would take longer, or memory would not do, it is skipped, and the tables say so."""
+    """Seconds that a rival may take for one piece of work, without compilation. A slow rival takes part in fewer
+    rounds. It is skipped, and the tables say so, if two calls would take longer or memory would not suffice."""
     threads: Annotated[int, at_least(1)] = 1
     """Threads of each rival's libraries, PennyLane's and the peers' alike. `train` uses one."""
 
     def problems(self) -> list[str]:
-        """What is wrong with the values, a sentence each."""
+        """One sentence for each mistake in the values."""
         problems = super().problems()
         if self.peers + self.extraction + self.hybrid > 1:
             problems.append("--peers, --extraction and --hybrid exclude each other; give one")

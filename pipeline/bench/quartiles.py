@@ -1,7 +1,7 @@
 """Medians and ratios of timed samples, and how tables show them.
 
-The machine's speed drifts while a benchmark runs. Two rivals of one round run within a second of each other: so their
-ratio is taken in each round, and the median of these ratios stands, not the ratio of two medians.
+The machine's speed drifts while a benchmark runs, but two rivals of one round run within a second of each other. So the
+tables give the median of the ratios of all rounds, not the ratio of two medians.
 """
 
 from __future__ import annotations

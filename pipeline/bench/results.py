@@ -41,7 +41,7 @@ def is_figure(name: str) -> bool:
 
 @dataclass(kw_only=True)
 class Results:
-    """What a race came to, as far as it has got.
+    """Results of a race, complete or stopped early.
 
     Attributes:
         created: UTC time, ISO 8601.

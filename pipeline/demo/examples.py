@@ -1,4 +1,4 @@
-"""Pictures to try: a few of those that the head was validated on, where they are on this machine."""
+"""Pictures to try: a few validation pictures of the run, where this machine has them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Example:
 
 
 def validation_examples(run: Run, most: int = 6) -> list[Example]:
-    """A few validation pictures of a run, the classes taking turns; none where they are no longer at hand."""
+    """A few validation pictures of a run, from each class in turn; none where the files are gone."""
     try:
         images = find_images(run, None, download=False)
     except InputError:
@@ -52,7 +52,7 @@ def _in_turns(images: ImageSet) -> list[tuple[int, str]]:
     count: Counter[int] = Counter()
     turns = []
     for path, label in zip(images.paths["val"], images.labels["val"], strict=True):
-        # A list may name pictures by their URLs; this page asks nobody for anything.
+        # Skip URLs in a list, because the demo makes no requests to other machines.
         if "://" not in path:
             turns.append((count[label], label, path))
             count[label] += 1

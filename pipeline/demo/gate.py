@@ -1,6 +1,6 @@
-"""The gate in front of Gradio: only requests that this page makes go through, and only in the form it makes them.
+"""The gate in front of Gradio: it passes only the requests that this page makes, in the form it makes them.
 
-In: a request. Out: the same one with nothing in it but what was checked, or a refusal in a line.
+In: a request. Out: the request reduced to its checked parts, or a refusal in one line.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pipeline.demo.uploads import Uploads
 
 API = "/gradio_api"
 UPLOAD, PROGRESS, JOIN = f"{API}/upload", f"{API}/upload_progress", f"{API}/queue/join"
-# Ways to have Gradio read a file or ask another machine. The page uses none of them.
+# Requests that make Gradio read a file or contact another machine. The page uses none of them.
 CLOSED = (f"{API}/file", f"{API}/proxy", f"{API}/stream")
 MAX_QUESTION = 2**16
 
 
 class Gate:
-    """An ASGI application that lets the page's own requests through to another.
+    """An ASGI application that passes the page's own requests on to another application.
 
     Args:
         app: That application.
@@ -56,7 +56,7 @@ class Gate:
             await _refuse(404, scope, receive, send)
 
     def checked(self, body: bytes) -> bytes | None:
-        """A question of the page with its checked parts alone, as JSON; None if it is none."""
+        """The checked parts of a question as JSON; None if this page does not ask such a question."""
         try:
             asked = json.loads(body)
             event, session = asked["fn_index"], asked["session_hash"]

@@ -25,9 +25,9 @@ from pipeline.inference.hybrid import HybridClassifier
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "page.css").read_text(encoding="utf-8")
-# Classes that the table has room for, the most probable first.
+# Classes in the table, the most probable first.
 SHOWN = 10
-# Side of the pictures to try, in pixels of the page and of a screen of twice as many.
+# Side of the offered pictures in pixels: on the page, and on a screen of twice the density.
 THUMBNAIL = 160
 # The number of the picture that was clicked goes along with the event.
 CHOOSE = """element.addEventListener("click", (event) => {
@@ -65,7 +65,7 @@ def make_page(classifier: HybridClassifier, uploads: Uploads, examples: Sequence
     """
 
     def answer_upload(file: dict[str, Any]) -> tuple[None, str]:
-        """The answer, and the place free for the next picture."""
+        """Return the answer and clear the drop area for the next picture."""
         upload = uploads.take(file["path"])
         if upload is None:
             raise gr.Error("This picture is no longer here; drop it again.", print_exception=False)
@@ -75,7 +75,7 @@ def make_page(classifier: HybridClassifier, uploads: Uploads, examples: Sequence
         example = examples[event.chosen]
         return answer(classifier, example.name, example.content, example.label)
 
-    # One picture at a time, as each takes all cores; and for this page alone, not for programs.
+    # One picture at a time, because each takes all cores; and no public API.
     usual: dict[str, Any] = {
         "concurrency_id": "network",
         "concurrency_limit": 1,
@@ -97,7 +97,7 @@ def make_page(classifier: HybridClassifier, uploads: Uploads, examples: Sequence
                 )
             with gr.Column(min_width=300, scale=2):
                 result = gr.HTML(_render("waiting.html"), apply_default_css=False)
-        # Without Gradio's own step in between, which would open the file.
+        # Skip Gradio's preprocessing, because it would open the file.
         answered = upload.upload(
             answer_upload, upload, [upload, result], show_progress_on=result, preprocess=False, **usual
         )
@@ -106,7 +106,7 @@ def make_page(classifier: HybridClassifier, uploads: Uploads, examples: Sequence
 
 
 def answer(classifier: HybridClassifier, name: str, content: bytes, truth: str | None = None) -> str:
-    """What the network says of an encoded picture, or why it can't be read, as HTML.
+    """The prediction for an encoded picture, or why it can't be read, as HTML.
 
     Args:
         classifier: The whole network.

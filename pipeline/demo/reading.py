@@ -1,4 +1,4 @@
-"""What the whole network makes of one picture, step by step.
+"""One picture through the whole network, step by step.
 
 In: an encoded picture. Out: the pixels that the network sees, its probabilities, and ⟨Z⟩ of every wire in between.
 """
@@ -34,10 +34,10 @@ class Reading:
 
 
 def read_picture(classifier: HybridClassifier, content: bytes) -> Reading:
-    """Classify one picture, as :meth:`HybridClassifier.predict` does, and keep what is seen on the way.
+    """Classify one picture as :meth:`HybridClassifier.predict` does, and keep the intermediate values.
 
     Raises:
-        UNREADABLE: one of these, where the contents are no picture (:data:`features.sources.decode.UNREADABLE`).
+        UNREADABLE: one of these errors, if the content is no picture (:data:`features.sources.decode.UNREADABLE`).
     """
     pixels = classifier.transforms.pixels(decode(content))
     head = classifier.head

@@ -27,7 +27,7 @@ from pipeline.training.run import load_run
 HOST = "127.0.0.1"
 # How many ports from --port on are tried.
 PORTS = 100
-# The first major version with what the page uses.
+# The first major version with all that the page uses.
 GRADIO = 6
 
 
@@ -44,7 +44,7 @@ def serve(config: DemoConfig) -> None:
         classifier = HybridClassifier(run, backbone, config.epoch, accept_other_weights=config.accept_other_weights)
         server = make_server(classifier, validation_examples(run), Path(uploads))
         address = f"http://{HOST}:{listening.getsockname()[1]}"
-        # A plain kill is an end like Ctrl-C: no upload stays.
+        # A kill (SIGTERM) ends it as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             print(f"{run.path}: the head of epoch {run.epochs[config.epoch]} on {address} (Ctrl-C ends it)", flush=True)
@@ -59,7 +59,7 @@ def listen(port: int) -> socket.socket:
     """A socket on the first free port from ``port`` on, which only this machine can reach.
 
     Raises:
-        InputError: if there is none, or it needs rights that the user has not.
+        InputError: if none is free, or the user lacks the right to use it.
     """
     last = min(port + PORTS, 65536) - 1
     for candidate in range(port, last + 1):
@@ -96,16 +96,16 @@ def make_server(classifier: HybridClassifier, examples: list[Example], uploads: 
     from pipeline.demo.page import STYLE, make_page
     from pipeline.demo.uploads import MAX_UPLOAD, Uploads, progress
 
-    # It would tell the terminal of every malformed upload, which gets its answer anyway.
+    # Silence its log of malformed uploads, because each of them gets an answer anyway.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     waiting = Uploads(uploads)
     page = make_page(classifier, waiting, examples)
     app = FastAPI(openapi_url=None)
-    # In the place of Gradio's own, which come after them.
+    # These routes come before Gradio's own and replace them.
     app.add_route(UPLOAD, waiting.receive, methods=["POST"])
     app.add_route(PROGRESS, progress, methods=["GET"])
     app.add_middleware(Gate, uploads=waiting, examples=len(examples), upload=page.upload, example=page.example)
-    # A page elsewhere that has its own name point here (DNS rebinding) gets nothing.
+    # Refuse a foreign page whose name resolves to this machine (DNS rebinding).
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     gr.mount_gradio_app(
@@ -119,7 +119,7 @@ def make_server(classifier: HybridClassifier, examples: list[Example], uploads: 
         theme=theme,
         css=STYLE,
     )
-    # At the end an open browser tab's connection is cut after a second, of which only the log would complain.
+    # At shutdown, cut the connection of an open browser tab after a second, without a log entry.
     return uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
 
 

@@ -18,10 +18,10 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-# The largest picture that is taken, in bytes, and what its envelope may add.
+# The largest picture in bytes, and the largest request around it.
 MAX_UPLOAD = 50 * 2**20
 ENVELOPE = 2**16
-# Pictures that wait for their answer; the oldest gives way.
+# Pictures kept until they are answered; beyond that the oldest is dropped.
 WAITING = 8
 
 
@@ -54,7 +54,7 @@ class Uploads:
         return name in self._waiting
 
     def keep(self, upload: Upload) -> str:
-        """Keep a picture; the name to take it by, which nobody can guess."""
+        """Keep a picture; return a name for it that nobody can guess."""
         name = str(self._folder / secrets.token_urlsafe())
         with self._lock:
             self._waiting[name] = upload
@@ -63,7 +63,7 @@ class Uploads:
         return name
 
     def take(self, name: str) -> Upload | None:
-        """The picture of a name, which is then forgotten; None if there is none."""
+        """Return the picture of a name and forget it; None if there is none."""
         with self._lock:
             return self._waiting.pop(name, None)
 
@@ -87,7 +87,7 @@ class Uploads:
 
 
 async def progress(_: Request) -> Response:
-    """What the page hears of how far an upload is: a machine's own picture is here at once."""
+    """Answer the page's question about an upload's progress: always done, because uploads are local."""
     return Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
 
 

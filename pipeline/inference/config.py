@@ -33,7 +33,7 @@ class EvalConfig(DeviceConfig):
     batch: Annotated[int, at_least(1)] = 16
     """Images in one pass through the network."""
     workers: Annotated[int, at_least(1)] = field(default_factory=lambda: os.cpu_count() or 1)
-    """Threads that decode and resize images beside the network; by default as many as there are cores."""
+    """Threads that decode and resize images while the network runs; by default one for each core."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,8 @@ class PredictConfig(Flags):
     accept_other_weights: bool = False
     """Accept a backbone other than the one that made the features."""
     top: Annotated[int, at_least(1)] | None = None
-    """Give so many classes of each image, the most probable first. By default the table has the most probable one, JSON
-    and CSV have them all in the order of the classes."""
+    """Number of classes to print for each image, the most probable first. By default the table prints one; JSON and CSV
+    print all, in the order of the classes."""
     json: bool = False
     """Print JSON, one object an image."""
     csv: bool = False
@@ -60,10 +60,10 @@ class PredictConfig(Flags):
     batch: Annotated[int, at_least(1)] = 16
     """Images in one pass through the network."""
     workers: Annotated[int, at_least(1)] = field(default_factory=lambda: os.cpu_count() or 1)
-    """Threads that decode and resize images beside the network; by default as many as there are cores."""
+    """Threads that decode and resize images while the network runs; by default one for each core."""
 
     def problems(self) -> list[str]:
-        """What is wrong with the values, a sentence each."""
+        """One sentence for each mistake in the values."""
         problems = super().problems()
         if not self.images:
             problems.append('no images given; name files or folders (make: IMAGES="a.jpg dir/")')

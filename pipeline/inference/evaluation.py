@@ -131,8 +131,10 @@ def _read_same_features(run: Run, given: Path | None) -> FeatureSet:
 def _images_at_hand(
     run: Run, features: FeatureSet, config: EvalConfig, missing: list[str]
 ) -> tuple[ImageSet | None, dict[str, str]]:
-    """The images the features were made from, and the fingerprint of each. What was named by a flag and is not there is
-    an error; what was only remembered goes into ``missing``."""
+    """The images the features were made from, and the fingerprint of each.
+
+    Images that a flag names must be there. If recorded ones are gone, the reason is appended to ``missing``.
+    """
     try:
         image_set = find_images(run, config.data)
     except InputError as error:

@@ -25,7 +25,7 @@ from pipeline.training.folder import make_folder
 from pipeline.training.run import load_run
 
 MAX_BYTES = 1_900_000_000
-"""What one ONNX file can hold is a little more: 2 GiB."""
+"""Bytes of weights allowed in one ONNX file, a little below its limit of 2 GiB."""
 TOLERANCE = 1e-4
 """Largest difference between the logits of the file and of the network it was made from."""
 OUTPUTS = ("logits", "probabilities")
@@ -33,7 +33,7 @@ MODEL, STATE = "model.onnx", "model.pth"
 
 
 def export(config: ExportConfig) -> None:
-    """Write both files, the first one after ONNX Runtime has given the same logits with it.
+    """Write both files. ``model.onnx`` is written only after ONNX Runtime has reproduced the logits with it.
 
     Raises:
         InputError: if the run, its backbone or the libraries are not at hand, the head has too many qubits, the network
@@ -94,14 +94,14 @@ def _runtime() -> Any:
 def _exported(classifier: HybridClassifier, pixels: np.ndarray) -> bytes:
     try:
         return to_onnx(_FromPixels(classifier), torch.from_numpy(pixels), OUTPUTS)
-    except Exception as error:  # the exporter raises dozens of kinds for a layer that it does not know
+    except Exception as error:  # the exporter raises dozens of types of error for an unknown layer
         reason = first_line(error)
         name = classifier.provenance["backbone"]
         raise InputError(f"{name} can't be turned into an ONNX model ({reason}); choose another --backbone") from error
 
 
 def _with_metadata(content: bytes, classifier: HybridClassifier) -> bytes:
-    """The model with what a user of the file has to know, which ONNX Runtime shows as its custom metadata."""
+    """Add classes, preprocessing and provenance to the model, as ONNX Runtime's custom metadata."""
     import onnx
 
     model = onnx.load_model_from_string(content)

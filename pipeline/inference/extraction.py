@@ -1,4 +1,4 @@
-"""How stage 1 is asked for the features that are recorded: the same images, choice, network and precision.
+"""Rebuild the flags of stage 1 from recorded features: the same images, selection, network and precision.
 
 In: the provenance of a feature cache, and where the cache lies. Out: an ``ExtractConfig``.
 """
@@ -15,7 +15,7 @@ from features.config import ExtractConfig
 
 
 def extraction(recorded: Provenance, cache: Path) -> ExtractConfig:
-    """What stage 1 was told, as far as it shapes the features; images and weights are absolute paths or names.
+    """The flags of stage 1 that determine the features; images and weights are absolute paths or names.
 
     Args:
         recorded: The provenance of the cache.

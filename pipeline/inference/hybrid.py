@@ -32,10 +32,10 @@ AHEAD = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the network says of one picture, or why it could not be read.
+    """The prediction for one picture, or why it could not be read.
 
     Attributes:
-        path: Its file; None of a picture given as such.
+        path: Its file; None for a PIL image.
         label: The most probable class; None if the file could not be read.
         probabilities: Of each class, in the order of the logits.
         problem: Why the file could not be read.
@@ -55,7 +55,7 @@ class HybridClassifier(nn.Module):
     """The whole network: frozen backbone, trained head.
 
     ``to("cuda")`` moves the backbone and the head's linear layers there; the circuit of the ``lightning`` simulator
-    stays on the CPU, and its angles and expectation values, a few numbers an image, travel. In training mode the
+    stays on the CPU, which costs a copy of a few numbers an image. In training mode the
     backbone stays in evaluation mode, so that the running statistics of its BatchNorm layers do not drift.
 
     Args:
@@ -69,7 +69,7 @@ class HybridClassifier(nn.Module):
         head: (B, width) → (B, n_classes).
         transforms: From an RGB PIL image to (3, H, W) float32: resize, centre crop, normalise.
         classes: Class names, in the order of the logits.
-        provenance: What the network came from: the epoch, the backbone's fingerprints, the whole record of the run.
+        provenance: The epoch, the backbone's fingerprints and the whole record of the run.
 
     Raises:
         InputError: if the backbone is another one, or of another width.
@@ -138,10 +138,10 @@ class HybridClassifier(nn.Module):
         return list(self.stream(given, batch))
 
     def stream(self, pictures: Iterable[Picture], batch: int = 16, workers: int | None = None) -> Iterator[Prediction]:
-        """As :meth:`predict`, one by one and in order, however many there are: a few batches are in memory at a time.
+        """Yield predictions one by one and in order. Only a few batches are in memory at a time.
 
         Args:
-            pictures: Files or PIL images; taken as they are needed.
+            pictures: Files or PIL images, consumed lazily.
             batch: Images in one pass through the network.
             workers: Threads that decode pictures beside the network; by default a few more than cores.
         """

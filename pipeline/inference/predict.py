@@ -1,7 +1,7 @@
-"""``python -m pipeline predict``: pictures in, a line each out, as they come.
+"""``python -m pipeline predict``: classify pictures and print a line for each.
 
-In: files, and folders of any size. Out: on standard output a table, CSV or JSON; on standard error what could not be
-read. Neither the pictures nor the lines are kept: memory does not grow with their number.
+In: files, and folders of any size. Out: a table, CSV or JSON on standard output; files that could not be read on
+standard error. Pictures and lines are streamed, so memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Show = Callable[["Prediction"], None]
 
 
 def predict(config: PredictConfig) -> None:
-    """Classify pictures and print what the network says of each; go on past those that can't be read.
+    """Classify pictures and print the result of each. Unreadable files are skipped and listed at the end.
 
     Raises:
         InputError: if a file or folder is not there, before anything starts; at the end, if files could not be read.
     """
     total = _count(config.images)
     if isinstance(sys.stdout, TextIOWrapper):
-        # A name that is not UTF-8 leaves as the bytes it is.
+        # Print file names that are not UTF-8 as their own bytes.
         sys.stdout.reconfigure(errors="surrogateescape")
     from tqdm import tqdm
 
@@ -66,7 +66,7 @@ def predict(config: PredictConfig) -> None:
 
 
 def image_files(given: tuple[Path, ...]) -> Iterator[Path]:
-    """The given files, whatever they are called, and the images at any depth of the given folders."""
+    """The given files, whatever their names, and the images in the given folders at any depth."""
     for path in given:
         if path.is_dir():
             yield from (path / name for name in files_below(path) if name.lower().endswith(EXTENSIONS))
@@ -91,7 +91,7 @@ def _count(given: tuple[Path, ...]) -> int:
 
 @contextmanager
 def _printer(config: PredictConfig, classes: list[str], write: Callable[[str], None]) -> Iterator[Show]:
-    """What shows a prediction in the wanted form, a line or so at a time."""
+    """Select the function that prints one prediction as table, CSV or JSON."""
     if config.json:
         with _as_json(config.top, write) as show:
             yield show
@@ -103,7 +103,7 @@ def _printer(config: PredictConfig, classes: list[str], write: Callable[[str], N
 
 @contextmanager
 def _as_json(top: int | None, write: Callable[[str], None]) -> Iterator[Show]:
-    """One array, which is closed even when Ctrl-C ends it early."""
+    """Print one JSON array, closed even when Ctrl-C ends it early."""
     before: list[str] = []
 
     def show(prediction: Prediction) -> None:

@@ -28,11 +28,11 @@ class Epochs:
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """Whether the whole network on the images is the head on the cached features.
+    """Whether the whole network on the images agrees with the head on the cached features.
 
     Attributes:
         max_difference: The largest difference of logits.
-        tolerance: The largest that still counts as rounding.
+        tolerance: The largest difference that still counts as rounding.
         images: How many were compared.
         holds: Whether the difference is within the tolerance.
     """
@@ -61,10 +61,10 @@ class EvaluationRecord:
         run: The run folder.
         classes: Class names, in the order of the logits.
         source: Whether the figures are from the ``images`` themselves or from the cached ``features``.
-        not_run: What the images or the backbone were not at hand for: what each needs, in a sentence.
+        not_run: One sentence for each missing input (images, backbone); empty if the whole network was run.
         epochs: Metrics of both heads.
         parity: None where it was not judged.
-        devices: The head on a PennyLane device, if that was asked for.
+        devices: Results of the head on a PennyLane device, if requested.
         seconds: Times.
         head: The kind of head.
         parameters: Trained parameters of the head.

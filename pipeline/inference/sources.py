@@ -1,6 +1,6 @@
-"""Where a run's images and weights are: named by a flag, else where stage 1 had them.
+"""Find a run's images and weights: where a flag names them, else where stage 1 read them.
 
-In: a run, and what the user named. Out: an :class:`features.sources.images.ImageSet`, or the weights' file or name.
+In: a run, and the user's flags. Out: an :class:`features.sources.images.ImageSet`, or the weights' file or name.
 """
 
 from __future__ import annotations
@@ -44,12 +44,11 @@ def find_weights(run: Run, given: str | None) -> str:
 
 
 def find_images(run: Run, given: str | None, *, download: bool = True) -> ImageSet:
-    """The images that were given to stage 1: chosen as they were then, among those of ``given``, else of where they
-    were.
+    """The images of stage 1, selected as they were then, from ``given`` or else from their recorded place.
 
     Args:
         run: The run.
-        given: What the user named, if anything.
+        given: A folder, list or name from the user, if any.
         download: Whether a named set may be downloaded if it is not here yet.
 
     Raises:
@@ -67,5 +66,5 @@ def find_images(run: Run, given: str | None, *, download: bool = True) -> ImageS
 
 
 def located(run: Run, recorded: str) -> Path:
-    """A path as a feature cache records it: absolute, or told from the cache's own folder."""
+    """Resolve a path that a feature cache records: absolute, or relative to the cache's folder."""
     return Path(run.features.path).parent / recorded

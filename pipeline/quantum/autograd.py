@@ -16,10 +16,10 @@ from torch.autograd.function import FunctionCtx
 
 
 class Simulator(Protocol):
-    """What evaluates and differentiates the circuit on arrays."""
+    """Evaluates and differentiates the circuit on arrays."""
 
     def forward(self, angles: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Any]:
-        """⟨Z⟩ of the shape of ``angles``, and what ``backward`` needs, if that is to be kept."""
+        """⟨Z⟩ of the shape of ``angles``, and the memory for ``backward`` if ``keep``, else None."""
 
     def backward(
         self, memory: Any, upstream: np.ndarray, need_angles: bool = True, need_weights: bool = True
@@ -44,7 +44,7 @@ class NonFiniteError(ValueError):
 
 
 def non_finite(features: torch.Tensor) -> NonFiniteError:
-    """The error that names what is not finite: the first such row of the features, else the parameters."""
+    """An error that names the first non-finite row of the features, else the parameters."""
     bad = (~features.detach().isfinite()).nonzero()
     if len(bad):
         *rows, column = bad[0].tolist()
@@ -62,7 +62,7 @@ def non_finite(features: torch.Tensor) -> NonFiniteError:
 def once(
     gradients: list[torch.Tensor | None], inputs: tuple[torch.Tensor, ...]
 ) -> tuple[torch.Tensor | None, ...] | list[torch.Tensor | None]:
-    """The gradients as they are; where a graph of them is being built, such that differentiating them is refused."""
+    """The gradients. Under ``create_graph`` they raise an error when they are differentiated in turn."""
     if not torch.is_grad_enabled():
         return gradients
     return _Refused.apply(len(inputs), *inputs, *gradients)
@@ -177,7 +177,7 @@ class _Evaluate(torch.autograd.Function):
         inputs, *weights = ctx.saved_tensors
         _, need_inputs, *need = ctx.needs_input_grad
         if torch.is_grad_enabled():
-            # A graph of the gradients is wanted: theirs is that of the dense form.
+            # Under create_graph, differentiate through the dense form.
             values = dense_values(ctx.engine.dense, inputs, weights)
             wanted = [t for t, needed in zip((inputs, *weights), (need_inputs, *need), strict=True) if needed]
             found = iter(torch.autograd.grad(values, wanted, upstream, create_graph=True, materialize_grads=True))

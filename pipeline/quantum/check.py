@@ -11,7 +11,7 @@ import torch
 from pipeline.quantum.program.program import Program
 
 N_SAMPLES = 3
-"""No power of two, so that a QNode's probabilities without a batch do not pass for one value a sample."""
+"""No power of two, so that a QNode's unbatched probabilities are not mistaken for one value a sample."""
 TOLERANCES = {"complex128": 1e-7, "complex64": 1e-4}
 
 
@@ -22,7 +22,7 @@ def difference(
     weight_shapes: Mapping[str, tuple[int, ...]],
     c_dtype: str,
 ) -> str | None:
-    """How values or gradients of an engine differ from the QNode's on random samples; None where they don't."""
+    """Compare an engine with the QNode on random samples; return the first difference in words, or None."""
     generator = torch.Generator().manual_seed(20)
     inputs = torch.randn(N_SAMPLES, program.n_inputs, generator=generator, dtype=torch.float64)
     if program.amplitudes is not None and not program.amplitudes.normalise:

@@ -1,4 +1,4 @@
-"""Names that circuits and simulators go by; light, so that a command line can check them before torch is imported."""
+"""Names of circuits and simulators, in a module without torch, so that a command line can check them at once."""
 
 from __future__ import annotations
 

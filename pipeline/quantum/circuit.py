@@ -90,7 +90,7 @@ class Circuit:
         return [qml.expval(qml.PauliZ(wire)) for wire in range(self.n_qubits)]
 
     def embedding(self, inputs: Any) -> None:
-        """Queue the gates that load one angle on each wire: single-wire gates only, so that a product state results."""
+        """Queue the gates that load one angle on each wire: single-wire gates only, which give a product state."""
         for wire in range(self.n_qubits):
             qml.Hadamard(wires=wire)
         for wire in range(self.n_qubits):
@@ -109,7 +109,7 @@ class Circuit:
         for first in (0, 1):
             for wire in range(first, self.n_qubits - 1, 2):
                 qml.CNOT(wires=[wire, wire + 1])
-        # Two wires already have their one pair: a second CNOT between them would be another circuit.
+        # On two wires the chain has the only pair already: closing it would add a second CNOT.
         if self.entangler == "ring" and self.n_qubits > 2:
             qml.CNOT(wires=[self.n_qubits - 1, 0])
 
@@ -144,7 +144,7 @@ def variational_gates(circuit: Circuit) -> tuple[Gate, ...]:
     Raises:
         ValueError: If a gate has no such decomposition, or its angle is neither fixed nor exactly one of the weights.
     """
-    # Two readings with random weights tell which angles are weights, and that nothing else depends on them.
+    # Two tapes with random weights show which angles are weights, and that nothing else depends on them.
     readings = [np.random.default_rng(seed).uniform(1, 3, circuit.n_weights) for seed in (0, 1)]
     tapes = [_queued(partial(circuit.variational_block, w)) for w in readings]
     gates = []
@@ -182,7 +182,7 @@ class RotationGroup:
 
 
 def rotation_groups(gates: tuple[Gate, ...]) -> list[RotationGroup]:
-    """The trainable rotations of a gate list, in its order, in as few groups as neighbourhood allows."""
+    """The trainable rotations of a gate list, grouped greedily: neighbours on distinct wires."""
     groups: list[RotationGroup] = []
     start = 0
     for position, gate in enumerate((*gates, None)):
@@ -195,7 +195,7 @@ def rotation_groups(gates: tuple[Gate, ...]) -> list[RotationGroup]:
 
 
 def is_real(circuit: Circuit) -> bool:
-    """Whether embedding and gates are real, so that the real and the imaginary part of a state evolve on their own."""
+    """Whether embedding and gates are real. Real and imaginary part of a state then evolve independently."""
     return not np.iscomplexobj(embedding_states(circuit)) and all(
         g.name in REAL_GATES for g in variational_gates(circuit)
     )

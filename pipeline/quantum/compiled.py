@@ -51,9 +51,9 @@ def compile_circuit(
         weight_shapes: Shape of each weight; a number n stands for (n,), 1 and () for a scalar, as in PennyLane.
         n_inputs: Inputs a sample.
         simulator: ``lightning``, ``dense`` or ``qnode``.
-        device: PennyLane device of the ordinary QNode; of a QNode its own.
+        device: PennyLane device of the ordinary QNode; a QNode keeps its own.
         c_dtype: Precision of the ``lightning`` simulator's states, ``complex128`` or ``complex64``.
-        rank: 2 if the circuit takes inputs of shape (B, n_inputs), 1 if it takes one sample; found out if None.
+        rank: 2 if the circuit takes inputs of shape (B, n_inputs), 1 if it takes one sample; None to detect it.
 
     Raises:
         ValueError: If the simulator is none of those, or the circuit's arguments are not ``inputs`` and the weights.
@@ -62,7 +62,7 @@ def compile_circuit(
 
 
 class CompiledCircuit:
-    """See ``compile_circuit``. Copies share it; a pickle takes the circuit along, which must then be importable.
+    """See ``compile_circuit``. Copies share the compiled circuit; pickling needs an importable quantum function.
 
     Attributes:
         circuit: The quantum function or QNode.
@@ -116,19 +116,19 @@ class CompiledCircuit:
 
     @property
     def simulator(self) -> str:
-        """What runs: ``lightning``, ``dense`` or ``qnode``."""
+        """The simulator in use: ``lightning``, ``dense`` or ``qnode``."""
         self._prepare()
         return "qnode" if self._engine is None else self._wanted
 
     @property
     def fallback_reason(self) -> str | None:
-        """Why the ordinary QNode runs though another simulator was asked for; None where it doesn't."""
+        """Why the ordinary QNode runs instead of the requested simulator; None where it doesn't."""
         self._prepare()
         return self._reason
 
     @property
     def tape(self) -> Any:
-        """PennyLane's tape of the circuit at random inputs and weights, for pictures; None where there is none."""
+        """PennyLane's tape of the circuit at random inputs and weights, for drawings; None if it can't be traced."""
         self._prepare()
         return self._tape
 
@@ -177,7 +177,7 @@ class CompiledCircuit:
         All of them may have a leading heads axis, as for ``heads``.
 
         Returns:
-            The values, float64, and what ``backward`` needs, if ``keep``.
+            The values, float64, and the memory for ``backward`` if ``keep``.
         """
         if not self._ready:
             self._prepare()
@@ -196,7 +196,7 @@ class CompiledCircuit:
     def backward(
         self, memory: Any, upstream: np.ndarray, need_inputs: bool = True, need_weights: bool = True
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Gradients of inputs and flat weights from that of the values, (B, n_outputs); None where not needed."""
+        """Gradients of inputs and flat weights, from the values' gradient (B, n_outputs); None where not needed."""
         if isinstance(memory, tuple):
             values, leaves = memory
             return backward_through(values, leaves, upstream, (need_inputs, need_weights))
@@ -253,13 +253,13 @@ class CompiledCircuit:
 
     @property
     def _runner(self) -> Engine | Dense:
-        """What computes on arrays."""
+        """The simulator on arrays."""
         assert self._engine is not None
         return self._engine.dense if self._wanted == "dense" else self._engine
 
     @property
     def _wires(self) -> list[Any] | None:
-        """The wire labels in order; None where the tape gives them."""
+        """The device's wire labels in order; None to take the tape's."""
         if isinstance(self.circuit, qml.QNode):
             return None if self.circuit.device.wires is None else list(self.circuit.device.wires)
         if self._tape is None:
@@ -287,7 +287,7 @@ class CompiledCircuit:
                 self._fall_back(reason)
 
     def _trace(self) -> str | None:
-        """Make the program; the reason why that is not possible, or None."""
+        """Make the program; return None, or the reason why it can't be made."""
         if isinstance(self.circuit, qml.QNode):
             if self.circuit.shots:
                 return "it runs with a finite number of shots"
@@ -337,7 +337,7 @@ def _check_signature(function: Callable[..., Any], weight_shapes: Mapping[str, A
     parameters = inspect.signature(function).parameters
     expected = {"inputs", *weight_shapes}
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    # What has a default, as a keyword bound by functools.partial, needs no weight.
+    # A parameter with a default (also by functools.partial) needs no weight.
     required = {name for name, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
     if "inputs" not in parameters or not required <= expected or not (open_ended or expected <= set(parameters)):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A circuit as PennyLane runs it: what simulators are compared with, and what runs where they can't.
+"""A circuit as an ordinary QNode: the reference of the simulators, and their fallback.
 
 In: inputs (B, n_inputs) and weights by name. Out: all measurements side by side, (B, n_outputs), in the inputs' dtype.
 """
@@ -37,7 +37,7 @@ class OrdinaryQNode:
             try:
                 return _flatten(qnode(inputs=inputs, **weights), (len(inputs),), inputs)
             except Exception:
-                # Some gates of PennyLane take no batch (IsingXY with torch): its samples then go one by one.
+                # Some gates of PennyLane take no batch (IsingXY with torch): run the samples one by one.
                 self._rank = 1
                 try:
                     return self(inputs, weights)
@@ -68,7 +68,7 @@ class OrdinaryQNode:
 
 
 def _flatten(result: Any, batch: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
-    """What a QNode returned, as one tensor of shape (*batch, n_outputs)."""
+    """The results of a QNode as one tensor of shape (*batch, n_outputs)."""
     results = [result] if isinstance(result, torch.Tensor) else list(result)
     # A circuit without inputs in it yields no axis of samples.
     rows = [

@@ -63,7 +63,7 @@ class TorchLayer(qml.qnn.TorchLayer):
     __str__ = nn.Module.__repr__
 
     def extra_repr(self) -> str:
-        """The circuit's name, its weights, and, once it is known, what runs it."""
+        """The circuit's name, its weights, and, after the first call, the simulator in use."""
         weights = ", ".join(f"{name}: {tuple(weight.shape)}" for name, weight in self._parameters.items())
         simulators = {compiled.simulator for compiled in self._compiled.values()}
         ran = f", simulator={'/'.join(sorted(simulators))}" if simulators else ""

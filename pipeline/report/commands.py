@@ -20,9 +20,9 @@ AGAIN = Path("again")
 
 
 def commands(report: Report) -> list[str]:
-    """The three stages into a folder of their own, ``again``, with the flags that differ from the defaults.
+    """The three commands that repeat a run into the folder ``again``, with the flags that differ from the defaults.
 
-    Images and weights are named by where they were found, as absolute paths unless they are names.
+    Images and weights are given as absolute paths, or by name where they have one.
     """
     run, evaluation = report.run, report.config
     features = AGAIN / "features.h5"

@@ -74,7 +74,7 @@ def least_sure(report: Report) -> np.ndarray:
 
 def examples(report: Report) -> dict[str, list[Example]]:
     """All three choices as they are shown."""
-    # An image may be among the most wrong and among the least sure: it is read once.
+    # Read each image once, though it may be both among the most wrong and the least sure.
     read = cache(lambda path: _thumbnail(report, path))
 
     def example(row: int) -> Example:

@@ -23,9 +23,9 @@ from pipeline.report.findings import Findings
 from pipeline.report.projection import Projection
 from pipeline.util.drawing import BLUE, FAINT, INK, MUTED, ON_BLUE, ORANGE, SERIES
 
-# More classes than these get no numbers, and no names, in the confusion matrix.
+# Above these numbers of classes the confusion matrix shows no numbers, and no names.
 NUMBERED, NAMED = 12, 30
-# Of more images than these, a projection shows so many drawn at random; of more wires than those, no arrows.
+# A projection shows at most so many images, drawn at random; above so many wires it has no arrows.
 POINTS, WIRES = 400, 8
 
 Drawn = tuple[Figure, str] | None
@@ -91,7 +91,7 @@ def confusion_matrix(report: Findings) -> Drawn:
 
 
 def confusions(counts: Any) -> list[tuple[int, int, int]]:
-    """How many images of which class were taken for which other, the most first, from a confusion matrix."""
+    """The confusions of a matrix as (images, true class, predicted class), the most frequent first."""
     found = [(int(count), row, column) for (row, column), count in np.ndenumerate(counts) if row != column and count]
     return sorted(found, key=lambda item: -item[0])
 
@@ -239,7 +239,7 @@ def _scatter(axis: Axes, space: Projection, report: Findings) -> None:
     if len(rows) > POINTS:
         rows = np.sort(np.random.default_rng(report.run.config.seed).choice(rows, size=POINTS, replace=False))
     x = space.points[rows, 0]
-    # One wire has one component: the classes then lie in rows of their own.
+    # One wire has one component: draw each class in a row of its own.
     flat = space.points.shape[1] == 1
     y = report.labels[rows] if flat else space.points[rows, 1]
     coloured = len(report.run.classes) <= len(SERIES)
@@ -269,11 +269,11 @@ def _wires(axis: Axes, space: Projection, reach: float) -> None:
         return
     for wire, (right, up) in enumerate(space.components.T):
         if np.hypot(right, up) < 0.2:
-            continue  # It points out of the picture.
+            continue  # The axis points out of the drawn plane.
         tip = (0.8 * reach * right, 0.8 * reach * up)
         arrow = {"arrowstyle": "->", "color": MUTED, "linewidth": 1}
         axis.annotate("", xy=tip, xytext=(0, 0), arrowprops=arrow)
-        # Wires that point the same way get their numbers one behind the other.
+        # Label wires that point the same way one behind the other.
         beyond = 1.08 + 0.06 * wire
         axis.text(tip[0] * beyond, tip[1] * beyond, str(wire), color=MUTED, ha="center", va="center", fontsize=9)
 

@@ -1,4 +1,4 @@
-"""What the report derives from an evaluation, each figure once: pictures, page and ``report.json`` all read it here.
+"""All figures derived from an evaluation, computed once for the pictures, the page and ``report.json``.
 
 In: a :class:`pipeline.inference.evaluation.Report`. Out: :class:`Findings`.
 """
@@ -24,7 +24,7 @@ class Findings(Report):
         calibration: Whether as many images are right as the probabilities say.
         projections: Where the classes lie inside the head, by the name of its hidden values.
         head_sha256: Fingerprint of the last and of the best epoch's head.
-        commands: What to type to make all of it again.
+        commands: The command lines that repeat the run.
     """
 
     calibration: Calibration

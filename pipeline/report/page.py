@@ -18,7 +18,7 @@ from pipeline.training.record import config_record
 from pipeline.training.run import Run
 from pipeline.util.drawing import Drawing, style
 
-# Past so many classes the heading counts them.
+# Above this number of classes the heading gives their count instead of their names.
 NAMED = 4
 
 
@@ -33,7 +33,7 @@ def write_report(report: Report) -> Path:
     with style():
         drawn = {name: draw(found) for name, draw in FIGURES.items()}
         drawings = {name: Drawing(*each) for name, each in drawn.items() if each is not None}
-        # The page is written last: where it is, the whole report is.
+        # The page is written last: where it exists, the report is complete.
         (folder / "report.html").unlink(missing_ok=True)
         for name in FIGURES:
             (folder / f"{name}.png").unlink(missing_ok=True)

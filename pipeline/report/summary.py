@@ -1,4 +1,4 @@
-"""The result in words: a sentence, what was checked or not run, a table for the terminal."""
+"""The result in words: a sentence, a table for the terminal, and which checks were run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def sentence(record: EvaluationRecord) -> str:
 
 
 def summary(record: EvaluationRecord) -> str:
-    """A short table of both epochs, and what was checked or not run."""
+    """A short table of both epochs, and which checks were run."""
     lines = [f"{'':5}  {'epoch':>5}  {'accuracy':>8}  {'95 % interval':>15}  {'loss':>6}  correct"]
     for which, row in (("last", record.epochs.last), ("best", record.epochs.best)):
         low, high = row.wilson95
@@ -33,7 +33,7 @@ def summary(record: EvaluationRecord) -> str:
 
 
 def checks(record: EvaluationRecord) -> list[str]:
-    """What was run on the images, in sentences; what was not, and what it needs."""
+    """Sentences on the checks that ran on the images, or on what they lack to run."""
     parity = record.parity
     if record.not_run:
         return [
@@ -57,7 +57,7 @@ def checks(record: EvaluationRecord) -> list[str]:
 
 
 def calibration_words(found: Calibration) -> str:
-    """What the expected calibration error means, and how far so many images can tell."""
+    """The expected calibration error in words, and whether chance explains it at this number of images."""
     images = sum(each.images for each in found.bins)
     mean, accuracy = found.mean_probability, found.accuracy
     tendency = "surer than it is right" if mean > accuracy else "less sure than it is right"

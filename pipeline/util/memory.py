@@ -7,7 +7,7 @@ import os
 
 
 def physical_memory() -> float:
-    """Bytes of memory that this machine has; infinitely many where the system does not tell."""
+    """Physical memory of this machine in bytes; infinite where the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -70,7 +70,7 @@ def metrics(logits: torch.Tensor, labels: torch.Tensor) -> Metrics:
 
 
 def accuracy(correct: int, total: int) -> Accuracy:
-    """So many images of a total, as a share with its interval."""
+    """The accuracy of ``correct`` out of ``total`` images, with its interval."""
     return Accuracy(accuracy=correct / total, correct=correct, total=total, wilson95=wilson95(correct, total))
 
 

@@ -1,4 +1,4 @@
-"""Dataclasses as JSON, and back: a record keeps its type wherever it is handed on."""
+"""Convert dataclasses to JSON and back, so that records stay typed across modules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ AnyRecord = TypeVar("AnyRecord")
 
 
 def to_record(value: Any) -> Any:
-    """A dataclass, with whatever is in it, as JSON holds it: dataclasses as objects, paths as text, tuples as lists."""
+    """Convert a value to what JSON can hold: dataclasses to objects, paths to text, tuples to lists, at any depth."""
     if is_dataclass(value) and not isinstance(value, type):
         return {item.name: to_record(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, dict):
@@ -23,7 +23,7 @@ def to_record(value: Any) -> Any:
 
 
 def from_record(kind: type[AnyRecord], values: Any) -> AnyRecord:
-    """The dataclass that :func:`to_record` wrote down. Keys that it does not know are left out.
+    """Rebuild a dataclass from the output of :func:`to_record`. Unknown keys are ignored.
 
     Raises:
         KeyError: If a field without default is missing.
@@ -59,7 +59,7 @@ def _read(hint: Any, value: Any, place: str) -> Any:
 
 
 def _present(kind: Any, given: dict[str, Any]) -> list[str]:
-    """Fields to read: all that are there; one that is missing goes to the constructor only if it has a default."""
+    """The names of the fields in ``given``. A field may be missing only if it has a default."""
     missing = [
         item.name
         for item in fields(kind)

@@ -1,4 +1,4 @@
-"""What became of each rival at a piece of work, and its seconds in every round."""
+"""Results of the rivals at a piece of work: status, memory, and seconds in every round."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Status = Literal["timed", "skipped", "failed", "wrong"]
 
 @dataclass
 class Outcome:
-    """What became of one rival at one piece of work.
+    """Result of one rival at one piece of work.
 
     Attributes:
         status: ``timed``, ``skipped``, ``failed``, or ``wrong``: its results are not those of the reference.
         note: Why it was not timed.
         error: Largest difference from the reference, relative to its largest entry; None if not compared.
-        first_seconds: The first call, with whatever is compiled or set up in it.
-        call_seconds: The second call: a plan for how often to repeat it.
+        first_seconds: The first call, including compilation and set-up.
+        call_seconds: The second call, from which the number of repetitions is planned.
         bytes: The most memory held in the second call, beyond what the process held before it knew the work.
         first_bytes: The same of the first call.
         seconds: The median call of each round.
@@ -43,7 +43,7 @@ class Outcome:
 
 @dataclass
 class Cell:
-    """A piece of work with what became of the rivals at it."""
+    """A piece of work and the results of all rivals at it."""
 
     work: Work
     outcomes: dict[str, Outcome] = field(default_factory=dict)

@@ -161,7 +161,7 @@ class StepTask:
         return jax.block_until_ready((logits, self.parameters))[0]
 
     def results(self, first: Any, second: Any) -> dict[str, Any]:
-        """See :class:`worker.Task`; the gradients by a compilation of their own, as the step keeps none."""
+        """See :class:`worker.Task`; the gradients are compiled separately, because the step returns none."""
         gradients, _ = jax.jit(jax.grad(self.loss, has_aux=True))(self.before, self.features, self.labels)
         return {"logits": first, "logits_2": second} | gradients
 

@@ -24,11 +24,11 @@ MEMORY_SHARE = 0.7
 
 
 class Race:
-    """All rivals and what is known of them so far.
+    """All rivals and their results so far.
 
     Args:
         entrants: Who takes part.
-        reference: Whose results the others' must be; in float64.
+        reference: The entrant whose float64 results the others must reproduce.
         repeats: Rounds.
         limit: Seconds that one rival may take for one piece of work, beyond what happens once.
         threads: Threads of each rival.
@@ -82,7 +82,7 @@ class Race:
                     if turn < self._rounds(outcome) and not self._time(self.rivals[name], outcome):
                         running.remove(name)
         except BaseException:
-            # Whoever was interrupted at work would take its answer for that to the next question.
+            # End an interrupted rival: its late answer would be read as that to the next request.
             for rival in (self.reference, *self.rivals.values()):
                 rival.end()
             raise
@@ -115,7 +115,7 @@ class Race:
         return Outcome()
 
     def _reference_results(self, work: Work) -> tuple[dict[str, Any] | None, str | None]:
-        """Its results, or what is the matter with it."""
+        """A rival's results, or the reason why it has none."""
         try:
             self.reference.open(work)
             results = self.reference.ask({"do": "check"}, 2 * PATIENCE)["results"]

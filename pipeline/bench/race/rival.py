@@ -59,7 +59,7 @@ class Rival:
         threads: How many its libraries may use.
 
     Attributes:
-        versions: Its libraries, once it has done something.
+        versions: Its libraries, known after its first answer.
         working: Whether it holds a piece of work.
     """
 
@@ -117,7 +117,7 @@ class Rival:
         return answer
 
     def close(self) -> None:
-        """Let it forget its piece of work, if it holds one; where that fails, end it."""
+        """Drop its piece of work, if it holds one; end the process where that fails."""
         if self.working:
             self.working = False
             try:
@@ -157,7 +157,7 @@ class RivalError(Exception):
     """A rival can't do its work; the message says why.
 
     Attributes:
-        refused: Whether it said so itself, as when the work doesn't fit into memory.
+        refused: Whether the rival itself reported the error, for example for lack of memory.
     """
 
     def __init__(self, message: str, refused: bool = False) -> None:

@@ -2,9 +2,9 @@
 
 In: a piece of work, then ``check``, ``time`` as often as wanted, ``close``. Out: results, seconds, bytes.
 
-Each piece of work runs in a child forked off a process that has only imported its libraries, so that the memory of one
-piece is not hidden in what another left behind. Needs NumPy and nothing else: the peers run it under their own
-interpreter, beside none of this package.
+Each piece of work runs in a fresh child, forked from a process that has only imported its libraries, so that memory
+left by one piece does not hide that of the next. Needs nothing but NumPy, because the peers run it under their own
+interpreter, without the rest of this package.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ N_FEATURES, N_CLASSES, LEARNING_RATE = 512, 2, 4e-4
 ANY_CIRCUIT = ("rot", "reuploading", "strongly_entangling")
 """The kinds of work with a circuit other than the paper's."""
 LEAD_IN = 0.1
-"""Part of a block of calls that goes untimed before it, while the caches fill again after the other rivals."""
+"""Share of untimed calls before each block, which refill the caches after the other rivals."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _serve_one(work: Work, make: Callable[[Work], Task], answers: Any) -> None:
     """The child's part: one piece of work, until ``close``."""
     task: Task | None = None
     try:
-        # Lazy imports, thread pools: what a process pays once is not this work's.
+        # Lazy imports and thread pools are paid once a process, so they don't count for this work.
         small = make(Work(work.kind, 2, 2, 1))
         small.results(small(), small())
         del small
@@ -161,7 +161,7 @@ def _first_calls(work: Work, make: Callable[[Work], Task]) -> tuple[Task, dict[s
     first = task()
     first_seconds = time.perf_counter() - made
     first_peak = _peak_memory()
-    # What the first call leaves behind, such as registers kept for the next one, counts; what it let go does not.
+    # Memory that the first call keeps (registers, for example) counts; memory that it has freed does not.
     _settle_memory()
     restarted = time.perf_counter()
     second = task()
@@ -203,7 +203,7 @@ def _time(task: Task, seconds: float) -> dict[str, Any]:
 
 
 def _settle_memory() -> int:
-    """Give free memory back, start the process's high-water mark anew; the bytes it holds."""
+    """Return free memory to the system and reset the high-water mark; return the bytes held."""
     gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)
@@ -228,7 +228,7 @@ def _status_bytes(name: str) -> int:
 
 
 def _maximum_bytes() -> int:
-    """Where there is no /proc: the most that the process has ever held, so that later peaks may hide behind it."""
+    """Without /proc: the largest memory that the process has ever held, which may hide later, smaller peaks."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 

@@ -162,8 +162,10 @@ def render(times: ExtractionTimes) -> str:
 
 
 def peak_memory(scratch: Path, counts: Sequence[int]) -> dict[int, int]:
-    """Peak resident bytes of an extraction of so many small images, each in a process of its own, by a small network so
-    that ten thousand of them do not take all day."""
+    """Peak resident bytes of extractions of so many small images, each in a process of its own.
+
+    A small network keeps ten thousand images affordable.
+    """
     weights = scratch / "small.pth"
     torch.save(untrained("shufflenet_v2_x0_5").state_dict(), weights)
     peaks = {}

@@ -81,7 +81,7 @@ class Dense:
         return values.expand(inputs.shape[0], inputs.shape[1], self.n_outputs).to(inputs.dtype)
 
     def forward(self, inputs: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Any]:
-        """On arrays, with a heads axis or without: values, and what ``backward`` needs if ``keep``."""
+        """The same on arrays, with or without a heads axis: values, and the memory for ``backward`` if ``keep``."""
         leaves = [torch.from_numpy(np.ascontiguousarray(array)).requires_grad_(keep) for array in (inputs, weights)]
         leaves[1] = leaves[1].detach().to(leaves[0].dtype).requires_grad_(keep)
         with torch.set_grad_enabled(keep):
@@ -91,7 +91,7 @@ class Dense:
     def backward(
         self, memory: Any, upstream: np.ndarray, need_inputs: bool = True, need_weights: bool = True
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Gradients of inputs and weights from that of the values; None where not needed."""
+        """Gradients of inputs and weights, from the values' gradient; None where not needed."""
         values, leaves = memory
         return backward_through(values, leaves, upstream, (need_inputs, need_weights))
 
@@ -284,7 +284,7 @@ class Dense:
         dtype = torch.long if array.dtype.kind in "iu" else dtype
         place = (key, dtype, like.device)
         if place not in self._tables:
-            # Kept for later calls: it must not belong to a transform that this call is under.
+            # Later calls share it, so it must not belong to this call's torch.func transform.
             with temporarily_clear_interpreter_stack():
                 self._tables[place] = torch.from_numpy(np.array(array)).to(like.device, dtype)
         return self._tables[place]

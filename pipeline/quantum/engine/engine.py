@@ -1,7 +1,7 @@
 """A program with its simulator: inputs and weights in, values out, and gradients back.
 
-Angles come from polynomials of inputs and weights; of a circuit with other functions they come from tracing it anew
-with torch tensors, and torch's own graph carries their gradients on.
+Angles are polynomials of inputs and weights. A circuit with other functions is traced again at each call with
+torch tensors, and torch's own graph carries the gradients back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.quantum.program.tape import UnsupportedError, trace
 
 @dataclass
 class Memory:
-    """What ``Engine.backward`` needs: the simulator's own memory, and the inputs, weights or traced parameters."""
+    """Memory for ``Engine.backward``: the simulator's own, and the inputs, weights or traced parameters."""
 
     of_simulator: Any
     inputs: np.ndarray
@@ -83,7 +83,7 @@ class Engine:
     def backward(
         self, memory: Memory, upstream: np.ndarray, need_inputs: bool = True, need_weights: bool = True
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Gradients of inputs and flat weights from that of the values, (B, n_outputs); None where not needed."""
+        """Gradients of inputs and flat weights, from the values' gradient (B, n_outputs); None where not needed."""
         gradient = self._simulator.backward(memory.of_simulator, upstream.astype(self._dtype, copy=False))
         program = self.program
         if program.polynomials is None:
@@ -149,7 +149,7 @@ class Engine:
         if program.rank == 2 and len(inputs) > 1:
             return self._read(inputs, by_name, len(inputs))
         if program.rank == 2:
-            # Some decompositions of PennyLane fail for batches of one: such a sample goes twice.
+            # Some decompositions of PennyLane fail for a batch of one: duplicate the sample.
             shared, batched, *rest = self._read(inputs.expand(2, -1), by_name, 2)
             states = [rest.pop()[:, :1]] if program.amplitudes else []
             return [shared, batched[:, :1], *(m[:1] if m.ndim == 3 else m for m in rest), *states]

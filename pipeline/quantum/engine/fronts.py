@@ -17,7 +17,7 @@ from pipeline.quantum.matrices import z_signs
 from pipeline.quantum.program.program import Amplitudes
 
 GROUP = 4
-"""Wires embedded by one matrix: 16 amplitudes, whose product with it costs no more than a call does."""
+"""Wires embedded by one matrix. At 16 amplitudes the product costs no more than the call."""
 
 
 class ConstantFront:
@@ -92,7 +92,7 @@ class ProductFront:
     needs_adjoint = True
 
     def fold(self, matrix: np.ndarray) -> bool:
-        """Put fixed gates on all wires into the front; False where it is in groups and can't."""
+        """Absorb fixed gates on all wires into the front; False if it has several groups and can't."""
         if len(self._wires) > 1:
             return False
         self._decoders[0] = np.ascontiguousarray(matrix.real @ self._decoders[0], dtype=self._decoders[0].dtype)
@@ -109,7 +109,7 @@ class ProductFront:
             np.sin(half, out=waves[len(half) :])
             phases.append(waves)
             groups.append(decoder @ waves)
-        # The states of the last group, of the last two, …: what is needed again for the gradient.
+        # The states of the last group, of the last two, …: the gradient needs them again.
         suffixes = [groups[-1]]
         for states in reversed(groups[:-1]):
             suffixes.insert(0, (states[:, None] * suffixes[0]).reshape(-1, states.shape[1]))
@@ -123,7 +123,7 @@ class ProductFront:
         for k, (signs, decoder, waves, states) in enumerate(
             zip(self._signs, self._decoders, phases, groups, strict=True)
         ):
-            # The groups in front have been contracted away, those behind are now.
+            # Earlier groups are already contracted; contract the later ones now.
             rows = rest.reshape(len(states), -1, rest.shape[-1])
             inner = rest if k == last else np.einsum("srb,rb->sb", rows, suffixes[k + 1])
             towards = decoder.T @ inner
@@ -170,7 +170,7 @@ def real_front(schedule: Schedule, n_wires: int, n_batched: int) -> tuple[np.nda
             taken.append((run, run[0]))
         # RZ(π) = -iZ
         ends[wire] = after @ start, after @ (np.array([-1j, 1j]) * start)
-    # A global phase of a wire is not seen: the one that makes it real is divided out.
+    # A global phase can't be measured: divide out the one that makes the states real.
     for wire in range(n_wires):
         largest = ends[wire].reshape(-1)[np.abs(ends[wire]).argmax()]
         ends[wire] *= np.abs(largest) / largest

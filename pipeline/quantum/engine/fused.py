@@ -30,7 +30,7 @@ class Prepared:
 
 @dataclass
 class Memory:
-    """What the reverse pass needs: for each step, the states it needs."""
+    """Memory for the reverse pass: the states of each step."""
 
     prepared: Prepared
     phases: dict[Any, np.ndarray]
@@ -103,7 +103,7 @@ class FusedSteps:
         states: np.ndarray,
         units: UnitPhases | None,
         matrices: list[np.ndarray],
-        keep: bool,  # noqa: ARG002 - few amplitudes: to forget them is not worth a branch
+        keep: bool,  # noqa: ARG002 - so few amplitudes are always kept
     ) -> tuple[np.ndarray, Memory]:
         """The states behind all steps, and the memory for ``backward``."""
         memory = Memory(prepared, diagonals(self._phases, units), matrices)
@@ -131,7 +131,7 @@ class FusedSteps:
         return states, memory
 
     def backward(self, memory: Memory, adjoint: np.ndarray, gradient: Any, need_start: bool) -> np.ndarray:
-        """Add the angles' gradients, from adjoint states behind all steps; the adjoint states before them."""
+        """Add the angles' gradients, from the adjoint states behind all steps; return those before all steps."""
         prepared = memory.prepared
         inner = np.empty_like(prepared.layers)
         slopes: dict[Any, tuple[Phases, np.ndarray]] = {}

@@ -1,4 +1,4 @@
-"""The gates of a program in as few layers as their order allows.
+"""Schedule the gates of a program in few layers: each gate goes into the earliest layer that its wires allow.
 
 In: a program. Out: layers, with fixed gates between them. Two kinds do all the work: ``wires``, where each wire has a
 run of rotations that all samples share, so that a run is one 2×2 matrix; and ``phases``, rotations of words of Z that
@@ -67,7 +67,7 @@ class Schedule:
         self.fixed += [[] for _ in range(len(self.layers) + 1 - len(self.fixed))]
 
     def _place_fixed(self, gate: Gate) -> None:
-        """Put a fixed gate into the first place behind what acts on its wires."""
+        """Put a fixed gate behind the last gate on its wires, as early as possible."""
         single = len(gate.wires) == 1
         if single:
             wire = gate.wires[0]

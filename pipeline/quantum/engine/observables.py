@@ -1,4 +1,4 @@
-"""What is measured: expectation values and probabilities of a batch of states, and the adjoint states they start.
+"""Measurements: expectation values and probabilities of a batch of states, and the adjoint states for the gradient.
 
 In: states of shape (2ⁿ, B), wire 0 the most significant bit of the row. Out: values of shape (B, n_outputs), or, from a
 loss's gradient with respect to these, the adjoint states λ = Σⱼ gⱼ Oⱼ Φ of shape (2ⁿ, B).
@@ -15,7 +15,7 @@ from pipeline.quantum.matrices import ZReadout, apply_matrix, z_signs
 from pipeline.quantum.program.tape import Measurement
 
 TABLE_QUBITS = 6
-"""Up to so many wires one table of eigenvalues serves; beyond, tables of both halves where all is Z of single wires."""
+"""Wires up to which one table of eigenvalues is used. Beyond, ⟨Z⟩ of every wire uses two tables of half the wires."""
 
 
 class Observables:

@@ -1,9 +1,9 @@
-"""Many qubits: what all samples share goes through Lightning's register, gate by gate, all samples at once.
+"""Many qubits: gates that all samples share run in Lightning's register, one by one, on all samples at once.
 
 In: states of shape (2ⁿ, columns), the columns a power of two: they are further wires behind those of the circuit. Real
 states ride in pairs, as real and imaginary part of one column. A run of rotations is one 2×2 matrix; its derivatives
-need N = tr_{other wires} |Φ⟩⟨λ|, of which three products of the halves of Φ and λ tell all: |Φ⟩⟨λ| of an observable has
-a real trace.
+need N = tr_{other wires} |Φ⟩⟨λ|. Three products of the halves of Φ and λ determine it, because |Φ⟩⟨λ| of an observable
+has a real trace.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pipeline.quantum.matrices import apply_matrix, matrix_gradient
 from pipeline.quantum.program.tape import Gate
 
 MOST_KEPT = 2**23
-"""Amplitudes of all layers that are kept for the backward pass; beyond, the states run backwards too."""
+"""Amplitudes kept for the backward pass, over all layers; beyond, states are recomputed by running backwards."""
 SHORT = 256
-"""Amplitudes side by side, from which on a call a stretch costs little beside the products themselves."""
+"""Contiguous amplitudes from which on the overhead of one call a stretch is negligible."""
 TOGETHER = 2**15
 """Amplitudes of several layers from which products are taken in one call."""
 
@@ -40,7 +40,7 @@ class Prepared:
 
 @dataclass
 class Memory:
-    """What the reverse pass needs: for each step the states before it (behind it, of phases), and those at the end."""
+    """Memory for the reverse pass: the states before each step (behind it, for phases), and the final states."""
 
     prepared: Prepared
     phases: dict[Any, np.ndarray]
@@ -128,7 +128,7 @@ class RegisterSteps:
         return memory.outputs, memory
 
     def backward(self, memory: Memory, adjoint: np.ndarray, gradient: Any, need_start: bool) -> np.ndarray:
-        """Add the angles' gradients, from adjoint states behind all steps; the adjoint states before them."""
+        """Add the angles' gradients, from the adjoint states behind all steps; return those before all steps."""
         prepared = memory.prepared
         inner = np.zeros((*prepared.runs.shape[:2], 2, 2), dtype=self._dtype)
         slopes: dict[Any, tuple[Phases, np.ndarray]] = {}
@@ -179,7 +179,7 @@ class RegisterSteps:
         return current.outside() if need_start else adjoint
 
     def _take(self, pending: list[tuple[int, np.ndarray, np.ndarray]], inner: np.ndarray) -> None:
-        """The products of layers that wait for them, and forget these."""
+        """Compute the products of the waiting layers and empty the list."""
         shape = pending[0][1].shape
         if all(s.shape == shape for _, s, _ in pending) and len(pending) > 1:
             states, adjoints = (np.array([entry[k] for entry in pending]) for k in (1, 2))
@@ -225,7 +225,7 @@ class RegisterSteps:
 
 
 class _Current:
-    """A state that is in an array or in the register; copied when asked for in the other."""
+    """A state in an array or in the register, copied to the other on demand."""
 
     def __init__(self, register: StateVector, array: np.ndarray) -> None:
         self._register, self._shape, self._dtype = register, array.shape, array.dtype
@@ -233,7 +233,7 @@ class _Current:
         self._is_inside = False
 
     def inside(self) -> StateVector:
-        """The register with the state in it, where it is about to change."""
+        """Load the state into the register, to change it there; return the register."""
         if not self._is_inside:
             assert self._array is not None
             self._register.load(self._array.reshape(-1).view(self._register.c_dtype))
@@ -242,7 +242,7 @@ class _Current:
         return self._register
 
     def outside(self) -> np.ndarray:
-        """It as an array, in the register too if it was there."""
+        """The state as an array. A state in the register stays there too."""
         if self._array is None:
             self._array = np.empty(self._shape, dtype=self._dtype)
             self._register.read(self._array.reshape(-1).view(self._register.c_dtype))
@@ -257,9 +257,9 @@ def _letter(run: list[Any]) -> tuple[str, int | None]:
 
 
 class _Products:
-    """What matters of N = tr_{other wires} |Φ⟩⟨λ| of all wires, for several layers in a few calls.
+    """The relevant parts of N = tr_{other wires} |Φ⟩⟨λ| of all wires, for several layers in a few calls.
 
-    Of N only the parts that are not Hermitian matter, as R† dR is anti-Hermitian; Im tr N is zero.
+    Only the anti-Hermitian part of N matters, because R† dR is anti-Hermitian; Im tr N is zero.
     """
 
     def __init__(self, n_wires: int, wires: list[int], letters: set[str], is_real: bool) -> None:

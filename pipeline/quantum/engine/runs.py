@@ -28,7 +28,7 @@ class Runs:
         self._n_shared = n_shared
         angles = [[element[1] for element in run if isinstance(element, tuple)] for run in runs]
         self._length = max(1, *(len(found) for found in angles)) if angles else 1
-        # A place that a run does not need has the angle 0, which stands behind the shared ones.
+        # Unused places of a run take the angle 0, appended behind the shared angles.
         padded = [found + [n_shared] * (self._length - len(found)) for found in angles]
         self._index = np.array(padded, dtype=np.intp).reshape(-1, self._length)
         self._plain = (

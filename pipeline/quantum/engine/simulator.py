@@ -3,11 +3,11 @@
 In: angles and amplitudes of a batch. Out: expectation values and probabilities, and, from a loss's gradient with
 respect to these, its gradient with respect to angles and amplitudes, by adjoint differentiation.
 
-Amplitude s of sample b is entry (s, b) of a matrix of shape (2ⁿ, B): samples stand last, side by side, and nothing
-needs norm 1, because everything is linear. A layer with angles a sample is a product with phases. What all samples
-share is one matrix for all of them (``fused.py``), or goes through Lightning's register, where the samples are further
-wires behind those of the circuit (``register.py``). With λ = Σ g O Φ behind the circuit, Φ and λ go back through the
-same layers: the derivative of a rotation exp(-iθP/2) is Im⟨λ|P|Φ⟩ at that gate.
+Amplitude s of sample b is entry (s, b) of a matrix of shape (2ⁿ, B): samples stand last, side by side. States need not
+have norm 1, because everything is linear. A layer with an angle for each sample multiplies by phases. Layers that all
+samples share are one matrix (``fused.py``), or run in Lightning's register, where the samples are further wires behind
+those of the circuit (``register.py``). With λ = Σ g O Φ behind the circuit, Φ and λ go back through the same layers:
+the derivative of a rotation exp(-iθP/2) is Im⟨λ|P|Φ⟩ at that gate.
 
 Source of adjoint differentiation: T. Jones, J. Gacon, arXiv:2009.02823.
 """
@@ -32,9 +32,9 @@ from pipeline.quantum.program.program import Program
 FUSED_QUBITS = 4
 """Wires up to which layers are matrices on all of them."""
 BLOCK = 2**16
-"""Amplitudes at once: 1 MiB of complex128, what a core's own cache may hold."""
+"""Amplitudes in one pass: 1 MiB of complex128, which fits into a core's own cache."""
 KEEP = 2**20
-"""Amplitudes kept from the forward for the backward pass; of samples beyond these, states are computed again."""
+"""Amplitudes kept for the backward pass; samples beyond these are computed again."""
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Parameters:
     matrices: list[np.ndarray] = field(default_factory=list)
 
     def part(self, samples: slice, width: int) -> Parameters:
-        """Those of some samples, filled up with zeros to ``width`` samples."""
+        """The parameters of some samples, padded with zeros to ``width`` samples."""
         size = samples.stop - samples.start
         if size == self.batched.shape[1] == width:
             return self
@@ -78,7 +78,7 @@ class Parameters:
 
 @dataclass
 class Pass:
-    """One block of samples on its way: what the backward pass needs of the forward pass."""
+    """Forward pass of one block of samples, kept for the backward pass."""
 
     front: Any
     steps: Any
@@ -87,7 +87,7 @@ class Pass:
 
 @dataclass
 class Memory:
-    """What ``Simulator.backward`` needs of a forward pass; ``passes`` has None for blocks to compute again."""
+    """Memory for ``Simulator.backward``; ``passes`` has None for blocks to compute again."""
 
     parameters: Parameters
     n_samples: int
@@ -137,9 +137,9 @@ class Simulator:
         self._n_layers = 1 + len(schedule.layers)
 
     def forward(self, parameters: Parameters, n_samples: int, keep: bool = True) -> tuple[np.ndarray, Memory | None]:
-        """Values (B, n_outputs), and what ``backward`` needs if ``keep``.
+        """Values (B, n_outputs), and the memory for ``backward`` if ``keep``.
 
-        Without an angle or amplitude a sample, one column serves all samples.
+        If no angle or amplitude differs between samples, one column is computed for all.
         """
         shared = parameters.shared
         values = np.empty((n_samples, self._observables.n_outputs), dtype=self._r_dtype)
@@ -155,7 +155,7 @@ class Simulator:
         return values, memory if keep else None
 
     def backward(self, memory: Memory, upstream: np.ndarray) -> Parameters:
-        """The gradient of all parameters from that of the values, (B, n_outputs)."""
+        """The gradient of all parameters, from the values' gradient (B, n_outputs)."""
         parameters = memory.parameters
         gradient = Parameters(
             np.zeros(len(parameters.shared), dtype=self._r_dtype),
@@ -215,7 +215,7 @@ class Simulator:
         return [slice(start, min(start + size, n_samples)) for start in range(0, n_samples, size)]
 
     def _width(self, n_samples: int) -> int:
-        """Columns for so many samples: a power of two in the register."""
+        """Columns for a number of samples: in the register, the next power of two."""
         return n_samples if self._fused else max(2, 1 << (n_samples - 1).bit_length())
 
 

@@ -3,10 +3,10 @@
 In: angles of shape (B, n_qubits) and the circuit's weights. Out: ⟨Z⟩ of every wire and sample, and, given the gradient
 of a loss with respect to these, its gradients with respect to angles and weights. NumPy arrays throughout.
 
-The circuit behind the embedding, U, is the same for every sample, so the samples ride through it side by side: behind
-the data wires stand further wires, and amplitude s of sample b is entry (s, b) of a matrix of shape (2ⁿ, B). Nothing
-needs norm 1, as everything is linear. With more than 2ⁿ samples it is U itself, as 2ⁿ columns, that rides through the
-register, and a batch costs one matrix product each way.
+The circuit behind the embedding, U, is the same for every sample, so one register evolves all samples at once: further
+wires behind the data wires number the samples. Amplitude s of sample b is entry (s, b) of a matrix of shape (2ⁿ, B).
+States need not have norm 1, because everything is linear. With more than 2ⁿ samples the register computes U itself,
+from the 2ⁿ unit vectors, and a batch then costs one matrix product each way.
 
 Backward, with upstream gradient g, the loss behaves as the expectation value of the diagonal observable
 h_b(s) = Σᵢ g_bi zᵢ(s). With Φ the output states and λ = h ∘ Φ, and both run backwards through the circuit, the
@@ -38,14 +38,14 @@ from pipeline.quantum.mari.embedding import Embedding, ProductStates
 from pipeline.quantum.matrices import ZReadout
 
 BLOCK = 2**16
-"""Amplitudes in the register at once: 1 MiB of complex128, what a core's own cache may hold."""
+"""Amplitudes in the register at once: 1 MiB of complex128, which fits into a core's own cache."""
 KEEP = 2**20
-"""Amplitudes kept from the forward for the backward pass; of samples beyond these, states are computed again."""
+"""Amplitudes kept for the backward pass; samples beyond these are computed again."""
 
 
 @dataclass(frozen=True)
 class AdjointMemory:
-    """What the backward pass needs of a forward pass."""
+    """Memory of ``BatchedAdjoint.forward`` for ``backward``."""
 
     angles: np.ndarray
     weights: list[list[float]]
@@ -164,7 +164,7 @@ class BatchedAdjoint:
         dim, n_columns = states.shape
         result = np.empty_like(states)
         width = self._width(n_columns, at_least=2 if self._is_real else 1)
-        # Two neighbouring columns of real amplitudes pass for one column of complex ones: half the register.
+        # Two real columns are stored as one complex column, which halves the register.
         workspace = self._workspace(width // 2 if self._is_real else width)
         for first in range(0, n_columns, width):
             columns = slice(first, min(first + width, n_columns))
@@ -262,7 +262,7 @@ class BatchedAdjoint:
         return max(at_least, min(1 << (n_columns - 1).bit_length(), BLOCK >> self.n_qubits))
 
     def _workspace(self, width: int) -> _Workspace:
-        # One a thread, as a pass leaves its state in the register between two calls.
+        # One register a thread, because a pass leaves its state there between two calls.
         workspaces = self._local.__dict__
         key = str(width)
         if key not in workspaces:
@@ -282,7 +282,7 @@ def batched_adjoint(circuit: Circuit, c_dtype: str = "complex128") -> BatchedAdj
 
 
 def required_bytes(n_qubits: int, c_dtype: str) -> int:
-    """Roughly the memory that one batch takes at least: a dozen states."""
+    """A rough lower bound on the memory of one batch: a dozen states."""
     return 12 * np.dtype(c_dtype).itemsize * 2**n_qubits
 
 

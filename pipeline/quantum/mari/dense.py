@@ -7,9 +7,9 @@ A rotation is diagonal in the basis of its own Pauli matrix. So the circuit is a
 all that depends on inputs and weights, and of fixed matrices (basis out, entangler, basis in), which are the same for
 every sample and every head: one matrix product serves all of them. The embedding is a layer of phases too.
 
-Amplitudes stand as real numbers, all real parts before all imaginary parts. Where every gate is real, the amplitude of
-a common eigenstate of all Y is the complex conjugate of that with every eigenvalue reversed: half of them tell all.
-The matrices have 4ⁿ entries: this form is for few qubits.
+Amplitudes are stored as real numbers, all real parts before all imaginary parts. Where every gate is real, the
+amplitude of a common eigenstate of all Y is the complex conjugate of that with every eigenvalue reversed, so half of
+them suffice. The matrices have 4ⁿ entries: this form is for few qubits.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TO_EIGENBASIS = {
 
 @dataclass(frozen=True)
 class DenseMemory:
-    """What ``DenseCircuit.backward`` needs of a forward pass: R real numbers a state, columns by sample, then head.
+    """Memory for ``DenseCircuit.backward``: R real numbers a state, columns by sample, then head.
 
     Attributes:
         states: After each layer of phases, shape (layers + 1, R, B · heads).
@@ -106,13 +106,13 @@ class DenseCircuit:
     def _outputs(self, angles: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """The output states, shape (R, B · heads)."""
         input_signs = torch.from_numpy(self.input_signs).to(angles.device)
-        # Heads last: their phases meet their samples' amplitudes along the fast axis.
+        # Heads go last, so that their phases broadcast along the contiguous axis.
         columns = angles.to(input_signs.dtype).permute(2, 1, 0).reshape(angles.shape[2], -1)
         phases = input_signs @ columns
         return self._evolved(torch.cat([phases.cos(), phases.sin()]), weights)
 
     def _evolved(self, state: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """What becomes of embedded states, shape (R, B · heads)."""
+        """Apply the circuit to embedded states; both of shape (R, B · heads)."""
         constants = {id(m): torch.from_numpy(m).to(state.device) for m in self.matrices}
         weight_signs = torch.from_numpy(self.weight_signs).to(state.device)
         layers = (weight_signs @ weights.to(weight_signs.dtype).T)[:, :, None]
@@ -231,7 +231,7 @@ def dense_circuit(circuit: Circuit, dtype: str = "float32") -> DenseCircuit:
 
 
 def required_bytes(n_qubits: int) -> int:
-    """Roughly the memory that ``dense_circuit`` takes: half a dozen complex matrices of 4ⁿ entries."""
+    """A rough estimate of ``dense_circuit``'s memory: half a dozen complex matrices of 4ⁿ entries."""
     return 6 * 16 * 4**n_qubits
 
 

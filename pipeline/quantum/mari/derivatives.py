@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 GRAM_QUBITS = 4
-"""Up to so many wires all products of a state's rows are cheaper than a few calls a wire."""
+"""Wires up to which one product of all pairs of rows is cheaper than a few calls for each wire."""
 RUN = 256
-"""Amplitudes that lie side by side, from which on a call a run costs little beside the products themselves."""
+"""Contiguous amplitudes from which on the overhead of one call a run is negligible."""
 
 
 class PackedDerivatives:
@@ -35,7 +35,7 @@ class PackedDerivatives:
         if n_qubits <= GRAM_QUBITS:
             products = states.conj() @ states.swapaxes(1, 2)
             return products.imag.reshape(n_states, -1) @ self._pairs
-        # The halves of a late wire alternate in short runs: these wires come first in a transposed copy.
+        # The halves of a late wire alternate in short runs: a transposed copy puts these wires first.
         split = min(n_qubits, max(n_qubits // 2, (dim * n_columns // RUN).bit_length() - 1))
         runs = [1 << wire for wire in (*range(split), *range(n_qubits - split))]
         overlaps = np.empty((n_states, sum(runs)), dtype=states.dtype)

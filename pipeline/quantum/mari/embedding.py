@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.quantum.circuit import Circuit, embedding_states, is_real, z_signs
 
 GROUP = 4
-"""Wires embedded by one matrix: 16 amplitudes, whose product with it costs no more than a call does."""
+"""Wires embedded by one matrix. At 16 amplitudes the product costs no more than the call."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class ProductStates:
             np.sin(half, out=phases[len(half) :])
             self._phases.append(phases)
             self._groups.append(basis.decoder @ phases)
-        # The states of the last group, of the last two, …: what is needed again for the gradient.
+        # The states of the last group, of the last two, …: the gradient needs them again.
         self._suffixes = [self._groups[-1]]
         for states in reversed(self._groups[:-1]):
             self._suffixes.insert(0, (states[:, None] * self._suffixes[0]).reshape(-1, n_samples))
@@ -96,7 +96,7 @@ class ProductStates:
         rest = adjoint.conj() if np.iscomplexobj(adjoint) else adjoint
         last = len(self._groups) - 1
         for k, (basis, phases, states) in enumerate(zip(self._bases, self._phases, self._groups, strict=True)):
-            # The groups in front have been contracted away, those behind are now.
+            # Earlier groups are already contracted; contract the later ones now.
             rows = rest.reshape(len(states), -1, rest.shape[-1])
             inner = rest if k == last else np.einsum("srb,rb->sb", rows, self._suffixes[k + 1])
             towards = (basis.decoder.T @ inner).real

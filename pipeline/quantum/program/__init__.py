@@ -1,1 +1,1 @@
-"""What a circuit is to the simulators: gates off a trace, their angles as functions of inputs and weights."""
+"""A circuit as the simulators read it: traced gates, and their angles as functions of inputs and weights."""

@@ -23,7 +23,7 @@ SCALES = (1.0, 3.0, 9.0, 1000.0)
 
 @dataclass(frozen=True)
 class Parameter:
-    """Where the parameter of a gate stands.
+    """The place of a gate's parameter.
 
     Attributes:
         kind: ``shared``: one angle for all samples; ``batched``: an angle a sample; ``matrix``: a matrix.
@@ -166,7 +166,7 @@ def _point(
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     sizes = {n_inputs, *(size for shape in weight_shapes.values() for size in shape)}
-    # A number of samples that no other axis has, so that no axis passes for that of the samples.
+    # A size that no other axis has, so that the axis of the samples can be told apart.
     n_samples = next(n for n in (5, 7, 11, 13, 17, 19, 23) if n not in sizes or n == 23)
     shape = (n_samples, n_inputs) if rank == 2 else (n_inputs,)
 

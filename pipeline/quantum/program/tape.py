@@ -111,7 +111,7 @@ class Trace:
 
     @property
     def structure(self) -> tuple[Any, ...]:
-        """All that must not change with the values of inputs and weights."""
+        """The parts that must be the same for all values of inputs and weights."""
         gates = tuple(gate.key for gate in self.gates)
         return self.n_wires, gates, self.state_wires, tuple(m.key for m in self.measurements), self.container
 
@@ -166,7 +166,7 @@ def trace(
 
 
 def _primitives(operation: Any, place: Mapping[Any, int]) -> Iterator[tuple[Gate, torch.Tensor | None]]:
-    """The operation as rotations, matrices and fixed gates, with their parameters."""
+    """Translate an operation to rotations, matrices and fixed gates, with their parameters."""
     name = operation.name
     if name in _IGNORED:
         return
@@ -268,7 +268,7 @@ def _measurement(measured: Any, place: Mapping[Any, int]) -> Measurement:
 
 
 class _NoValueReads(TorchFunctionMode):
-    """Refuses that code outside PennyLane turns a tensor into a number: gates may then depend on its value."""
+    """Refuse code outside PennyLane that turns a tensor into a number, because gates may then depend on its value."""
 
     _READS = ("__bool__", "__float__", "__int__", "__index__", "item", "tolist", "numpy", "__array__")
     _LIBRARIES = ("pennylane", "autoray", "torch", "numpy", "scipy")
