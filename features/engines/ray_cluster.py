@@ -1,6 +1,6 @@
 """A Ray cluster to work on: the one at an address, or one that is started on this machine.
 
-In: ``--address``. Out: the module ``ray``, connected. Needs the library of ``pip install '.[ray]'``.
+In: ``--address``. Out: the module ``ray``, connected. Needs ``pip install 'ray[data]'``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def connect(address: str | None, **how: Any) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise InputError("--engine ray needs Ray, which is not installed; install it: pip install '.[ray]'") from error
+        raise InputError("--engine ray needs Ray, which is not installed: pip install 'ray[data]'") from error
     if not ray.is_initialized():
         _refuse_unreachable(address)
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}

@@ -69,7 +69,7 @@ def _read_parquet(file: Path) -> tuple[list[str], Numbered]:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise InputError(
-            f"reading {file} needs pyarrow, which is not installed; install it: pip install '.[parquet]', or save the "
+            f"reading {file} needs pyarrow, which is not installed; install it: pip install pyarrow, or save the "
             "list as .csv"
         ) from error
     try:

@@ -19,7 +19,7 @@ from features.config import ExtractConfig
 from features.extract import make_features
 from features.util.errors import InputError
 
-ray = pytest.importorskip("ray", reason="needs Ray: pip install '.[ray]'")
+ray = pytest.importorskip("ray", reason="needs Ray: pip install 'ray[data]'")
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray leaves its log files to the garbage collector
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

@@ -108,7 +108,7 @@ def test_without_pyarrow_parquet_is_a_clear_error(tmp_path: Path, monkeypatch: p
     (tmp_path / "list.parquet").touch()
     hide(monkeypatch, "pyarrow")
     assert message(tmp_path / "list.parquet") == (
-        f"reading {tmp_path}/list.parquet needs pyarrow, which is not installed; install it: pip install '.[parquet]', "
+        f"reading {tmp_path}/list.parquet needs pyarrow, which is not installed; install it: pip install pyarrow, "
         "or save the list as .csv"
     )
 
