@@ -1,6 +1,7 @@
 """What the READMEs show is run as it stands, in a copy of the project, without a network.
 
 Run are the lines of ``sh`` blocks and whole ``python`` blocks, each in a process of its own, in the order of the page.
+A ``py`` block that begins with a file's name, ``# my_circuit.py``, is that file.
 A page other than the first starts from what ``make eval OFFLINE=1`` leaves. Shown only, and not run, are
 
 - blocks with another tag: ``text``, ``py``;
@@ -24,6 +25,7 @@ from conftest import ROOT
 PACKAGES = ("features", "pipeline")
 PAGES = [ROOT / "README.md", *(page for package in PACKAGES for page in sorted((ROOT / package).rglob("README.md")))]
 BLOCK = re.compile(r"^(<!-- not run: .+ -->\n+)?```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"^```py\n# (\w+\.py)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LONG = re.compile(r"\s#.*\b(minutes?|hours?)\b")
 
 
@@ -110,6 +112,8 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory, warm_python: Path) -> Pa
 def test_what_it_shows_runs(page: Path, fresh: Copy, request: pytest.FixtureRequest) -> None:
     if page != PAGES[0]:
         shutil.copytree(request.getfixturevalue("evaluated"), fresh.project / "out")
+    for file, content in FILE.findall(page.read_text(encoding="utf-8")):
+        (fresh.project / file).write_text(content)
     for *interpreter, command in commands(page):
         # Without a network the weights for one's own pictures are a file.
         command = command.replace("DATA=~/pictures", "DATA=~/pictures WEIGHTS=~/resnet18.pth")
