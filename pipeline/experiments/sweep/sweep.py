@@ -1,8 +1,7 @@
 """The search for hyperparameters: ``python -m pipeline sweep``, with Optuna.
 
 In: a ``SweepConfig``. Out: in its folder, the journal of all trials, ``sweep.json`` and pictures.
-A trial trains one setting on every fold of every repeat, all side by side in the same matrix products, and looks at
-nothing but the training features.
+A trial trains one setting on all folds of all repeats side by side, and looks at nothing but the training features.
 """
 
 from __future__ import annotations
