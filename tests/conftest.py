@@ -323,7 +323,7 @@ def child(code: str, *arguments: str, python: str | Path = sys.executable) -> su
         [python, "-c", code, *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env=os.environ | {"PYTHONPATH": path},
         check=False,
     )
