@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,10 @@ __all__ = ["pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]  # py
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parents[1]
+# Variables of the `make test` that runs these tests must not reach a make that a test runs.
+(_exported,) = re.findall(r"^export (.+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+for _name in [name for name in os.environ if name.startswith("MAKE") or name in _exported.split()]:
+    del os.environ[_name]
 SHARED = ROOT.parent / "shared"
 COLOURS = {"blue": (40, 60, 200), "red": (200, 60, 40)}
 PICTURES = {"train": {"blue": 4, "red": 4}, "val": {"blue": 2, "red": 3}}

@@ -12,6 +12,7 @@ import torchvision
 
 from features.backbone import runtime as runtime_module
 from features.backbone.network import DEFAULT, Backbone, load_backbone
+from features.backbone.record import RuntimeRecord
 from features.backbone.runtime import open_runtime
 from features.sources.decode import decode
 from features.util.errors import InputError
@@ -54,21 +55,21 @@ def test_the_features_are_those_of_the_backbone(backbone: Backbone, name: str, i
     pixels = pixels_for(backbone, images)
     runtime = open_runtime(backbone, runtime=name)
     assert_same_features(runtime(pixels), eager(backbone, pixels))
-    assert runtime.record["name"] == name
-    assert (runtime.record["device"], runtime.record["precision"]) == ("cpu", "float32")
+    assert runtime.record.name == name
+    assert (runtime.record.device, runtime.record.precision) == ("cpu", "float32")
 
 
 def test_auto_takes_onnx_runtime_and_records_how_far_it_is_from_torch(backbone: Backbone, capsys) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     record = open_runtime(backbone, device="cpu").record
-    assert (record["name"], record["version"]) == ("onnxruntime", onnxruntime.__version__)
-    assert 0 < record["max_difference"] <= 1e-5 * record["feature_scale"]
+    assert (record.name, record.version) == ("onnxruntime", onnxruntime.__version__)
+    assert 0 < record.max_difference <= 1e-5 * record.feature_scale
     assert capsys.readouterr().out == ""
 
 
 def test_torchs_own_float32_needs_no_figures(backbone: Backbone) -> None:
     record = open_runtime(backbone, runtime="torch", device="cpu").record
-    assert record == {"name": "torch", "version": torch.__version__, "device": "cpu", "precision": "float32"}
+    assert record == RuntimeRecord(name="torch", version=torch.__version__, device="cpu", precision="float32")
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "torch"])
@@ -109,7 +110,7 @@ def test_other_architectures(name: str, tmp_path: Path, capsys: pytest.CaptureFi
     pixels = pixels_for(backbone, 1)
     runtime = open_runtime(backbone, device="cpu")
     assert_same_features(runtime(pixels), eager(backbone, pixels))
-    assert runtime.record["name"] == "onnxruntime"
+    assert runtime.record.name == "onnxruntime"
     assert capsys.readouterr().out == ""
 
 
@@ -127,7 +128,7 @@ def test_the_real_weights_on_real_images(shared_weights: Path, shared_data: Path
 def fallback(backbone: Backbone, capsys: pytest.CaptureFixture[str]) -> str:
     """The reason that is printed; the network runs in torch all the same."""
     runtime = open_runtime(backbone, device="cpu")
-    assert runtime.record["name"] == "torch"
+    assert runtime.record.name == "torch"
     pixels = pixels_for(backbone, 2)
     assert_same_features(runtime(pixels), eager(backbone, pixels))
     [line] = capsys.readouterr().out.splitlines()
@@ -146,7 +147,7 @@ def test_without_onnx_runtime(backbone: Backbone, monkeypatch: pytest.MonkeyPatc
 def test_a_network_too_large_to_hand_over(backbone: Backbone, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(runtime_module, "MAX_EXPORTED_BYTES", 44_000_000)
-    assert fallback(backbone, capsys) == "resnet18 has 45 MB of weights, too many to hand over"
+    assert fallback(backbone, capsys) == "resnet18 has 45 MB of weights, too many to export"
 
 
 class Bessel(torch.nn.Module):
@@ -164,7 +165,7 @@ def test_a_layer_that_the_exporter_does_not_know(backbone: Backbone, capsys) -> 
         reason = fallback(backbone, capsys)
     finally:
         backbone.model.fc = before
-    assert reason.startswith("resnet18 can't be handed over (Exporting the operator 'aten::special_bessel_j0' to ONNX")
+    assert reason.startswith("resnet18 can't be exported (Exporting the operator 'aten::special_bessel_j0' to ONNX")
 
 
 def test_features_that_are_not_torchs(backbone: Backbone, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -186,8 +187,8 @@ def test_features_that_are_not_torchs(backbone: Backbone, monkeypatch: pytest.Mo
 def test_bfloat16_on_request_with_its_effect(backbone: Backbone) -> None:
     runtime = open_runtime(backbone, device="cpu", precision="bfloat16")
     record = runtime.record
-    assert (record["name"], record["precision"]) == ("torch", "bfloat16")
-    assert 1e-4 < record["max_difference"] / record["feature_scale"] < 0.1
+    assert (record.name, record.precision) == ("torch", "bfloat16")
+    assert 1e-4 < record.max_difference / record.feature_scale < 0.1
     pixels = pixels_for(backbone, 3)
     made, exact = runtime(pixels), eager(backbone, pixels)
     assert made.dtype == np.float32
@@ -198,7 +199,7 @@ def test_bfloat16_on_request_with_its_effect(backbone: Backbone) -> None:
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.1), ("float16", 0.02)])
 def test_on_cuda(backbone: Backbone, precision: str, tolerance: float) -> None:
     runtime = open_runtime(backbone, precision=precision)
-    assert runtime.record["device"] == "cuda"
+    assert runtime.record.device == "cuda"
     pixels = pixels_for(backbone, 5)
     exact = eager(backbone, pixels)
     assert np.abs(runtime(pixels) - exact).max() <= tolerance * np.abs(exact).max()
@@ -210,11 +211,11 @@ def test_what_is_not_possible_is_told_all_at_once(backbone: Backbone) -> None:
     with pytest.raises(InputError) as caught:
         open_runtime(backbone, runtime="tensorrt", device="cuda", precision="float16")
     assert str(caught.value).splitlines() == [
-        "--runtime is tensorrt; it takes auto, onnxruntime, torch",
+        "--runtime is tensorrt; it must be one of auto, onnxruntime, torch",
         "--device is cuda, but torch finds no CUDA device here; leave it at auto",
         "--precision float16 needs a CUDA device; a CPU takes float32 or bfloat16",
     ]
     with pytest.raises(InputError, match="computes in float32, not in bfloat16"):
         open_runtime(backbone, runtime="onnxruntime", precision="bfloat16")
-    with pytest.raises(InputError, match="--precision is float64; it takes float32, bfloat16, float16"):
+    with pytest.raises(InputError, match="--precision is float64; it must be one of float32, bfloat16, float16"):
         open_runtime(backbone, precision="float64")

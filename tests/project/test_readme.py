@@ -64,7 +64,7 @@ class Copy:
             code = f"import sys, {module}; sys.argv[0] = '{script}'; sys.exit({module}.{function}())"
             (scripts / script).write_text(f'#!/bin/sh\nexec {python} -c "{code}" "$@"\n')
             (scripts / script).chmod(0o755)
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "PYTHONPATH"))}
+        inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
         self.environment = inherited | nowhere
         self.environment |= {
