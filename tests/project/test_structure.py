@@ -61,6 +61,10 @@ def test_every_file_can_be_read_in_one_go():
     assert {name: count for name, count in lines.items() if count > MAX_LINES} == {}
 
 
+def test_the_first_page_is_one_sitting():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
+
+
 @pytest.mark.parametrize("package", ["features", "pipeline", "tests"])
 def test_no_folder_has_more_than_a_dozen_modules(package):
     folders = [folder for folder in (ROOT / package).rglob("*") if folder.is_dir()]
