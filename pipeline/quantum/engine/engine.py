@@ -55,7 +55,7 @@ class Engine:
         self.program = program
         self.n_outputs = program.n_outputs
         self._function, self._weight_shapes, self._wires = function, weight_shapes, wires
-        self._structure: Any = None
+        self._gates = tuple(gate.key for gate in program.gates)
         self._simulator = Simulator(program, c_dtype)
         self._dtype = np.zeros(0, c_dtype).real.dtype
 
@@ -160,9 +160,7 @@ class Engine:
 
     def _read(self, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor], n_samples: int) -> list[torch.Tensor]:
         traced = trace(self._function, inputs, weights, self._wires)
-        if self._structure is None:
-            self._structure = traced.structure
-        elif traced.structure != self._structure:
+        if tuple(gate.key for gate in traced.gates) != self._gates:
             raise UnsupportedError("its gates depend on the values of inputs or weights")
         kinds: dict[str, list[torch.Tensor]] = {"shared": [], "batched": [], "matrix": []}
         for tensor, parameter in zip(traced.parameters, self.program.parameters, strict=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ _WORDS = {"RX": "X", "RY": "Y", "RZ": "Z", "IsingXX": "XX", "IsingYY": "YY", "Is
 # A phase shift is a rotation about Z but for a global phase, which no measurement sees.
 _WORDS |= {"PhaseShift": "Z", "U1": "Z"}
 _NAMED = ("Toffoli", "CSWAP")
+_CONTROLLED = ("C(RX)", "C(RY)", "C(RZ)", "C(Rot)", "C(PhaseShift)", "C(U1)")
+MAX_CONTROLS = 3
+"""Controls up to which a controlled rotation is a few rotations about Pauli words."""
 # Their decompositions branch on values.
 _AS_MATRIX = ("QubitUnitary", "C(QubitUnitary)", "ControlledQubitUnitary", "DiagonalQubitUnitary", "BlockEncode")
 
@@ -184,7 +188,9 @@ def _primitives(operation: Any, place: Mapping[Any, int]) -> Iterator[tuple[Gate
             if kept:
                 yield Gate("rotation", tuple(wires[k] for k in kept), "".join(word[k] for k in kept)), angle
             return
-    if operation.has_decomposition and name not in _AS_MATRIX:
+    if name in _CONTROLLED and len(operation.control_wires) <= MAX_CONTROLS:
+        yield from _controlled(operation, place)
+    elif operation.has_decomposition and name not in _AS_MATRIX:
         for part in operation.decomposition():
             yield from _primitives(part, place)
     elif operation.has_matrix and len(wires) <= MAX_MATRIX_WIRES:
@@ -194,6 +200,32 @@ def _primitives(operation: Any, place: Mapping[Any, int]) -> Iterator[tuple[Gate
             yield Gate(name, wires, matrix=_constant_matrix(operation)), None
     else:
         raise UnsupportedError(f"{name} on {len(wires)} wires has no decomposition")
+
+
+def _controlled(operation: Any, place: Mapping[Any, int]) -> Iterator[tuple[Gate, torch.Tensor]]:
+    """Translate a controlled rotation about X, Y or Z to 2^k rotations that commute, for k controls.
+
+    A control is a projector, (1 ± Z)/2. Multiplied out, the generator is a sum of Pauli words. PennyLane's own
+    decompositions of several controls read a batch of matrices as one matrix, and so depend on values.
+    """
+    base = operation.base
+    if base.name == "Rot":
+        for part in base.decomposition():
+            yield from _controlled(qml.ctrl(part, operation.control_wires, operation.control_values), place)
+        return
+    angle, factors = torch.as_tensor(base.parameters[0]), [(place[base.wires[0]], _WORDS[base.name], 1.0)]
+    signs = [1 - 2 * int(value) for value in operation.control_values]
+    controls = [(place[w], "Z", float(sign)) for w, sign in zip(operation.control_wires, signs, strict=True)]
+    if base.name in ("PhaseShift", "U1"):
+        # exp(iφ|1⟩⟨1|): the target is a control like the others.
+        angle, factors, controls = -angle, [], [*controls, (place[base.wires[0]], "Z", -1.0)]
+    for size in range(len(controls) + 1):
+        for chosen in combinations(controls, size):
+            words = [*factors, *chosen]
+            if words:
+                scale = np.prod([sign for *_, sign in words]) / 2 ** (len(controls) - (not factors))
+                gate = Gate("rotation", tuple(wire for wire, *_ in words), "".join(letter for _, letter, _ in words))
+                yield gate, angle * scale
 
 
 def _refuse(operation: Any) -> None:
