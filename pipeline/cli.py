@@ -76,7 +76,7 @@ COMMANDS = {
     "heads": Command(
         "what every head is made of, and its number of parameters",
         HeadsConfig,
-        Late("pipeline.training.listing:list_heads"),
+        Late("pipeline.heads.listing:list_heads"),
     ),
     "bench": Command("time the head against its rivals", BenchConfig, Late("pipeline.bench.bench:bench")),
 }

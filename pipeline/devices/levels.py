@@ -131,8 +131,8 @@ def device_evaluation(config: DeviceConfig, run: Run) -> DeviceEvaluation | None
     """
     if not config.on_device:
         return None
-    head = run.head("last").as_dressed()
-    if head is None:
+    head = run.head("last")
+    if not isinstance(head, DressedQuantumNet):
         raise InputError(
             f"the head in {run.path} is {run.config.head!r}, which has no circuit to run on a device; leave out "
             "--q-device, --shots and --noise, or train a quantum head"

@@ -6,17 +6,12 @@ In: features of shape (B, n_features), float32 or float64. Out: logits of shape 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from pipeline.quantum.autograd import non_finite
-
-if TYPE_CHECKING:
-    from pipeline.heads.dressed import DressedQuantumNet
-    from pipeline.heads.stacked import StackedHeads
 
 QUARTER_TURN = math.pi / 2
 """The rotation angle of a wire whose tanh is 1, in radians: angles are ``tanh(pre_net(x)) · QUARTER_TURN``."""
@@ -100,10 +95,6 @@ class Head(nn.Module):
         """
         return {}
 
-    def as_dressed(self) -> DressedQuantumNet | None:
-        """The head itself if it holds a quantum circuit, None for the others."""
-        return None
-
     def for_export(self) -> nn.Module:
         """The trained head in plain torch operations, (B, n_features) → (B, n_classes), for ONNX.
 
@@ -111,13 +102,6 @@ class Head(nn.Module):
             InputError: If it can't be written so.
         """
         return self
-
-    @classmethod
-    def stack(cls, heads: Sequence[Head]) -> StackedHeads:
-        """Heads of this class side by side; a class with a faster way than ``torch.vmap`` overrides this."""
-        from pipeline.heads.stacked import StackedHeads
-
-        return StackedHeads(heads)
 
     @property
     def n_trainable(self) -> int:

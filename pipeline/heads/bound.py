@@ -18,6 +18,7 @@ from typing import Any
 import pennylane as qml
 
 from features.util.errors import did_you_mean
+from pipeline.heads.config import circuit_problems
 from pipeline.quantum.circuits import CIRCUITS, Shapes
 
 
@@ -127,11 +128,8 @@ def circuit_named(wanted: str, n_qubits: int, depth: int, n_inputs: int | None =
     """
     if ":" in wanted:
         return circuit_of_source(read_source(wanted), wanted, n_qubits, depth, n_inputs)
-    if wanted not in CIRCUITS:
-        raise ValueError(
-            f"circuit is {wanted!r}; choose one of {', '.join(CIRCUITS)}, or my_circuit.py:name"
-            f"{did_you_mean(wanted, list(CIRCUITS))}"
-        )
+    if problems := circuit_problems("circuit", wanted):
+        raise ValueError(*problems)
     return _named(wanted, n_qubits, depth, n_inputs)
 
 

@@ -16,8 +16,8 @@ from torch import nn
 from features.util.flags import FlagError
 from pipeline.heads.base import EXPECTATION, QUARTER_TURN, TANH, Head, check_features
 from pipeline.heads.bound import BoundCircuit, bind
+from pipeline.heads.fixed import FixedHead, FixedProgramHead
 from pipeline.heads.fused import cross_entropy_gradients, dressed_logits
-from pipeline.heads.stacked import StackedHeads
 from pipeline.quantum.autograd import Simulator, expectation_values, non_finite
 from pipeline.quantum.choices import C_DTYPES, SIMULATORS
 from pipeline.quantum.circuit import Circuit
@@ -183,22 +183,13 @@ class DressedQuantumNet(Head):
         tanh = {TANH: angles / QUARTER_TURN} if self._makes_angles else {}
         return tanh | {EXPECTATION: self.expectation_values(angles)}
 
-    def as_dressed(self) -> DressedQuantumNet:
-        """The head itself."""
-        return self
-
     def for_export(self) -> nn.Module:
         """The head in plain matrix products, with its weights fixed."""
-        from pipeline.heads.fixed import FixedHead, FixedProgramHead
-
-        return FixedHead(self) if self.compiled is None else FixedProgramHead(self)
-
-    @classmethod
-    def stack(cls, heads: Sequence[Head]) -> StackedHeads:
-        """Heads side by side in dense matrix products, without autograd where both ends are linear layers."""
-        from pipeline.heads.stacked_dressed import StackedDressed
-
-        return StackedDressed(heads)
+        if self.compiled is None:
+            return FixedHead(self.circuit, self.q_params, self.pre_net, self.post_net)
+        return FixedProgramHead(
+            self.compiled, self.circuit.name, self.q_params, self.pre_net, self.circuit_inputs, self.post_net
+        )
 
     def expectation_values(self, angles: torch.Tensor) -> torch.Tensor:
         """The circuit's outputs (B, n_outputs), ⟨Z⟩ of every wire of the paper's, from its inputs (B, n_inputs)."""

@@ -5,8 +5,7 @@ In: features of shape (B, n_features), float32. Out: logits of shape (B, n_class
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,24 +13,25 @@ from torch import nn
 
 from features.util.errors import InputError
 from pipeline.heads.base import QUARTER_TURN
+from pipeline.quantum.circuit import Circuit
+from pipeline.quantum.compiled import CompiledCircuit
 from pipeline.quantum.mari.dense import dense_circuit
 from pipeline.quantum.program.tape import Gate, Measurement
-
-if TYPE_CHECKING:
-    from pipeline.heads.dressed import DressedQuantumNet
 
 MAX_QUBITS = 10
 """The circuit's matrix has 4ⁿ numbers: 4 MB at 10 qubits, four times as much with each further one."""
 
 
 class FixedHead(nn.Module):
-    """A trained dressed head in plain matrix products, for programs that know no quantum circuits.
+    """A trained head of the paper's circuit in plain matrix products.
 
     With its weights fixed, all gates behind the embedding are one matrix. The embedded state is the cosines and sines
     of ``signs @ x``, so the expectation values are three products: signs, matrix, and signs of Z over the squares.
 
     Args:
-        head: A trained head; its parameters are copied, as float32.
+        circuit: Its circuit.
+        weights: Its quantum weights, which are copied, as float32.
+        pre_net, post_net: Its linear layers.
 
     Raises:
         InputError: If it has more than ``MAX_QUBITS`` qubits.
@@ -42,23 +42,23 @@ class FixedHead(nn.Module):
     matrix: torch.Tensor
     z_signs: torch.Tensor
 
-    def __init__(self, head: DressedQuantumNet) -> None:
+    def __init__(self, circuit: Circuit, weights: torch.Tensor, pre_net: nn.Module, post_net: nn.Module) -> None:
         super().__init__()
-        if head.circuit.n_qubits > MAX_QUBITS:
+        if circuit.n_qubits > MAX_QUBITS:
             raise InputError(
-                f"the head has {head.circuit.n_qubits} qubits; as matrix products a circuit can have at most "
+                f"the head has {circuit.n_qubits} qubits; as matrix products a circuit can have at most "
                 f"{MAX_QUBITS}. Train one of fewer (--qubits), or use the network in Python: HybridClassifier.load, "
                 "whose demo_state_dict() gives its weights"
             )
-        circuit = dense_circuit(head.circuit, "float64")
-        matrix = circuit.output_matrix(head.q_params.detach().double().cpu())
+        dense = dense_circuit(circuit, "float64")
+        matrix = dense.output_matrix(weights.detach().double().cpu())
         for name, values in (
-            ("signs", torch.from_numpy(circuit.input_signs)),
+            ("signs", torch.from_numpy(dense.input_signs)),
             ("matrix", matrix),
-            ("z_signs", torch.from_numpy(circuit.z_signs)),
+            ("z_signs", torch.from_numpy(dense.z_signs)),
         ):
             self.register_buffer(name, values.float().T.contiguous())
-        self.pre_net, self.post_net = head.pre_net, head.post_net
+        self.pre_net, self.post_net = pre_net, post_net
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Logits of shape (B, n_classes) from features of shape (B, n_features)."""
@@ -75,7 +75,11 @@ class FixedProgramHead(nn.Module):
     of -iP.
 
     Args:
-        head: A trained head; its parameters are copied, as float32.
+        compiled: Its circuit.
+        name: That circuit's name.
+        weights: Its quantum weights, which are copied, as float32.
+        pre_net, post_net: Its ends.
+        circuit_inputs: Makes the circuit's inputs of the output of ``pre_net``.
 
     Raises:
         InputError: If its circuit has too many qubits, or can't be written so.
@@ -86,11 +90,17 @@ class FixedProgramHead(nn.Module):
     quadratic: torch.Tensor
     places: torch.Tensor
 
-    def __init__(self, head: DressedQuantumNet) -> None:
+    def __init__(
+        self,
+        compiled: CompiledCircuit,
+        name: str,
+        weights: torch.Tensor,
+        pre_net: nn.Module,
+        circuit_inputs: Callable[[torch.Tensor], torch.Tensor],
+        post_net: nn.Module,
+    ) -> None:
         super().__init__()
-        compiled = head.compiled
-        assert compiled is not None
-        program, name = compiled.program, head.circuit.name
+        program = compiled.program
         if program is None or compiled.fallback_reason is not None:
             raise InputError(f"the circuit {name} can't be written as ONNX, because {compiled.fallback_reason}")
         if program.polynomials is None or any(p is not None and p.kind == "matrix" for p in program.parameters):
@@ -107,12 +117,12 @@ class FixedProgramHead(nn.Module):
                 f"the circuit {name} has {program.n_wires} qubits; as matrix products a circuit can have at most "
                 f"{MAX_QUBITS}. Train one of fewer (--qubits), or use the network in Python: HybridClassifier.load"
             )
-        self.head_inputs, self.amplitudes, self.n_inputs = head.circuit_inputs, program.amplitudes, program.n_inputs
-        self.pre_net, self.post_net = head.pre_net, head.post_net
+        self.circuit_inputs, self.amplitudes, self.n_inputs = circuit_inputs, program.amplitudes, program.n_inputs
+        self.pre_net, self.post_net = pre_net, post_net
         self.dim = 2**program.n_wires
-        weights = head.q_params.detach().double().cpu().numpy()
-        self._fix_angles(program.polynomials.coefficients("batched"), weights)
-        shared = np.asarray(program.polynomials(np.zeros((1, program.n_inputs)), weights).shared).reshape(-1)
+        fixed = weights.detach().double().cpu().numpy()
+        self._fix_angles(program.polynomials.coefficients("batched"), fixed)
+        shared = np.asarray(program.polynomials(np.zeros((1, program.n_inputs)), fixed).shared).reshape(-1)
         self.rotations: list[int] = []
         matrix = np.eye(self.dim, dtype=complex)
         for gate, parameter in zip(program.gates, program.parameters, strict=True):
@@ -131,7 +141,7 @@ class FixedProgramHead(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Logits of shape (B, n_classes) from features of shape (B, n_features)."""
-        inputs = self.head_inputs(self.pre_net(features))
+        inputs = self.circuit_inputs(self.pre_net(features))
         state = self._start(inputs)
         products = inputs[:, self.first] * inputs[:, self.second]
         angles = (self.constants + inputs @ self.linear + products @ self.quadratic) / 2

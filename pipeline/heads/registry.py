@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipeline.heads.config import CircuitFlags
+from pipeline.quantum.choices import CDtype, Simulator
+
 if TYPE_CHECKING:
     from pipeline.heads.base import Head
-    from pipeline.training.config import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,31 +28,12 @@ class HeadEntry:
     """
 
     summary: str
-    build: Callable[[TrainConfig, int, int, str | None], Head]
+    build: Callable[[HeadConfig, int, int, str | None], Head]
     fitted: bool = False
 
 
-def new_head(config: TrainConfig, n_features: int, n_classes: int, source: str | None = None) -> Head:
-    """An untrained head of kind ``config.head``; its initial weights follow from ``config.seed`` alone.
-
-    Args:
-        config: Its settings.
-        n_features: Width of the input.
-        n_classes: Number of classes.
-        source: The recorded text of the file that ``config.circuit`` names; the file is read if None.
-
-    Raises:
-        ValueError: If its circuit does not fit into memory, or its file holds none that can be used.
-    """
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return HEADS[config.head].build(config, n_features, n_classes, source)
-
-
 # torch takes seconds to import, and the names are needed to check flags: each builder imports its own class.
-def _quantum(config: TrainConfig, n_features: int, n_classes: int, source: str | None, **changed: Any) -> Head:
+def _quantum(config: HeadConfig, n_features: int, n_classes: int, source: str | None, **changed: Any) -> Head:
     from pipeline.heads.bound import circuit_of_source
     from pipeline.heads.dressed import DressedQuantumNet
 
@@ -71,35 +54,35 @@ def _quantum(config: TrainConfig, n_features: int, n_classes: int, source: str |
     return DressedQuantumNet(n_features, n_classes, **options | changed)
 
 
-def _separable(config: TrainConfig, n_features: int, n_classes: int, source: str | None) -> Head:
+def _separable(config: HeadConfig, n_features: int, n_classes: int, source: str | None) -> Head:
     return _quantum(replace(config, circuit="mari", pre_net="linear"), n_features, n_classes, source, entangler="none")
 
 
-def _frozen(config: TrainConfig, n_features: int, n_classes: int, source: str | None) -> Head:
+def _frozen(config: HeadConfig, n_features: int, n_classes: int, source: str | None) -> Head:
     head = _quantum(config, n_features, n_classes, source)
     head.get_parameter("q_params").requires_grad_(False)
     return head
 
 
-def _classical(config: TrainConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
+def _classical(config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
     from pipeline.heads.baselines import ClassicalNet
 
     return ClassicalNet(n_features, n_classes, config.qubits)
 
 
-def _mlp(config: TrainConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
+def _mlp(config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
     from pipeline.heads.baselines import MlpNet
 
     return MlpNet(n_features, n_classes, config.qubits, config.depth)
 
 
-def _linear(_config: TrainConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
+def _linear(_config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
     from pipeline.heads.baselines import LinearNet
 
     return LinearNet(n_features, n_classes)
 
 
-def _logistic(_config: TrainConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
+def _logistic(_config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
     from pipeline.heads.logistic import LogisticNet
 
     return LogisticNet(n_features, n_classes)
@@ -120,3 +103,38 @@ if TYPE_CHECKING:
 else:
     HeadName = Literal[tuple(HEADS)]
 """The type of a flag that names a head."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig(CircuitFlags):
+    """All that a head is made of."""
+
+    head: HeadName = "quantum"
+    """`quantum`, the paper's, or a baseline; `python -m pipeline heads` lists them. Flags of the circuit change nothing
+    in heads without one."""
+    simulator: Simulator = "lightning"
+    """`lightning`: lightning.qubit with adjoint differentiation, a batch as one circuit. `dense`: matrix products, for
+    few qubits. `qnode`: an ordinary QNode on --q-device, the slow reference."""
+    q_device: str = "default.qubit"
+    """PennyLane device of the `qnode` simulator."""
+    c_dtype: CDtype = "complex128"
+    """Precision of the `lightning` simulator: `complex128` or `complex64`."""
+
+
+def new_head(config: HeadConfig, n_features: int, n_classes: int, source: str | None = None) -> Head:
+    """An untrained head of kind ``config.head``; its initial weights follow from ``config.seed`` alone.
+
+    Args:
+        config: Its settings.
+        n_features: Width of the input.
+        n_classes: Number of classes.
+        source: The recorded text of the file that ``config.circuit`` names; the file is read if None.
+
+    Raises:
+        ValueError: If its circuit does not fit into memory, or its file holds none that can be used.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return HEADS[config.head].build(config, n_features, n_classes, source)

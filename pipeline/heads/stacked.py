@@ -107,15 +107,6 @@ class StackedHeads(nn.Module):
         return vmap(partial(functional_call, steps))(tensors, (batches,))
 
 
-def stack(heads: Sequence[Head]) -> StackedHeads:
-    """Heads alike in shape as one module that trains them together, the fastest there is for their kind.
-
-    Raises:
-        ValueError: If there is no head, they differ in shape, or their circuit is too large for dense matrices.
-    """
-    return heads[0].stack(heads) if heads else StackedHeads(heads)
-
-
 class _Steps(nn.Module):
     """A head whose ``forward`` is ``steps``: ``functional_call`` calls nothing else."""
 

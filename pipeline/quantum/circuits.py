@@ -1,7 +1,7 @@
 """Circuits by name: a documented quantum function each, and its source.
 
 In: inputs (…, n_inputs), weights by name, and the number of qubits. Out: PennyLane's measurements. A further circuit is
-a function here, its entry in ``CIRCUITS``, and its name in ``choices.py``.
+a function here and its entry in ``CIRCUITS``.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.devices.figure import device_curves
 from pipeline.heads.base import TANH
+from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.report.examples import at_random, thumbnail
 from pipeline.report.findings import Findings
 from pipeline.report.projection import Projection
@@ -180,8 +181,8 @@ def circuit(report: Findings) -> Drawn:
     """The circuit with its trained angles."""
     import pennylane as qml
 
-    head = report.run.head("last").as_dressed()
-    if head is None:
+    head = report.run.head("last")
+    if not isinstance(head, DressedQuantumNet):
         return None
     angles = head.q_params.detach().numpy()
     n_qubits = head.circuit.n_qubits

@@ -23,7 +23,8 @@ from features.cache.featureset import FeatureSet
 from features.cache.store import read_features
 from features.util.errors import InputError
 from features.util.files import write_text
-from pipeline.heads.stacked import StackedHeads, stack
+from pipeline.heads.stacked import StackedHeads
+from pipeline.heads.stacked_dressed import stack
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.training.config import TrainConfig
 from pipeline.training.folder import RunFolder

@@ -109,10 +109,11 @@ class Simulation:
     @classmethod
     def of(cls, head: Head) -> Simulation | None:
         """What simulated a head's circuit; None of a head without one."""
-        dressed = head.as_dressed()
-        if dressed is None:
+        from pipeline.heads.dressed import DressedQuantumNet
+
+        if not isinstance(head, DressedQuantumNet):
             return None
-        return cls(simulator=dressed.simulator, device=dressed.device_name if dressed.simulator == "qnode" else None)
+        return cls(simulator=head.simulator, device=head.device_name if head.simulator == "qnode" else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,19 +138,19 @@ class CircuitRecord:
     def of(cls, head: Head) -> CircuitRecord | None:
         """The record of a head's circuit; None of a head without one."""
         from pipeline.heads.bound import source_sha256
+        from pipeline.heads.dressed import DressedQuantumNet
 
-        dressed = head.as_dressed()
-        if dressed is None:
+        if not isinstance(head, DressedQuantumNet):
             return None
-        if dressed.compiled is None:
-            return cls(name="mari", arguments=asdict(dressed.circuit))
-        source = dressed.circuit.source
+        if head.compiled is None:
+            return cls(name="mari", arguments=asdict(head.circuit))
+        source = head.circuit.source
         return cls(
-            name=dressed.circuit.name,
-            arguments=dressed.circuit.arguments,
+            name=head.circuit.name,
+            arguments=head.circuit.arguments,
             source=source,
             sha256=None if source is None else source_sha256(source),
-            fallback=dressed.compiled.fallback_reason,
+            fallback=head.compiled.fallback_reason,
         )
 
 

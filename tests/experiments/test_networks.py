@@ -8,7 +8,8 @@ from pipeline.experiments.paper.fit import Samples, accuracy, fit
 from pipeline.experiments.paper.networks import ClassicalControl, StateClassifier, unitaries
 from pipeline.experiments.paper.states.tetrominoes import noisy_states
 from pipeline.heads.dressed import DressedQuantumNet
-from pipeline.heads.stacked import StackedHeads, stack
+from pipeline.heads.stacked import StackedHeads
+from pipeline.heads.stacked_dressed import stack
 from pipeline.quantum.circuit import Circuit
 
 CIRCUIT = Circuit(n_qubits=4, depth=3)

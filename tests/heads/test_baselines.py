@@ -21,7 +21,8 @@ from pipeline.heads.base import Head
 from pipeline.heads.baselines import ClassicalNet, LinearNet, MlpNet
 from pipeline.heads.logistic import STRENGTHS, LogisticNet
 from pipeline.heads.registry import HEADS, new_head
-from pipeline.heads.stacked import StackedHeads, stack
+from pipeline.heads.stacked import StackedHeads
+from pipeline.heads.stacked_dressed import stack
 from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
 from pipeline.inference.hybrid import HybridClassifier

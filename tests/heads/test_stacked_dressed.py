@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from pipeline.heads.dressed import DressedQuantumNet
-from pipeline.heads.stacked import stack
-from pipeline.heads.stacked_dressed import StackedDressed
+from pipeline.heads.stacked_dressed import StackedDressed, stack
 
 
 def make(seed=0, **options):

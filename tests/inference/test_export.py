@@ -15,7 +15,6 @@ import pipeline.inference.export
 from features.sources.decode import decode
 from features.util.errors import InputError
 from pipeline import DressedQuantumNet, HybridClassifier
-from pipeline.heads.fixed import FixedHead
 from pipeline.inference.config import ExportConfig
 from pipeline.inference.export import export
 from pipeline.training.config import TrainConfig
@@ -52,7 +51,7 @@ def test_a_fixed_head_is_the_head(circuit, seed):
     head = DressedQuantumNet(6, 3, n_qubits, circuit.depth, q_delta=2.0, entangler=entangler)
     features = torch.randn(5, 6)
     with torch.no_grad():
-        torch.testing.assert_close(FixedHead(head)(features), head(features), rtol=0, atol=2e-5)
+        torch.testing.assert_close(head.for_export()(features), head(features), rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("circuit", [MixedCircuit(n_qubits=3, depth=2), RotCircuit(n_qubits=3, depth=2)])
@@ -62,7 +61,7 @@ def test_complex_gates_are_taken_too(circuit):
     head.q_params = torch.nn.Parameter(torch.randn(circuit.n_weights))
     features = torch.randn(5, 6)
     with torch.no_grad():
-        torch.testing.assert_close(FixedHead(head)(features), head(features), rtol=0, atol=2e-5)
+        torch.testing.assert_close(head.for_export()(features), head(features), rtol=0, atol=2e-5)
 
 
 def test_onnx_runtime_gives_our_logits_for_any_number_of_pictures(run, pixels):

@@ -29,11 +29,9 @@ def name_of(file: Path) -> str:
 MODULES = {name_of(file): file for file in FILES}
 
 
-def imported(file: Path, *, late: bool) -> Iterator[str]:
-    """The project's modules that a file imports, those that only functions import too if ``late``; not types alone."""
-    nodes = [ast.parse(file.read_text(encoding="utf-8"))]
-    while nodes:
-        node = nodes.pop()
+def imported(file: Path) -> Iterator[str]:
+    """The project's modules that a file imports: at its top, inside functions, and for types alone."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found = [name.name for name in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -41,9 +39,6 @@ def imported(file: Path, *, late: bool) -> Iterator[str]:
             found = [name if name in MODULES else node.module for name in below]
         else:
             found = []
-            types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-            if not types and (late or not isinstance(node, ast.FunctionDef)):
-                nodes += ast.iter_child_nodes(node)
         yield from (name for name in found if name in MODULES)
 
 
@@ -79,7 +74,7 @@ def test_imports_go_one_way_from_room_to_room():
     against = [
         f"{name} imports {other}"
         for name, file in MODULES.items()
-        for other in imported(file, late=True)
+        for other in imported(file)
         if ROOMS.index(room_of(other)) > ROOMS.index(room_of(name))
     ]
     assert against == []
@@ -87,7 +82,7 @@ def test_imports_go_one_way_from_room_to_room():
 
 def test_no_modules_import_each_other_in_a_circle():
     # Raises CycleError, which names the circle.
-    TopologicalSorter({name: set(imported(file, late=False)) - {name} for name, file in MODULES.items()}).prepare()
+    TopologicalSorter({name: set(imported(file)) - {name} for name, file in MODULES.items()}).prepare()
 
 
 def test_no_test_imports_from_another_test():

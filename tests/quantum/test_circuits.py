@@ -8,10 +8,11 @@ import pickle
 import pytest
 import torch
 
+from features.util.flags import FlagError
 from pipeline import DressedQuantumNet
-from pipeline.heads.stacked import stack
-from pipeline.quantum.choices import CIRCUIT_NAMES
+from pipeline.heads.stacked_dressed import stack
 from pipeline.quantum.circuits import CIRCUITS
+from pipeline.training.config import TrainConfig
 
 
 def make(name, simulator="lightning", seed=0):
@@ -24,7 +25,10 @@ def rows(n=5):
 
 
 def test_the_command_line_knows_every_circuit():
-    assert tuple(CIRCUITS) == CIRCUIT_NAMES
+    assert [TrainConfig(circuit=name).circuit for name in CIRCUITS] == list(CIRCUITS)
+    names = ", ".join(CIRCUITS)
+    with pytest.raises(FlagError, match=f"choose one of {names}, or my_circuit.py:name .did you mean iqp"):
+        TrainConfig(circuit="iqps")
 
 
 @pytest.mark.parametrize("name", CIRCUITS)

@@ -108,7 +108,7 @@ def test_without_a_checkpoint_resume_starts_from_the_beginning_and_says_so(confi
 
 def test_a_checkpoint_of_another_run_is_refused(config):
     train(config)
-    changes = r"4 epochs of another training: --lr 0\.01 there, 0\.02 asked for; --seed 42 there, 1 asked for"
+    changes = r"4 epochs of another training: --seed 42 there, 1 asked for; --lr 0\.01 there, 0\.02 asked for"
     with pytest.raises(InputError, match=changes):
         train(replace(config, resume=True, force=True, lr=0.02, seed=1))
     with pytest.raises(InputError, match="4 epochs are done, --epochs is 3"):

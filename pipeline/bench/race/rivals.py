@@ -19,7 +19,7 @@ from pipeline.bench.race import anycircuit
 from pipeline.bench.race.worker import ANY_CIRCUIT, LEARNING_RATE, N_CLASSES, N_FEATURES, Task, Work, serve
 from pipeline.heads.base import QUARTER_TURN
 from pipeline.heads.dressed import DressedQuantumNet
-from pipeline.heads.stacked import stack
+from pipeline.heads.stacked_dressed import stack
 from pipeline.training.loop import train_step
 from pipeline.training.optimizer import FlatAdam
 

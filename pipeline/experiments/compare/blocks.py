@@ -26,7 +26,7 @@ from pipeline.experiments.compare.record import FORMAT_VERSION, BlockResult, Tra
 from pipeline.heads.base import Head
 from pipeline.heads.bound import read_source, source_sha256
 from pipeline.heads.registry import HEADS, new_head
-from pipeline.heads.stacked import stack
+from pipeline.heads.stacked_dressed import stack
 from pipeline.training.config import Hyperparameters, TrainConfig
 from pipeline.training.loop import one_thread, score
 from pipeline.training.multi_seed import scores, train_epochs

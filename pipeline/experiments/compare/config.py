@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from features.util.flags import at_least
+from pipeline.heads.config import circuit_problems
 from pipeline.heads.registry import HEADS, HeadName
-from pipeline.quantum.choices import circuit_problems
 from pipeline.training.config import Hyperparameters
 
 

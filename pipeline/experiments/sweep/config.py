@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from features.util.flags import Flags, at_least
-from pipeline.quantum.choices import circuit_problems
+from pipeline.heads.config import circuit_problems
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,8 @@ from features.util.provenance import versions
 from pipeline.experiments.sweep.config import SweepConfig
 from pipeline.experiments.sweep.study import SEARCHED, best, connect, done, need_optuna, open_study
 from pipeline.heads.registry import new_head
-from pipeline.heads.stacked import StackedHeads, stack
+from pipeline.heads.stacked import StackedHeads
+from pipeline.heads.stacked_dressed import stack
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.quantum.choices import ENTANGLERS, Entangler
 from pipeline.training.config import TrainConfig
@@ -76,8 +77,7 @@ def sweep(config: SweepConfig) -> dict[str, Any]:
         _try_settings(config, study)
         record = _record(config, features, study, time.perf_counter() - started)
         record["pictures"] = _draw(study, config.out, record)
-        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-        write_text(config.out / "sweep.json", text)
+        write_text(config.out / "sweep.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     print(_words(config, record))
     return record
 

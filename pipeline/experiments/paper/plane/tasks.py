@@ -19,7 +19,8 @@ from pipeline.experiments.paper.plane.points import N_TRAIN, draw
 from pipeline.experiments.paper.plane.regions import Regions, class_one_over_the_plane, draw_regions
 from pipeline.experiments.paper.row import Context, Entry, Job, RowResult
 from pipeline.heads.dressed import DressedQuantumNet
-from pipeline.heads.stacked import StackedHeads, stack
+from pipeline.heads.stacked import StackedHeads
+from pipeline.heads.stacked_dressed import stack
 
 N_QUBITS, DEPTH = 5, 5
 BATCH, STEPS, SPREAD = 10, 1000, 0.001

@@ -25,7 +25,7 @@ from features.util.provenance import canonical_json, tensors_sha256, versions
 from pipeline.experiments.paper.fit import Samples, fit
 from pipeline.experiments.paper.networks import StateClassifier, unitaries
 from pipeline.experiments.paper.states.tetrominoes import CLASSES, N_QUBITS, noisy_states
-from pipeline.heads.stacked import stack
+from pipeline.heads.stacked_dressed import stack
 from pipeline.quantum.circuit import Circuit
 
 WHOLE = Circuit(n_qubits=N_QUBITS, depth=8)

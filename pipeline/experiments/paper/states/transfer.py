@@ -18,7 +18,8 @@ from pipeline.experiments.paper.networks import StateClassifier
 from pipeline.experiments.paper.row import Context, Entry, Job, RowResult
 from pipeline.experiments.paper.states import extractor as a
 from pipeline.experiments.paper.states.tetrominoes import CLASSES, N_QUBITS, PICTURES
-from pipeline.heads.stacked import StackedHeads, stack
+from pipeline.heads.stacked import StackedHeads
+from pipeline.heads.stacked_dressed import stack
 from pipeline.quantum.circuit import Circuit
 from pipeline.training.config import TrainConfig
 

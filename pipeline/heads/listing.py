@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.heads.config import HeadsConfig
-from pipeline.heads.registry import HEADS, new_head
+from pipeline.heads.registry import HEADS, HeadConfig, new_head
 from pipeline.quantum.circuits import CIRCUITS
-from pipeline.training.config import TrainConfig
 
 
 def list_heads(config: HeadsConfig) -> None:
     """Print what every head is made of and how many parameters it trains."""
     print(f"{'head':9}  {'trained':>7}  {'in the middle':>13}  made of")
-    settings = TrainConfig(qubits=config.qubits, depth=config.depth, simulator="dense")
+    settings = HeadConfig(qubits=config.qubits, depth=config.depth, simulator="dense")
     for name in HEADS:
         head = new_head(replace(settings, head=name), config.n_features, config.n_classes)
         between = "" if head.n_between is None else head.n_between
