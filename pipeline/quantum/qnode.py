@@ -29,15 +29,22 @@ class OrdinaryQNode:
         self._circuit, self._device, self._wires, self._rank = circuit, device, wires, rank
         self._qnodes: dict[bool, Any] = {}
         self._n_outputs = 0
+        self._gradients_work = False
 
     def __call__(self, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Values of shape (B, n_outputs)."""
-        qnode = self._qnode(torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, *weights.values())))
+        leaves = [t for t in (inputs, *weights.values()) if torch.is_grad_enabled() and t.requires_grad]
+        qnode = self._qnode(bool(leaves))
         if self._rank == 2:
             try:
-                return _flatten(qnode(inputs=inputs, **weights), (len(inputs),), inputs)
+                values = _flatten(qnode(inputs=inputs, **weights), (len(inputs),), inputs)
+                if values.requires_grad and not self._gradients_work:
+                    torch.autograd.grad(values.sum(), leaves, retain_graph=True, allow_unused=True)
+                    self._gradients_work = True
+                return values
             except Exception:
-                # Some gates of PennyLane take no batch (IsingXY with torch): run the samples one by one.
+                # Some gates of PennyLane take no batch (IsingXY with torch), and parameter-shift has no gradients of a
+                # batch (pennylane#4462), which Lightning needs for probabilities: run the samples one by one.
                 self._rank = 1
                 try:
                     return self(inputs, weights)

@@ -168,3 +168,21 @@ def test_a_circuit_of_other_arguments_is_refused():
         compile_circuit(lambda features, weights: None, {"weights": (2,)}, 2)  # noqa: ARG005
     with pytest.raises(ValueError, match="choose one of lightning, dense, qnode"):
         compile_circuit(entangling, {"weights": (2, 3, 3)}, 3, simulator="fast")
+
+
+@pytest.mark.parametrize("simulator", ["lightning", "qnode"])
+def test_a_qnode_without_gradients_of_a_batch(simulator):
+    # Lightning has no adjoint derivatives of probabilities, and parameter-shift takes no batch (pennylane#4462).
+    @qml.qnode(qml.device("lightning.qubit", wires=2))
+    def circuit(inputs, weights):
+        qml.AngleEmbedding(inputs, wires=range(2))
+        qml.StronglyEntanglingLayers(weights, wires=range(2))
+        return qml.probs(wires=range(2))
+
+    compiled = compile_circuit(circuit, {"weights": (1, 2, 3)}, 2, simulator=simulator)
+    inputs, weights = draw(3, 2).requires_grad_(), draw(1, 2, 3)
+    (found,) = torch.autograd.grad(compiled(inputs, {"weights": weights}).square().sum(), inputs)
+    reference = qml.QNode(circuit.func, qml.device("default.qubit", wires=2))
+    (expected,) = torch.autograd.grad(reference(inputs, weights).square().sum(), inputs)
+    assert compiled.simulator == simulator
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-8)
