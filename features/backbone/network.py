@@ -151,7 +151,10 @@ _OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _INCEPTION, "inception_v3": 
 
 
 class _WithoutValues(TorchFunctionMode):
-    """While a model is built: parameters take neither memory nor initial values; theirs come from a file."""
+    """While a model is built: parameters take neither memory nor initial values; theirs come from a file.
+
+    ``with torch.device("meta")`` can't build a RegNet, which computes its widths with tensors.
+    """
 
     _NAMES = ("normal_", "uniform_", "fill_", "zero_", "erfinv_", "mul_", "add_", "clamp_")
     INITIALISERS = tuple(getattr(Tensor, name) for name in _NAMES)

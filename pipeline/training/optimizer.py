@@ -1,9 +1,12 @@
 """Adam over all parameters of a module as one flat vector.
 
-A head has five small tensors; ``torch.optim.Adam`` spends 50 µs a step on bookkeeping over them, as much as the circuit
-takes, and its first use imports torch's compiler, which takes two seconds. Here the kernel of its ``fused=True`` runs
-once over one vector. That kernel, ``torch._fused_adam_`` (for the CPU since torch 2.4), is not torch's public
-interface: this module is the only place that calls it, and tests/test_optimizer.py holds it to ``torch.optim.Adam``.
+A head has five small tensors. ``torch.optim.Adam`` spends 50 µs a step on bookkeeping over them, as much as the circuit
+takes, and its first step imports torch's compiler, which takes two seconds. Here the kernel of its ``fused=True`` runs
+once over one vector.
+
+That kernel, ``torch._fused_adam_`` (for the CPU since torch 2.4), is private. The public ``torch.optim.adam.adam``
+sorts the tensors by device and dtype again at each step, which takes 14 µs instead of 5: 4 % of a step of the paper's
+head. So only this module calls the kernel, and its test holds it to ``torch.optim.Adam``.
 """
 
 from __future__ import annotations

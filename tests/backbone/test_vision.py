@@ -38,3 +38,13 @@ def test_a_compiler_or_a_torchvision_that_is_there_already_is_left_alone():
     )
     for first in ("torch._dynamo.utils", "torchvision"):
         assert child(code.format(first)).stdout.split() == ["True"]
+
+
+@pytest.mark.slow
+def test_an_unknown_version_of_torchvision_imports_what_it_likes():
+    code = (
+        "from importlib import metadata\nknown = metadata.version\n"
+        "metadata.version = lambda name: '0.30.0' if name == 'torchvision' else known(name)\n"
+        "import features.backbone.vision, sys\nprint('torch._dynamo' in sys.modules)"
+    )
+    assert child(code).stdout.split() == ["True"]
