@@ -13,13 +13,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from features.backbone.vision import InterpolationMode
 from features.util.provenance import canonical_json
 
-FILTERS = {
-    InterpolationMode.BILINEAR: Image.Resampling.BILINEAR,
-    InterpolationMode.BICUBIC: Image.Resampling.BICUBIC,
-}
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 class Preprocess:
@@ -32,7 +28,7 @@ class Preprocess:
     def __init__(self, preset: Any) -> None:
         self.resize = int(preset.resize_size[0])
         self.crop = int(preset.crop_size[0])
-        self._filter = FILTERS[preset.interpolation]
+        self._filter = FILTERS[preset.interpolation.value]
         self._mean = torch.tensor(preset.mean)[:, None, None]
         self._std = torch.tensor(preset.std)[:, None, None]
         self.description = canonical_json(

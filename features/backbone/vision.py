@@ -39,6 +39,5 @@ if not {COMPILER, "torchvision"} & sys.modules.keys() and KNOWN.match(metadata.v
         del sys.modules[COMPILER]
 
 from torchvision import models  # noqa: E402
-from torchvision.transforms import InterpolationMode  # noqa: E402
 
-__all__ = ["InterpolationMode", "models"]
+__all__ = ["models"]

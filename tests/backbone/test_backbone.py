@@ -15,9 +15,11 @@ from torch import nn
 from torchvision import models
 from weights import offer, state_of, weights_at
 
-from features.backbone import network as backbone_module
+from features.backbone import torchvision_models
+from features.backbone.library import Library, NamedWeights, Network
 from features.backbone.network import (
     DEFAULT,
+    LIBRARIES,
     Backbone,
     backbone_names,
     is_named,
@@ -25,6 +27,7 @@ from features.backbone.network import (
     load_backbone,
     weight_names,
 )
+from features.backbone.torchvision_models import TORCHVISION
 from features.sources import download
 from features.sources.download import DownloadError, download_weights
 from features.util.errors import InputError
@@ -106,7 +109,7 @@ def test_named_weights_are_downloaded(
     web: Web, random_weights: Path, loaded: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = offer(web, random_weights.read_bytes(), name="resnet18-{}.pth")
-    monkeypatch.setattr(backbone_module, "download_weights", lambda _: download_weights(weights))
+    monkeypatch.setattr(torchvision_models, "download_weights", lambda _: download_weights(weights))
     named = load_backbone(DEFAULT, "IMAGENET1K_V1")
     assert (named.weights, named.weights_sha256) == ("IMAGENET1K_V1", loaded.weights_sha256)
     assert is_named(DEFAULT, "IMAGENET1K_V1")
@@ -115,7 +118,7 @@ def test_named_weights_are_downloaded(
 
 def test_named_weights_that_can_not_be_had(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = weights_at(f"{web.url}/resnet18-00000000.pth")
-    monkeypatch.setattr(backbone_module, "download_weights", lambda _: download_weights(weights))
+    monkeypatch.setattr(torchvision_models, "download_weights", lambda _: download_weights(weights))
     with pytest.raises(DownloadError, match=r"resnet18-00000000\.pth could not be downloaded \(HTTP Error 404"):
         load_backbone(DEFAULT, "IMAGENET1K_V1")
 
@@ -161,12 +164,12 @@ def test_every_family_has_its_quick_one() -> None:
 )
 def test_each_gives_features_of_its_width_at_the_size_of_its_weights(name: str, table: dict[str, list[str]]) -> None:
     for crop in {models.get_model_weights(name)[known].transforms().crop_size[0] for known in weight_names(name)}:
-        model, layer = backbone_module._build(name, crop)
-        head_at, width = backbone_module._remove(model, layer)
-        assert str(width) == table[name][0]
-        assert isinstance(model.get_submodule(head_at), nn.Identity)
+        network = TORCHVISION.build(name, crop)
+        model = network.model
+        assert str(network.width) == table[name][0]
+        assert isinstance(model.get_submodule(network.head_at), nn.Identity)
         assert all(buffer in model.state_dict() for buffer, _ in model.named_buffers())  # else a file would not hold it
-        assert model.to("meta").eval()(torch.empty(2, 3, crop, crop, device="meta")).shape == (2, width)
+        assert model.to("meta").eval()(torch.empty(2, 3, crop, crop, device="meta")).shape == (2, network.width)
 
 
 def random_model(name: str, **options: object) -> nn.Module:
@@ -230,7 +233,7 @@ def test_squeezenets_features_are_the_pooled_maps_under_its_last_convolution(tmp
 
 def test_weights_for_larger_pictures_come_with_their_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
     reference = random_model("vit_b_16", image_size=384)
-    monkeypatch.setattr(backbone_module, "download_weights", lambda _: reference.state_dict())
+    monkeypatch.setattr(torchvision_models, "download_weights", lambda _: reference.state_dict())
     loaded = load_backbone("vit_b_16", "IMAGENET1K_SWAG_E2E_V1")
     assert loaded.preprocess.size == (384, 384)
     assert '"crop":[384],"interpolation":"bicubic"' in loaded.transform
@@ -291,3 +294,28 @@ def test_weights_that_another_backbone_has() -> None:
 def test_the_real_weights(shared_weights: Path) -> None:
     loaded = load_backbone(DEFAULT, str(shared_weights))
     assert loaded.weights_sha256 == "6546c0587157a844070178f54dfc4739cd7a9389ac191e1c1f3ffebc169ea417"
+
+
+def test_a_further_library_is_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(name: str, image_size: int) -> Network:
+        assert (name, image_size) == ("mean", 224)
+        model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 5, device="meta"), nn.Identity())
+        return Network(model=model, head_at="3", width=5, translate=lambda state: state)
+
+    state = {"2.weight": torch.randn(5, 3), "2.bias": torch.randn(5)}
+    preset = models.ResNet18_Weights.IMAGENET1K_V1.transforms()
+    weights = {"V1": NamedWeights(preset=preset, fetch=lambda: state)}
+    tiny = Library(title="tiny", names=lambda: ["mean"], weights=lambda _: weights, build=build)
+    monkeypatch.setitem(LIBRARIES, "tiny", tiny)
+    save_file(state, tmp_path / "mine.safetensors")
+
+    named, file = (load_backbone("tiny:mean", text) for text in ("V1", str(tmp_path / "mine.safetensors")))
+    assert (named.name, named.weights, file.weights) == ("tiny:mean", "V1", "mine.safetensors")
+    assert named.weights_sha256 == file.weights_sha256
+    pixels = torch.rand(2, 3, 224, 224)
+    torch.testing.assert_close(named.model(pixels), pixels.mean((2, 3)) @ state["2.weight"].T + state["2.bias"])
+    assert list_backbones().splitlines()[-1].split() == ["tiny:mean", "5", "224", "0.0", "M", "V1"]
+    with pytest.raises(InputError, match=r"^tiny:man is no classification model of torchvision or tiny; .* tiny:mean"):
+        load_backbone("tiny:man", "V1")
+    with pytest.raises(InputError, match=r"^V2 is neither a file nor one of tiny's mean weights .V1.;"):
+        load_backbone("tiny:mean", "V2")

@@ -33,18 +33,18 @@ def test_neither_file_nor_name() -> None:
 def test_weights_of_another_architecture(tmp_path: Path) -> None:
     torch.save(torchvision.models.mobilenet_v3_small(weights=None).state_dict(), tmp_path / "mobile.pth")
     first, *listed, last = refusal(tmp_path / "mobile.pth").splitlines()
-    count = int(first.removeprefix(f"{tmp_path}/mobile.pth holds no resnet18 weights: ").split()[0])
-    assert first.endswith(f"{count} tensors differ from torchvision's resnet18:")
+    count = int(first.removeprefix(f"{tmp_path}/mobile.pth holds no weights of torchvision's resnet18: ").split()[0])
+    assert first.endswith(f": {count} tensors differ:")
     assert listed[0] == "  missing: conv1.weight"
     assert listed[-1] == f"  … and {count - 20} more"
-    assert last == "Give a state_dict of torchvision.models.resnet18, or name its --backbone."
+    assert last == "Give a state_dict of torchvision's resnet18, or name its own --backbone."
 
 
 def test_tensors_of_another_shape_are_named(random_weights: Path, tmp_path: Path) -> None:
     state = state_of(random_weights)
     torch.save(state | {"conv1.weight": torch.zeros(64, 1, 7, 7), "extra": torch.zeros(1)}, tmp_path / "grey.pth")
     assert refusal(tmp_path / "grey.pth").splitlines()[:-1] == [
-        f"{tmp_path}/grey.pth holds no resnet18 weights: 2 tensors differ from torchvision's resnet18:",
+        f"{tmp_path}/grey.pth holds no weights of torchvision's resnet18: 2 tensors differ:",
         "  unexpected: extra",
         "  conv1.weight: shape (64, 1, 7, 7) instead of (64, 3, 7, 7)",
     ]

@@ -1,0 +1,58 @@
+"""The seam of all libraries of networks: a :class:`Library` names its networks and their weights, and builds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedWeights:
+    """Weights that a library knows by name.
+
+    Attributes:
+        preset: How their images are prepared, with the attributes of torchvision's presets.
+        fetch: Their ``state_dict``; raises DownloadError.
+    """
+
+    preset: Any
+    fetch: Callable[[], State]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network without its layer of classes, and without values.
+
+    Attributes:
+        model: (B, 3, H, W) float32 → (B, width) float32.
+        head_at: Dotted name of the identity in place of that layer: where a head goes.
+        width: Features an image.
+        translate: Gives a file's tensors the model's names and dtypes, and leaves out those that the model doesn't use.
+    """
+
+    model: nn.Module
+    head_at: str
+    width: int
+    translate: Callable[[State], State]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Library:
+    """One library of networks.
+
+    Attributes:
+        title: Its name, for messages.
+        names: Its networks.
+        weights: The named weights of one of them, the oldest first; there is at least one.
+        build: One of them, for square images of so many pixels a side.
+    """
+
+    title: str
+    names: Callable[[], list[str]]
+    weights: Callable[[str], dict[str, NamedWeights]]
+    build: Callable[[str, int], Network]
