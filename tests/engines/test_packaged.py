@@ -15,6 +15,7 @@ from conftest import Web, names_in
 from weights import sha256, weights_at
 
 from features.backbone import network as backbone
+from features.backbone import torchvision_models
 from features.backbone.runtime import open_runtime
 from features.cache.featureset import FeatureFile
 from features.cache.packaged import PACKAGED
@@ -101,7 +102,7 @@ def served_archive(web: Web, picture_folder_once: Path, tmp_path: Path, monkeypa
 
 def serve_weights(web: Web, monkeypatch, name: str) -> None:
     monkeypatch.setattr(
-        backbone, "download_weights", lambda _: download.download_weights(weights_at(f"{web.url}/{name}"))
+        torchvision_models, "download_weights", lambda _: download.download_weights(weights_at(f"{web.url}/{name}"))
     )
 
 
@@ -143,7 +144,7 @@ def test_own_files_are_never_replaced_by_the_packaged_ones(
     def refuse(_: object) -> None:
         raise download.DownloadError("http://example/w.pth could not be downloaded (no network)")
 
-    monkeypatch.setattr(backbone, "download_weights", refuse)
+    monkeypatch.setattr(torchvision_models, "download_weights", refuse)
     own = {"data": config.data} if "data" in changes else {"weights": config.weights}
     failed = "w.pth" if "data" in changes else "a.zip"
     assert refusal(ExtractConfig(out=config.out, **own)) == (
