@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.heads.config import CircuitFlags
 from pipeline.quantum.choices import CDtype, Simulator
@@ -33,29 +33,32 @@ class HeadEntry:
 
 
 # torch takes seconds to import, and the names are needed to check flags: each builder imports its own class.
-def _quantum(config: HeadConfig, n_features: int, n_classes: int, source: str | None, **changed: Any) -> Head:
-    from pipeline.heads.bound import circuit_of_source
+def _quantum(config: HeadConfig, n_features: int, n_classes: int, source: str | None) -> Head:
+    from pipeline.heads.bound import BoundCircuit, circuit_of_source
     from pipeline.heads.dressed import DressedQuantumNet
 
-    options: dict[str, Any] = {
-        "n_qubits": config.qubits,
-        "depth": config.depth,
-        "q_delta": config.q_delta,
-        "simulator": config.simulator,
-        "device": config.q_device,
-        "entangler": config.entangler,
-        "c_dtype": config.c_dtype,
-        "pre_net": config.pre_net,
-        "circuit": config.circuit,
-    }
+    circuit: str | BoundCircuit = config.circuit
     if source is not None:
         n_inputs = n_features if config.pre_net == "none" else None
-        options["circuit"] = circuit_of_source(source, config.circuit, config.qubits, config.depth, n_inputs)
-    return DressedQuantumNet(n_features, n_classes, **options | changed)
+        circuit = circuit_of_source(source, config.circuit, config.qubits, config.depth, n_inputs)
+    return DressedQuantumNet(
+        n_features,
+        n_classes,
+        config.qubits,
+        config.depth,
+        config.q_delta,
+        config.simulator,
+        device=config.q_device,
+        entangler=config.entangler,
+        c_dtype=config.c_dtype,
+        circuit=circuit,
+        pre_net=config.pre_net,
+    )
 
 
-def _separable(config: HeadConfig, n_features: int, n_classes: int, source: str | None) -> Head:
-    return _quantum(replace(config, circuit="mari", pre_net="linear"), n_features, n_classes, source, entangler="none")
+def _separable(config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
+    control = replace(config, circuit="mari", pre_net="linear", entangler="none")
+    return _quantum(control, n_features, n_classes, None)
 
 
 def _frozen(config: HeadConfig, n_features: int, n_classes: int, source: str | None) -> Head:

@@ -28,13 +28,13 @@ from pipeline.inference.config import EvalConfig
 from pipeline.inference.hybrid import HybridClassifier, refuse_other_backbone
 from pipeline.inference.record import EpochMetrics, Epochs, EvaluationRecord, Parity, Seconds
 from pipeline.inference.sources import find_images, run_backbone
-from pipeline.training.run import Run, Which, load_run
+from pipeline.training.record import EPOCHS
+from pipeline.training.run import Run, load_run
 from pipeline.util.metrics import metrics
 
 # Largest difference between logits from the images and from the cached features that still counts as the same network.
 # Features that were computed or stored in fewer bits than the network has now differ by their rounding.
 PARITY_TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 1e-1}
-WHICH: tuple[Which, ...] = ("last", "best")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def evaluate(config: EvalConfig) -> Report:
     cache = _read_same_features(run, config.features)
     labels, features = torch.from_numpy(cache.val.labels), torch.from_numpy(cache.val.features)
     with torch.inference_mode():
-        cached: dict[str, torch.Tensor] = {which: run.head(which)(features) for which in WHICH}
+        cached: dict[str, torch.Tensor] = {which: run.head(which)(features) for which in EPOCHS}
 
     missing: list[str] = []
     image_set, digests = _images_at_hand(run, cache, config, missing)
@@ -87,7 +87,7 @@ def evaluate(config: EvalConfig) -> Report:
         if backbone.weights_sha256 == run.features.provenance.weights_sha256:
             parity = _parity(cached["last"], logits["last"], cache.provenance)
 
-    last, best = (EpochMetrics(epoch=run.epochs[which], **vars(metrics(logits[which], labels))) for which in WHICH)
+    last, best = (EpochMetrics(epoch=run.epochs[which], **vars(metrics(logits[which], labels))) for which in EPOCHS)
     record = EvaluationRecord(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         run=str(run.path),

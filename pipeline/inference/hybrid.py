@@ -22,7 +22,7 @@ from features.sources.check import in_threads
 from features.sources.decode import UNREADABLE, decode, upright_rgb
 from features.util.errors import InputError
 from pipeline.inference.sources import run_backbone
-from pipeline.training.record import Which
+from pipeline.training.record import EPOCHS, Which
 from pipeline.training.run import Run, load_run
 
 Picture = str | Path | Image.Image
@@ -117,8 +117,8 @@ class HybridClassifier(nn.Module):
         Raises:
             InputError: if the run or the weights are missing, damaged or do not belong together.
         """
-        if epoch not in ("last", "best"):
-            raise InputError(f"epoch is {epoch!r}; choose last or best")
+        if epoch not in EPOCHS:
+            raise InputError(f"epoch is {epoch!r}; choose {' or '.join(EPOCHS)}")
         finished = load_run(Path(run))
         return cls(finished, run_backbone(finished, weights), epoch, accept_other_weights=accept_other_weights)
 

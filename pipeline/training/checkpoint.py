@@ -6,7 +6,6 @@ import io
 import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -40,7 +39,7 @@ class Checkpoint:
     history: list[EpochRecord]
     head: State = field(repr=False)
     best_weights: State = field(repr=False)
-    optimizer: dict[str, Any] = field(repr=False)
+    optimizer: State = field(repr=False)
     circuit_sha256: str | None = None
 
     def save(self, file: Path) -> None:

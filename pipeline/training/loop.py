@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -44,7 +45,12 @@ from pipeline.training.record import (
 )
 from pipeline.training.run import Run, head_state, load_run, save_run
 
-Rows = tuple[torch.Tensor, torch.Tensor]
+
+class Samples(NamedTuple):
+    """Features (N, n_features), or of several views (N, views, n_features), and labels (N,)."""
+
+    features: torch.Tensor
+    labels: torch.Tensor
 
 
 def train(config: TrainConfig) -> Run:
@@ -57,7 +63,7 @@ def train(config: TrainConfig) -> Run:
     """
     features = read_features(config.features)
     head = untrained(config, features.width, len(features.provenance.classes))
-    train_rows = training_tensors(config, features)
+    samples = training_tensors(config, features)
     folder = RunFolder(config.out)
     folder.action(config, features)
     with folder.lock():
@@ -73,7 +79,7 @@ def train(config: TrainConfig) -> Run:
         try:
             # NumPy would warn of an overflow; that a run diverges is said below, in words.
             with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-                for epoch in training.epochs(train_rows, tensors(features.val)):
+                for epoch in training.epochs(samples, tensors(features.val)):
                     print(_line(epoch, config.passes), flush=True)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(training.how_to_go_on()) from None
@@ -178,24 +184,24 @@ class Training:
         elif self.config.resume:
             print(f"no checkpoint in {folder.path}: starting with epoch 1")
 
-    def epochs(self, train_rows: Rows, val_rows: Rows) -> Iterator[EpochRecord]:
+    def epochs(self, train_samples: Samples, val_samples: Samples) -> Iterator[EpochRecord]:
         """Run the epochs that are left, with a checkpoint after each; yield each one's record."""
         write_text(self.folder / HISTORY, history_text(self.history))
         for epoch in range(len(self.history), self.config.passes):
-            record = self._one_epoch(epoch, train_rows, val_rows)
+            record = self._one_epoch(epoch, train_samples, val_samples)
             self.save()
             with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(record)) + "\n")
             yield record
 
-    def _one_epoch(self, epoch: int, train_rows: Rows, val_rows: Rows) -> EpochRecord:
+    def _one_epoch(self, epoch: int, train_samples: Samples, val_samples: Samples) -> EpochRecord:
         started = time.perf_counter()
         self.optimizer.lr = learning_rate(self.config, epoch)
         self.head.train()
-        train_loss, train_accuracy = score(*self._one_pass(epoch, *train_rows))
+        train_loss, train_accuracy = score(*self._one_pass(epoch, *train_samples))
         self.head.eval()
         with torch.no_grad():
-            val_loss, val_accuracy = score(self.head(val_rows[0]), val_rows[1])
+            val_loss, val_accuracy = score(self.head(val_samples.features), val_samples.labels)
         record = EpochRecord(
             epoch=epoch + 1,
             lr=self.optimizer.lr,
@@ -313,13 +319,13 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def tensors(split: Split) -> Rows:
-    """Features (N, D) and labels (N,) of a split, without a copy."""
-    return torch.from_numpy(split.features), torch.from_numpy(split.labels)
+def tensors(split: Split) -> Samples:
+    """The samples of a split, without a copy."""
+    return Samples(torch.from_numpy(split.features), torch.from_numpy(split.labels))
 
 
-def training_tensors(config: TrainConfig, features: FeatureSet) -> Rows:
-    """What a head is trained on: features (N, D), or with ``config.views`` (N, views, D), and labels (N,).
+def training_tensors(config: TrainConfig, features: FeatureSet) -> Samples:
+    """The samples that a head is trained on, with ``config.views`` in several views.
 
     Raises:
         InputError: if the cache has fewer views.
@@ -333,7 +339,7 @@ def training_tensors(config: TrainConfig, features: FeatureSet) -> Rows:
             f"--views is {config.views}, but {features.path} holds {there} views of each training image; make them: "
             f'python -m features --views {config.views} …  (make: FEATURES_ARGS="--views {config.views}")'
         )
-    return torch.from_numpy(views[:, : config.views]), torch.from_numpy(features.train.labels)
+    return Samples(torch.from_numpy(views[:, : config.views]), torch.from_numpy(features.train.labels))
 
 
 def _line(record: EpochRecord, epochs: int) -> str:

@@ -11,9 +11,8 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -42,8 +41,9 @@ from pipeline.training.loop import (
 )
 from pipeline.training.names import CHECKPOINT, SPREAD
 from pipeline.training.optimizer import FlatAdam
-from pipeline.training.record import EpochRecord
+from pipeline.training.record import EPOCHS, EpochRecord, Which
 from pipeline.training.run import Run, load_run, save_run
+from pipeline.util.records import to_record
 
 
 def train_many(config: TrainConfig) -> list[Run]:
@@ -92,11 +92,12 @@ def train_many(config: TrainConfig) -> list[Run]:
             # The first run's record comes last: with it the folder is whole.
             if index > 0:
                 save_run(runs[index], place)
-        record = spread(runs) | {"seconds": round(seconds, 3)}
+        spreads = {which: Spread.of(runs, which) for which in EPOCHS}
+        record = {"seeds": [one.seed for one in configs], **to_record(spreads), "seconds": round(seconds, 3)}
         write_text(folder.unfinished / SPREAD, json.dumps(record, indent=2) + "\n")
         save_run(runs[0], folder.unfinished)
         put_in_place(folder, action)
-    print(_table(record))
+    print(_table(spreads))
     print(f"{config.out / SPREAD}: {config.seeds} heads of {config.epochs} epochs, {seconds:.1f} s")
     return runs
 
@@ -146,21 +147,29 @@ def scores(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, to
     return losses.mean(dim=1).double(), (logits.argmax(dim=-1) == labels).double().mean(dim=1)
 
 
-def spread(runs: list[Run]) -> dict[str, Any]:
-    """Validation accuracies of all runs, last and best epoch, with mean, standard deviation and quartiles."""
-    record: dict[str, Any] = {"seeds": [run.config.seed for run in runs]}
-    for which in ("last", "best"):
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Accuracies of many heads: at 25, 50 and 75 % of them are the ``quartiles``."""
+
+    mean: float
+    standard_deviation: float
+    min: float
+    quartiles: list[float]
+    max: float
+    accuracies: list[float]
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], which: Which) -> Spread:
+        """The validation accuracies of all runs in one epoch."""
         values = [run.history[run.epochs[which] - 1].val_accuracy for run in runs]
-        low, median, high = np.percentile(values, [25, 50, 75]).tolist()
-        record[which] = {
-            "mean": float(np.mean(values)),
-            "standard_deviation": float(np.std(values, ddof=1)),
-            "min": min(values),
-            "quartiles": [low, median, high],
-            "max": max(values),
-            "accuracies": values,
-        }
-    return record
+        return cls(
+            mean=float(np.mean(values)),
+            standard_deviation=float(np.std(values, ddof=1)),
+            min=min(values),
+            quartiles=np.percentile(values, [25, 50, 75]).tolist(),
+            max=max(values),
+            accuracies=values,
+        )
 
 
 def _refuse_unfinished(folder: RunFolder, config: TrainConfig) -> None:
@@ -194,7 +203,7 @@ def _train(
     from tqdm import tqdm
 
     rows, labels = training_tensors(config, features)
-    val_rows, val_labels = tensors(features.val)
+    val = tensors(features.val)
     best = copy.deepcopy(nets)
     best_accuracy = torch.full((len(seeds),), -1.0, dtype=torch.float64)
     histories: list[list[EpochRecord]] = [[] for _ in seeds]
@@ -205,7 +214,7 @@ def _train(
         passes, total=config.epochs, unit="epoch", desc=f"{len(seeds)} heads", disable=None
     ):
         with torch.no_grad():
-            val_loss, val_accuracy = scores(nets(val_rows), val_labels.expand(len(seeds), -1))
+            val_loss, val_accuracy = scores(nets(val.features), val.labels.expand(len(seeds), -1))
         better = val_accuracy > best_accuracy
         best_accuracy[better] = val_accuracy[better]
         for kept, current in zip(best.parameters(), nets.parameters(), strict=True):
@@ -222,10 +231,9 @@ def _train(
 _COLUMNS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
-def _table(record: dict[str, Any]) -> str:
+def _table(spreads: Mapping[Which, Spread]) -> str:
     lines = [f"{'val accuracy':12}  {'mean':>6}  {'sd':>6}  {'min':>6}  {'median':>6}  {'max':>6}"]
-    for which in ("last", "best"):
-        row = record[which]
-        values = (row["mean"], row["standard_deviation"], row["min"], row["quartiles"][1], row["max"])
+    for which, row in spreads.items():
+        values = (row.mean, row.standard_deviation, row.min, row.quartiles[1], row.max)
         lines.append(f"{which + ' epoch':12}  " + "  ".join(f"{value:6.4f}" for value in values))
     return "\n".join(lines)

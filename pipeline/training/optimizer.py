@@ -11,8 +11,6 @@ head. So only this module calls the kernel, and its test holds it to ``torch.opt
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -65,11 +63,11 @@ class FlatAdam:
             maximize=False,
         )
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, torch.Tensor]:
         """What a resumed run needs, but for the learning rate."""
         return {"mean": self._mean, "square": self._square, "steps": self._steps}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Restore :meth:`state_dict`."""
         self._mean.copy_(state["mean"])
         self._square.copy_(state["square"])

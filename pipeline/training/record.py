@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from features.cache.featureset import FeatureSet
 from features.cache.records import Provenance
@@ -25,6 +25,7 @@ FORMAT_VERSION = 2
 READABLE = (1, 2)
 
 Which = Literal["last", "best"]
+EPOCHS: tuple[Which, ...] = get_args(Which)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from pipeline.training.checkpoint import State
 from pipeline.training.folder import RunFolder
 from pipeline.training.names import HEAD, HISTORY, RECORD
 from pipeline.training.record import (
+    EPOCHS,
     FORMAT_VERSION,
     READABLE,
     EpochRecord,
@@ -103,12 +104,12 @@ def load_run(path: Path) -> Run:
         lines = (path / HISTORY).read_text(encoding="utf-8").splitlines()
         run = Run(
             path=path,
-            weights={which: _state(tensors, which) for which in ("last", "best")},
+            weights={which: _state(tensors, which) for which in EPOCHS},
             history=[EpochRecord(**json.loads(line)) for line in lines],
             **vars(RunRecord.from_record(record)),
         )
-        run.head("last")
-        run.head("best")
+        for which in EPOCHS:
+            run.head(which)
     except (KeyError, ValueError, TypeError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the run in {path} is damaged ({reason}); {_AGAIN}") from error
