@@ -19,8 +19,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from torch.nn import functional
 
 from pipeline.heads.dressed import DressedQuantumNet
-from pipeline.training.loop import epoch_order, one_thread
+from pipeline.training.loop import one_thread
 from pipeline.training.optimizer import FlatAdam
+from pipeline.training.samples import epoch_order
 
 ROWS_AT_ONCE = 4096
 """Rows that a prediction takes at once, so that a sparse matrix is never dense as a whole."""

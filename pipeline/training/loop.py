@@ -14,13 +14,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from features.cache.featureset import FeatureSet, Split
+from features.cache.featureset import FeatureSet
 from features.cache.store import read_features
 from features.util.errors import InputError
 from features.util.files import write_text
@@ -44,13 +43,7 @@ from pipeline.training.record import (
     history_text,
 )
 from pipeline.training.run import Run, head_state, load_run, save_run
-
-
-class Samples(NamedTuple):
-    """Features (N, n_features), or of several views (N, views, n_features), and labels (N,)."""
-
-    features: torch.Tensor
-    labels: torch.Tensor
+from pipeline.training.samples import Samples, drawn_views, epoch_order, samples_of, training_samples
 
 
 def train(config: TrainConfig) -> Run:
@@ -63,7 +56,7 @@ def train(config: TrainConfig) -> Run:
     """
     features = read_features(config.features)
     head = untrained(config, features.width, len(features.provenance.classes))
-    samples = training_tensors(config, features)
+    samples = training_samples(config, features)
     folder = RunFolder(config.out)
     folder.action(config, features)
     with folder.lock():
@@ -79,7 +72,7 @@ def train(config: TrainConfig) -> Run:
         try:
             # NumPy would warn of an overflow; that a run diverges is said below, in words.
             with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-                for epoch in training.epochs(samples, tensors(features.val)):
+                for epoch in training.epochs(samples, samples_of(features.val)):
                     print(_line(epoch, config.passes), flush=True)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(training.how_to_go_on()) from None
@@ -292,16 +285,6 @@ def learning_rate(config: TrainConfig, epoch: int) -> float:
     return config.lr * config.lr_gamma ** (epoch // config.lr_step)
 
 
-def epoch_order(seed: int, epoch: int, n: int) -> torch.Tensor:
-    """The order of ``n`` samples in an epoch, from seed and epoch alone: a resumed run needs no generator's state."""
-    return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(n))
-
-
-def drawn_views(seed: int, epoch: int, n: int, views: int) -> torch.Tensor:
-    """Which of its ``views`` each of ``n`` samples is seen by in an epoch, int64 of shape (n,)."""
-    return torch.from_numpy(np.random.default_rng([seed, epoch, views]).integers(views, size=n))
-
-
 def score(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
     """Mean cross-entropy and accuracy."""
     loss = functional.cross_entropy(logits, labels).item()
@@ -317,29 +300,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def tensors(split: Split) -> Samples:
-    """The samples of a split, without a copy."""
-    return Samples(torch.from_numpy(split.features), torch.from_numpy(split.labels))
-
-
-def training_tensors(config: TrainConfig, features: FeatureSet) -> Samples:
-    """The samples that a head is trained on, with ``config.views`` in several views.
-
-    Raises:
-        InputError: if the cache has fewer views.
-    """
-    if not config.views:
-        return tensors(features.train)
-    views = features.train.views
-    there = 0 if views is None else views.shape[1]
-    if views is None or there < config.views:
-        raise InputError(
-            f"--views is {config.views}, but {features.path} holds {there} views of each training image; make them: "
-            f'python -m features --views {config.views} …  (make: FEATURES_ARGS="--views {config.views}")'
-        )
-    return Samples(torch.from_numpy(views[:, : config.views]), torch.from_numpy(features.train.labels))
 
 
 def _line(record: EpochRecord, epochs: int) -> str:

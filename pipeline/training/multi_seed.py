@@ -27,22 +27,12 @@ from pipeline.heads.stacked_dressed import stack
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.training.config import TrainConfig
 from pipeline.training.folder import RunFolder
-from pipeline.training.loop import (
-    drawn_views,
-    epoch_order,
-    finished,
-    learning_rate,
-    one_thread,
-    put_in_place,
-    tensors,
-    training_tensors,
-    untrained,
-    up_to_date,
-)
+from pipeline.training.loop import finished, learning_rate, one_thread, put_in_place, untrained, up_to_date
 from pipeline.training.names import CHECKPOINT, SPREAD
 from pipeline.training.optimizer import FlatAdam
 from pipeline.training.record import EPOCHS, EpochRecord, Which
 from pipeline.training.run import Run, load_run, save_run
+from pipeline.training.samples import drawn_views, epoch_order, samples_of, training_samples
 from pipeline.util.records import to_record
 
 
@@ -92,7 +82,9 @@ def train_many(config: TrainConfig) -> list[Run]:
             # The first run's record comes last: with it the folder is whole.
             if index > 0:
                 save_run(runs[index], place)
-        spreads = {which: Spread.of(runs, which) for which in EPOCHS}
+        spreads = {
+            which: Spread.of([run.history[run.epochs[which] - 1].val_accuracy for run in runs]) for which in EPOCHS
+        }
         record = {"seeds": [one.seed for one in configs], **to_record(spreads), "seconds": round(seconds, 3)}
         write_text(folder.unfinished / SPREAD, json.dumps(record, indent=2) + "\n")
         save_run(runs[0], folder.unfinished)
@@ -159,9 +151,8 @@ class Spread:
     accuracies: list[float]
 
     @classmethod
-    def of(cls, runs: Sequence[Run], which: Which) -> Spread:
-        """The validation accuracies of all runs in one epoch."""
-        values = [run.history[run.epochs[which] - 1].val_accuracy for run in runs]
+    def of(cls, values: list[float]) -> Spread:
+        """The spread of two accuracies or more."""
         return cls(
             mean=float(np.mean(values)),
             standard_deviation=float(np.std(values, ddof=1)),
@@ -202,8 +193,8 @@ def _train(
     """Run all epochs; the heads as they were in the best epoch of each, and a history each."""
     from tqdm import tqdm
 
-    rows, labels = training_tensors(config, features)
-    val = tensors(features.val)
+    rows, labels = training_samples(config, features)
+    val = samples_of(features.val)
     best = copy.deepcopy(nets)
     best_accuracy = torch.full((len(seeds),), -1.0, dtype=torch.float64)
     histories: list[list[EpochRecord]] = [[] for _ in seeds]

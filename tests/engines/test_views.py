@@ -14,8 +14,9 @@ from features.cache.store import read_features
 from features.cache.writer import write_features
 from features.util.errors import InputError
 from pipeline.training.config import TrainConfig
-from pipeline.training.loop import drawn_views, train
+from pipeline.training.loop import train
 from pipeline.training.multi_seed import train_many
+from pipeline.training.samples import drawn_views
 
 SMALL = {"epochs": 3, "batch": 5, "lr": 0.003, "seed": 7, "simulator": "dense"}
 

@@ -14,8 +14,9 @@ from features.util.errors import InputError
 from pipeline.experiments.compare.blocks import Block, key, plan, run_block, settings
 from pipeline.experiments.compare.folds import Pool, pooled, refuse_few, trials
 from pipeline.heads.registry import HEADS, new_head
-from pipeline.training.loop import epoch_order, learning_rate, score, train, train_step
+from pipeline.training.loop import learning_rate, score, train, train_step
 from pipeline.training.optimizer import FlatAdam
+from pipeline.training.samples import epoch_order
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import torch
 
 from pipeline.experiments.paper.row import Curve
 from pipeline.heads.stacked import StackedHeads
-from pipeline.training.loop import epoch_order, one_thread
+from pipeline.training.loop import one_thread
 from pipeline.training.optimizer import FlatAdam
+from pipeline.training.samples import epoch_order
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,8 +39,10 @@ from pipeline.quantum.autograd import NonFiniteError
 from pipeline.quantum.choices import ENTANGLERS, Entangler
 from pipeline.training.config import TrainConfig
 from pipeline.training.folder import make_folder
-from pipeline.training.loop import one_thread, tensors
-from pipeline.training.multi_seed import scores, train_epochs
+from pipeline.training.loop import one_thread
+from pipeline.training.multi_seed import Spread, scores, train_epochs
+from pipeline.training.samples import samples_of
+from pipeline.util.records import to_record
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -93,7 +95,7 @@ def inner_accuracies(config: TrainConfig, split: Split, folds: int, repeats: int
     """
     from sklearn.model_selection import StratifiedKFold
 
-    rows, labels = tensors(split)
+    rows, labels = samples_of(split)
     seeds = [config.seed + repeat for repeat in range(repeats)]
     parts = [
         part
@@ -246,33 +248,27 @@ def _record(config: SweepConfig, features: FeatureSet, study: Study, seconds: fl
         "seconds": round(seconds, 1),
         "best": {"trial": winner.number, "setting": winner.params, "inner_accuracy": winner.value},
         "paper_inner_accuracy": papers[0] if papers else None,
-        "validation": _judge(config, features, winner.params),
+        "validation": to_record(_judge(config, features, winner.params)),
         "command": _command(config, winner.params),
         "trials": trials,
     }
 
 
-def _judge(config: SweepConfig, features: FeatureSet, setting: dict[str, Any]) -> dict[str, Any]:
+def _judge(config: SweepConfig, features: FeatureSet, setting: dict[str, Any]) -> Spread:
     """Validation accuracy at the last epoch of heads trained on all training features, over many initial weights."""
     seeds = [config.seed + index for index in range(JUDGES * config.repeats)]
     train_config = TrainConfig(**setting, circuit=config.circuit, epochs=config.epochs, simulator="dense")
     networks = _networks(train_config, seeds, features.width, len(features.provenance.classes))
-    rows, labels = tensors(features.train)
-    val_rows, val_labels = tensors(features.val)
+    rows, labels = samples_of(features.train)
+    val = samples_of(features.val)
     with one_thread():
         for _ in train_epochs(
             train_config, networks, seeds, rows, labels, torch.arange(len(labels)).expand(len(seeds), -1)
         ):
             pass
         with torch.no_grad():
-            accuracies = scores(networks(val_rows), val_labels.expand(len(seeds), -1))[1]
-    return {
-        "mean": accuracies.mean().item(),
-        "standard_deviation": accuracies.std().item(),
-        "min": accuracies.min().item(),
-        "max": accuracies.max().item(),
-        "accuracies": accuracies.tolist(),
-    }
+            accuracies = scores(networks(val.features), val.labels.expand(len(seeds), -1))[1]
+    return Spread.of(accuracies.tolist())
 
 
 def _draw(study: Study, folder: Path, record: dict[str, Any]) -> dict[str, str]:
