@@ -30,6 +30,13 @@ def run_command(command: Callable[[], None]) -> int:
         # The reader of our output, `head` perhaps, has closed it: Python must not flush to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except MemoryError as error:
+        reason = f" ({first_line(error)})" if error.args else ""
+        print(
+            f"error: this takes more memory than there is{reason}; take fewer qubits or smaller batches",
+            file=sys.stderr,
+        )
+        return 2
     except OSError as error:
         if error.errno not in _STORAGE_PROBLEMS:
             raise

@@ -201,6 +201,10 @@ def _mistakes(config: type[Flags], words: list[str], prog: str, default: Flags |
     wrong: set[str] = set()
     for typed, values, attached in groups:
         name = flags.get(typed.replace("_", "-"), "")
+        if not name and typed.lstrip("-") in places:
+            problems.append(f"there is no flag {typed}; give {typed.lstrip('-').upper()} without it")
+            alone.append(values)
+            continue
         if not name:
             near = did_you_mean(typed.lstrip("-"), [known.lstrip("-") for known in flags])
             hint = near.replace("mean ", "mean --") or f"; {prog} --help lists them"

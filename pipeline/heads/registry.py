@@ -5,10 +5,12 @@ In: a training configuration. Out: an untrained head. A further head is a file w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from features.util.flags import FlagError
 from pipeline.heads.config import CircuitFlags
 from pipeline.quantum.choices import CDtype, Simulator
 
@@ -134,10 +136,15 @@ def new_head(config: HeadConfig, n_features: int, n_classes: int, source: str | 
         source: The recorded text of the file that ``config.circuit`` names; the file is read if None.
 
     Raises:
-        ValueError: If its circuit does not fit into memory, or its file holds none that can be used.
+        FlagError: If its circuit does not fit into memory, or its file holds none that can be used.
     """
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return HEADS[config.head].build(config, n_features, n_classes, source)
+        try:
+            return HEADS[config.head].build(config, n_features, n_classes, source)
+        except ValueError as error:
+            # Heads name their arguments; here these come from flags.
+            text = re.sub(r"simulator='(\w+)'", r"--simulator \1", str(error))
+            raise FlagError(text.replace("n_qubits is", "--qubits is")) from error

@@ -119,7 +119,7 @@ def test_heads_that_diverge_end_with_advice_and_no_tables(config):
 
 
 def test_a_circuit_too_large_for_dense_matrices_is_refused(config):
-    with pytest.raises(InputError, match=r"can't be trained side by side: n_qubits is 20"):
+    with pytest.raises(InputError, match=r"can't be trained side by side: --qubits is 20"):
         compare(replace(config, qubits=20))
 
 

@@ -36,7 +36,9 @@ def test_the_table_is_written_and_a_row_done_with_the_same_settings_is_kept(conf
     assert names_in(config.out) == ["paper.csv", "paper.json", "paper.md"]
     assert [row.name for row in table.rows] == ["cc", "cq"]
     assert json.loads((config.out / "paper.json").read_text()) == to_record(table)
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{config.out / 'paper.md'}: the table")
+    assert capsys.readouterr().out.endswith(
+        f"{config.out / 'paper.md'}: the table; figures in paper.json and paper.csv\n"
+    )
     # 0.9673, the paper's, stands beside ours.
     assert "| 0.9673 " in (config.out / "paper.md").read_text()
 

@@ -102,4 +102,4 @@ def test_no_mistake_waits_for_torch() -> None:
 def test_a_circuit_that_memory_can_not_hold_is_a_mistake(monkeypatch, capsys) -> None:
     code, _, err = called(monkeypatch, capsys, "heads --qubits 30")
     assert code == 2
-    assert re.fullmatch(r"error: n_qubits is 30: simulator='dense' would take about [\d,]+ GiB, and this .+\n", err)
+    assert re.fullmatch(r"error: --qubits is 30: --simulator dense would take about [\d,]+ GiB, and this .+\n", err)

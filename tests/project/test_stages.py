@@ -117,7 +117,7 @@ def test_changed_pictures_set_the_old_run_aside(make: Make, random_weights: Path
         ("eval", {"ARGS": "--qbits 6"}, "eval: there is no flag --qbits"),
         ("train", {"ARGS": "--qbits 6"}, "train: there is no flag --qbits (did you mean --qubits?)"),
         ("eval", {"ARGS": "--qubits 6"}, "eval has no flag --qubits; train has: TRAIN_ARGS='--qubits …'"),
-        ("train", {"ARGS": "--qubits 30"}, "n_qubits is 30"),
+        ("train", {"ARGS": "--qubits 30"}, "--qubits is 30"),
         ("eval", {"TRAIN_ARGS": "--epochs 0", "FEATURES_ARGS": "--limit x", "ARGS": "--shots -1"}, "3 mistakes"),
         ("compare", {"SEEDS": "some"}, "--seeds is 'some'; it must be a whole number, 1 or more"),
         ("predict", {}, "no images given"),

@@ -72,7 +72,7 @@ def test_the_spread_of_earlier_heads_goes_with_a_single_one(config):
 
 
 def test_a_circuit_too_large_for_dense_matrices_is_refused(config):
-    with pytest.raises(InputError, match=r"can't be made: n_qubits is 18: .* GiB"):
+    with pytest.raises(InputError, match=r"can't be made: --qubits is 18: .* GiB"):
         train_many(replace(config, qubits=18))
 
 

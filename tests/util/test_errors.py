@@ -49,6 +49,13 @@ def test_trouble_with_the_disk_is_named(code: int, message: str, capsys: pytest.
     assert capsys.readouterr() == ("", expected)
 
 
+def test_a_lack_of_memory_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(raising(MemoryError("16 TiB wanted"))) == 2
+    assert capsys.readouterr().err == (
+        "error: this takes more memory than there is (16 TiB wanted); take fewer qubits or smaller batches\n"
+    )
+
+
 def test_ctrl_c_says_what_is_left_and_exits_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(raising(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "\nstopped by Ctrl-C; no half-written file is left\n"

@@ -148,6 +148,7 @@ def test_all_mistakes_are_listed() -> None:
         (Show, "a.jpg --json b.jpg c.jpg", "b.jpg c.jpg stands apart from a.jpg; give them in one row"),
         (Show, "a.jpg --jsn", "there is no flag --jsn (did you mean --json?)"),
         (Check, "", "no FILE is given; name one"),
+        (Check, "--file a", "there is no flag --file; give FILE without it"),
         (Check, "a b", "there is room for one FILE; leave out b"),
     ],
 )

@@ -52,7 +52,7 @@ def paper(config: PaperConfig) -> Table:
     skipped = [row.name for row in table.rows if row.status == "skipped"]
     if skipped:
         print(f"skipped, for the reasons above: {', '.join(skipped)}")
-    print(f"{config.out / 'paper.md'}: the table; figures in paper.json and paper.csv; {', '.join(pictures)}")
+    print(f"{config.out / 'paper.md'}: the table; {', '.join(['figures in paper.json and paper.csv', *pictures])}")
     return table
 
 
