@@ -14,6 +14,7 @@ import pytest
 import torch
 import torchvision
 from conftest import names_in
+from extraction import ends_with, refusal
 from PIL import Image
 from torch import nn
 
@@ -37,16 +38,6 @@ from features.util.provenance import versions
 @pytest.fixture
 def config(picture_folder: Path, random_weights: Path, tmp_path: Path) -> ExtractConfig:
     return ExtractConfig(data=str(picture_folder), weights=str(random_weights), out=tmp_path / "out/f.h5")
-
-
-def refusal(config: ExtractConfig) -> str:
-    with pytest.raises(InputError) as caught:
-        make_features(config)
-    return str(caught.value)
-
-
-def ends_with(text: str, ending: str) -> bool:
-    return text.splitlines()[-1].endswith(ending)
 
 
 # The rows ------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import Web, names_in
+from extraction import ends_with, refusal
 from weights import sha256, weights_at
 
 from features.backbone import network as backbone
@@ -28,7 +29,6 @@ from features.sources import download, hymenoptera
 from features.sources.check import file_digests, images_sha256_before_format_3
 from features.sources.decode import decode
 from features.sources.images import open_images
-from features.util.errors import InputError
 
 REAL_WEIGHTS_SHA256 = "6546c0587157a844070178f54dfc4739cd7a9389ac191e1c1f3ffebc169ea417"
 
@@ -36,16 +36,6 @@ REAL_WEIGHTS_SHA256 = "6546c0587157a844070178f54dfc4739cd7a9389ac191e1c1f3ffebc1
 @pytest.fixture
 def config(picture_folder: Path, random_weights: Path, tmp_path: Path) -> ExtractConfig:
     return ExtractConfig(data=str(picture_folder), weights=str(random_weights), out=tmp_path / "out/f.h5")
-
-
-def refusal(config: ExtractConfig) -> str:
-    with pytest.raises(InputError) as caught:
-        make_features(config)
-    return str(caught.value)
-
-
-def ends_with(text: str, ending: str) -> bool:
-    return text.splitlines()[-1].endswith(ending)
 
 
 @pytest.fixture

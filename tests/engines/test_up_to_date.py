@@ -12,26 +12,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from extraction import ends_with, refusal
 
 from features.cache.store import read_features
 from features.config import ExtractConfig
 from features.extract import make_features
-from features.util.errors import InputError
 
 
 @pytest.fixture
 def config(picture_folder: Path, random_weights: Path, tmp_path: Path) -> ExtractConfig:
     return ExtractConfig(data=str(picture_folder), weights=str(random_weights), out=tmp_path / "out/f.h5")
-
-
-def refusal(config: ExtractConfig) -> str:
-    with pytest.raises(InputError) as caught:
-        make_features(config)
-    return str(caught.value)
-
-
-def ends_with(text: str, ending: str) -> bool:
-    return text.splitlines()[-1].endswith(ending)
 
 
 # Up to date or stale -------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import warnings
 
 import pytest
 import torch
+from gradients import gradients, rows
 from pennylane_lightning.lightning_qubit import LightningQubit
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -25,17 +26,6 @@ def make(simulator="lightning", seed=0, **options):
     return DressedQuantumNet(
         **{"n_features": 6, "n_qubits": 3, "depth": 2, "q_delta": 1.0, "simulator": simulator} | options
     )
-
-
-def rows(n_samples=5, n_features=6, dtype=torch.float32, seed=1):
-    return torch.randn(n_samples, n_features, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def gradients(head, features, upstream):
-    head.zero_grad()
-    logits = head(features)
-    logits.backward(upstream)
-    return logits.detach(), [parameter.grad for parameter in head.parameters()]
 
 
 @pytest.mark.parametrize("simulator", ["lightning", "dense"])

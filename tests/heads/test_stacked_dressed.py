@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from gradients import gradients, rows
 from torch import nn
 
 from pipeline.heads.dressed import DressedQuantumNet
@@ -15,17 +16,6 @@ from pipeline.heads.stacked_dressed import StackedDressed, stack
 def make(seed=0, **options):
     torch.manual_seed(seed)
     return DressedQuantumNet(**{"n_features": 6, "n_qubits": 3, "depth": 2, "q_delta": 1.0} | options)
-
-
-def rows(n_samples=5, n_features=6, dtype=torch.float32, seed=1):
-    return torch.randn(n_samples, n_features, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def gradients(head, features, upstream):
-    head.zero_grad()
-    logits = head(features)
-    logits.backward(upstream)
-    return logits.detach(), [parameter.grad for parameter in head.parameters()]
 
 
 def made(n_heads=3, **options):
