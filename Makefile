@@ -3,6 +3,7 @@
 OUT = out
 # Each empty: then a stage takes what OUT's records say, or its own default.
 DATA          =
+FEATURES      =
 BACKBONE      =
 WEIGHTS       =
 OFFLINE       =
@@ -15,7 +16,7 @@ FEATURES_ARGS =
 TRAIN_ARGS    =
 EVAL_ARGS     =
 INDEX         =
-export OUT DATA BACKBONE WEIGHTS OFFLINE IMAGES SEEDS FOLDS TRIALS ARGS FEATURES_ARGS TRAIN_ARGS EVAL_ARGS
+export OUT DATA FEATURES BACKBONE WEIGHTS OFFLINE IMAGES SEEDS FOLDS TRIALS ARGS FEATURES_ARGS TRAIN_ARGS EVAL_ARGS
 
 # Without PYTHON=…, an environment of our own in .venv, made when it is needed; and in it each extra of pyproject.toml
 # that a target needs, when it needs it.
@@ -26,7 +27,7 @@ extra  = $(1:%=.venv/.ready-%)
 endif
 FLAGS  = $(ARGS) $(FEATURES_ARGS) $(TRAIN_ARGS) $(EVAL_ARGS)
 ASKED  = $(if $(findstring engine ray,$(FLAGS))$(findstring engine=ray,$(FLAGS)),ray) \
-         $(if $(findstring qiskit,$(FLAGS)),qiskit) $(if $(filter %.parquet,$(DATA)),parquet)
+         $(if $(findstring qiskit,$(FLAGS)),qiskit) $(if $(filter %.parquet,$(DATA) $(FEATURES)),parquet)
 
 STAGES = features train eval predict demo export compare paper sweep
 GOALS  = $(filter $(STAGES),$(MAKECMDGOALS))
@@ -49,6 +50,7 @@ help: ## list the targets and variables
 	@echo '  DATA=FOLDER     images in train/CLASS/ and val/CLASS/  (default: the ants and bees of the demo);'
 	@echo '                  or in CLASS/, with FEATURES_ARGS="--split 0.2"; or a .csv or .parquet list; or a'
 	@echo '                  torchvision data set by name: cifar10, oxford-iiit-pet, …'
+	@echo '  FEATURES=FILE   rows of features of your own, in place of pictures: .npz, .parquet, .csv, .h5, .pt, …'
 	@echo '  BACKBONE=NAME   the frozen network, any of torchvision'\''s: python -m features --list-backbones'
 	@echo '  WEIGHTS=FILE    its state_dict, or a name  (default: IMAGENET1K_V1, torchvision'\''s download)'
 	@echo '  OUT=FOLDER      where results go  (default: out)'

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-from features.config import ExtractConfig, InfoConfig, VerifyConfig
+from features.config import ExportRowsConfig, ExtractConfig, ImportConfig, InfoConfig, VerifyConfig
 from features.util.commands import Command, Late, main
 
 
@@ -30,6 +30,16 @@ FEATURES = Command(
             "is every byte of a cache as it was written?",
             VerifyConfig,
             Late("features.cache.info:verify"),
+        ),
+        "import": Command(
+            "rows of features from a file -> out/features.h5",
+            ImportConfig,
+            Late("features.exchange.importer:import_features"),
+        ),
+        "export": Command(
+            "the rows of a cache as .npz, .parquet or .csv",
+            ExportRowsConfig,
+            Late("features.exchange.exporter:export_features"),
         ),
         "info": Command("what is in a cache, and where it comes from", InfoConfig, Late("features.cache.info:info")),
     },

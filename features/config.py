@@ -103,6 +103,61 @@ class ExtractConfig(Flags):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImportConfig(Flags):
+    """Turn rows of features that something else computed into a cache, in place of stage 1.
+
+    For example:
+      python -m features import embeddings.npz --split 0.2       arrays features and labels; a fifth for validation
+      python -m features import clip.parquet --label species     columns; features are a column of lists, or numbers
+      python -m features import saved_dataset/                   a folder of Hugging Face's datasets, with its splits
+
+    Takes .npz, .npy (labels in a file beside it), .parquet, .csv, .h5, .pt (a dict of tensors) and such folders. Names
+    of rows (ids, paths) and splits (train, and val or test) are taken over where there are any.
+    """
+
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """The rows."""
+    out: Path = Path("out/features.h5")
+    """The cache to write. One that was imported from the same rows is kept."""
+    split: Annotated[float, SHARE] | None = None
+    """Share of each class that is held out as val, where the rows have no split of their own."""
+    seed: Annotated[int, at_least(0)] = 0
+    """Seed of --split."""
+    columns: str | None = None
+    """Name of the array, or of the column, of features; of a table with a column a feature, how their names begin.
+    Without it the usual names are tried: features, embeddings, X, …"""
+    label: str | None = None
+    """Name of the labels; of a .npy the file that holds them. Usual: labels, label, y, target."""
+    id: str | None = None
+    """Name of the rows' names. Usual: ids, id, paths, path."""
+    split_column: str | None = None
+    """Name of the splits. Usual: splits, split."""
+    dtype: Literal["float32", "float16"] = "float32"
+    """How features are stored: `float32`, or `float16` in half the space."""
+    force: bool = False
+    """Import even if the cache is up to date."""
+    note: str = ""
+    """Free text kept in the file: what computed these rows, their licences."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRowsConfig(Flags):
+    """Give the rows of a cache to other programs: features, labels, names, splits and classes.
+
+    For example:
+      python -m features export out/features.h5 --to rows.npz        for NumPy
+      python -m features export out/features.h5 --to rows.parquet    for pandas, Polars, datasets, DuckDB
+
+    Importing such a file gives the same rows, labels, names and splits again.
+    """
+
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")] = Path("out/features.h5")
+    """The cache; for shards a quoted pattern, 'out/features-*.h5'."""
+    to: Path = Path("rows.npz")
+    """The file to write: .npz, .parquet or .csv."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerifyConfig(Flags):
     """Read a feature cache from end to end: is every byte as it was written? Exit code 2 and the reason if not."""
 

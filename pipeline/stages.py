@@ -7,17 +7,17 @@ recorded values. Flags that ask for other features or another run are refused.
 
 from __future__ import annotations
 
-import glob
 import os
 import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext, redirect_stdout
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
-from features.config import ExtractConfig
+from features.cache.records import Provenance
+from features.config import ExtractConfig, ImportConfig
 from features.util.errors import InputError, run_command
 from features.util.flags import FlagError, Flags, parse
 from pipeline.cli import COMMANDS
@@ -26,6 +26,7 @@ from pipeline.inference.config import EvalConfig, ExportConfig, PredictConfig
 from pipeline.recorded import Recorded, report_stands
 from pipeline.training.config import TrainConfig
 from pipeline.training.names import CHECKPOINT, RECORD
+from pipeline.variables import Inputs, paths_of
 
 # The stages before each goal. USERS skip them where OUT holds a run.
 NEEDS = {
@@ -46,25 +47,6 @@ FLAGS = {"features": "FEATURES_ARGS", "train": "TRAIN_ARGS", "eval": "EVAL_ARGS"
 def main() -> int:
     """Make the goals that this process was called with; the exit code."""
     return run_command(lambda: Stages(sys.argv[1:], os.environ).make())
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Make's variables; an empty one was not given."""
-
-    data: str
-    backbone: str
-    weights: str
-    offline: bool
-
-    def of(self, recorded: ExtractConfig) -> ExtractConfig:
-        """The recorded flags of stage 1, with the given variables in their place."""
-        given = {name: value for name in ("data", "backbone", "weights") if (value := getattr(self, name))}
-        packaged = (recorded.offline or self.offline) and self.data in ("", recorded.data)
-        if packaged:
-            # The packaged features stay what they are; a file of their weights is for the run's backbone.
-            given.pop("weights", None)
-        return replace(recorded, **given, offline=packaged)
 
 
 class Stages:
@@ -90,11 +72,16 @@ class Stages:
         self.run = self.out / "run"
         self.features = self.out / "features.h5"
         self.inputs = Inputs(
+            rows=variables.get("FEATURES", ""),
             data=variables.get("DATA", ""),
             backbone=variables.get("BACKBONE", ""),
             weights=variables.get("WEIGHTS", ""),
             offline=bool(variables.get("OFFLINE")),
         )
+        if self.inputs.rows and (given := self.inputs.of_pictures):
+            raise InputError(
+                f"FEATURES is {self.inputs.rows}, and {' and '.join(given)} of pictures is given too; give one of them"
+            )
         stages = [stage for goal in goals for stage in (*NEEDS[goal], goal)]
         self.stages = list(dict.fromkeys(stages))
         self.words = {stage: self._words(stage) for stage in self.stages}
@@ -107,7 +94,7 @@ class Stages:
         """
         self._refuse_mistakes()
         first = self._parse("features", self._default("features"))
-        if first.list_backbones:
+        if isinstance(first, ExtractConfig) and first.list_backbones:
             COMMANDS["features"].run(first)
             return
         train = self._train_config()
@@ -130,13 +117,16 @@ class Stages:
                 words += shlex.split(text)
             except ValueError as error:
                 raise InputError(f"{name} is {text}: {error}; close the quotation") from error
+        if stage == "predict" and not self.variables.get("IMAGES"):
+            words = [f"--run={self.run}", *words]
         for name, goals in (("SEEDS", ("compare", "paper")), ("FOLDS", ("compare",)), ("TRIALS", ("sweep",))):
             if stage in goals and self.variables.get(name):
                 words = [f"--{name.lower()}={self.variables[name]}", *words]
         return words
 
     def _parse(self, stage: str, default: Flags | None = None) -> Any:
-        return parse(COMMANDS[stage].config, self.words[stage], f"make {stage}", default)
+        kind = ImportConfig if stage == "features" and self.inputs.rows else COMMANDS[stage].config
+        return parse(kind, self.words[stage], f"make {stage}", default)
 
     def _refuse_mistakes(self) -> None:
         """Raise one error with every mistake in the flags of all stages, before anything is read or made."""
@@ -162,6 +152,8 @@ class Stages:
         """Defaults of a stage's flags, from make's variables."""
         weights = self.inputs.weights or None
         match stage:
+            case "features" if self.inputs.rows:
+                return ImportConfig(file=Path(self.inputs.rows).expanduser(), out=self.features)
             case "features":
                 return self.inputs.of(ExtractConfig(out=self.features))
             case "train":
@@ -169,7 +161,7 @@ class Stages:
             case "eval":
                 return EvalConfig(run=self.run, features=self.features)
             case "predict":
-                images = _paths(self.variables.get("IMAGES", ""))
+                images = paths_of(self.variables.get("IMAGES", ""))
                 return PredictConfig(images=images, run=self.run, weights=weights) if images else None
             case "export":
                 return ExportConfig(run=self.run, weights=weights)
@@ -217,6 +209,9 @@ class Stages:
         from pipeline.training.run import load_run
 
         run = load_run(self.run)
+        if run.features.provenance.imported:
+            self._refuse_other_rows(run.features.provenance, Path(run.features.path))
+            return
         self._refuse_other(Recorded.of(run.features.provenance, Path(run.features.path)), weights=False)
 
     def _refuse_other(self, recorded: Recorded, *, weights: bool = True) -> ExtractConfig:
@@ -238,6 +233,22 @@ class Stages:
             )
         return wanted
 
+    def _refuse_other_rows(self, recorded: Provenance, cache: Path) -> None:
+        """Refuse other inputs than the file that the recorded rows were imported from."""
+        there = (cache.parent / recorded.data_location).resolve()
+        asked = [f"FEATURES {self.inputs.rows}"] if self.inputs.rows else self.inputs.of_pictures
+        if "--force" in self.words["features"] or (self.inputs.rows and self._rows_file().resolve() == there):
+            return
+        if asked:
+            raise InputError(
+                f"{self.out} holds rows, or a run on rows, that were imported from {there}; {' and '.join(asked)} is "
+                "asked for. Nothing was changed. Leave that out to use what is there, give another OUT=, or "
+                "FEATURES_ARGS='… --force' to make other features in its place"
+            )
+
+    def _rows_file(self) -> Path:
+        return Path(self.inputs.rows).expanduser()
+
     def _make_features_and_run(self, train: TrainConfig | None) -> None:
         aside = self.goals[-1] == "predict"
         with redirect_stdout(sys.stderr) if aside else nullcontext():
@@ -250,10 +261,26 @@ class Stages:
             if "eval" in self.stages:
                 self._evaluate(recorded)
 
-    def _make_features(self) -> tuple[Path, Recorded]:
+    def _make_features(self) -> tuple[Path, Recorded | None]:
         from features.extract import make_features
 
-        recorded = self._recorded()
+        there = self._recorded()
+        if there and there[0].imported:
+            self._refuse_other_rows(*there)
+        if self.inputs.rows:
+            from features.exchange.importer import import_features
+
+            self._refuse_rows_in_place_of_pictures(there)
+            default = self._default("features")
+            if there and there[0].imported:
+                from pipeline.inference.extraction import importation
+
+                default = replace(importation(*there), file=self._rows_file(), out=self.features)
+            return import_features(self._parse("features", default)).path, None
+        if there and there[0].imported and not self.inputs.of_pictures:
+            print(f"{there[1]}: used as it is, imported rows")
+            return there[1], None
+        recorded = Recorded.of(*there) if there and not there[0].imported else None
         if recorded is None:
             config: ExtractConfig = self._parse("features", self._default("features"))
             made = make_features(config)
@@ -271,8 +298,15 @@ class Stages:
             print(f"{recorded.cache}: used as it is, because it can't be compared with its pictures: {error}")
             return recorded.cache, recorded
 
-    def _recorded(self) -> Recorded | None:
-        """The record of the features in OUT, else of the run's features; None where there is neither."""
+    def _refuse_rows_in_place_of_pictures(self, there: tuple[Provenance, Path] | None) -> None:
+        if there and not there[0].imported and "--force" not in self.words["features"]:
+            raise InputError(
+                f"{self.out} holds features, or a run, of pictures; FEATURES {self.inputs.rows} is asked for. "
+                "Nothing was changed. Give another OUT=, or FEATURES_ARGS='… --force' to import the rows in its place"
+            )
+
+    def _recorded(self) -> tuple[Provenance, Path] | None:
+        """Origin and place of the features in OUT, else of the run's features; None where there is neither."""
         from features.cache.pieces import shard_pattern
         from features.cache.store import verify_features
         from pipeline.training.folder import RunFolder
@@ -281,18 +315,20 @@ class Stages:
         place = self.features if self.features.exists() or not any(shards.parent.glob(shards.name)) else shards
         if place.exists() or place == shards:
             try:
-                return Recorded.of(verify_features(place).provenance, place)
+                return verify_features(place).provenance, place
             except InputError:
                 if not self.inputs.data and "--force" not in self.words["features"]:
                     raise
         standing = RunFolder(self.run).standing() if "train" in self.stages else None
         if standing is None:
             return None
-        return Recorded.of(standing.features.provenance, Path(standing.features.path))
+        return standing.features.provenance, Path(standing.features.path)
 
-    def _evaluate(self, recorded: Recorded) -> None:
+    def _evaluate(self, recorded: Recorded | None) -> None:
         given = {"data": self.inputs.data, "weights": self.inputs.weights}
-        moved = {name: value for name, value in given.items() if value and not recorded.is_at(name, value)}
+        moved = {
+            name: value for name, value in given.items() if value and not (recorded and recorded.is_at(name, value))
+        }
         default = replace(cast("EvalConfig", self._default("eval")), **cast("Any", moved))
         config: EvalConfig = self._parse("eval", default)
         if report_stands(config, asked=bool(self.words["eval"]), from_images=bool(moved)):
@@ -303,23 +339,6 @@ class Stages:
 
 def _has(stage: str, field: str) -> bool:
     return field in {item.name for item in fields(COMMANDS[stage].config)}
-
-
-def _paths(text: str) -> tuple[Path, ...]:
-    """The files and folders that IMAGES names: one, whose name may have spaces, or several, quoted as for a shell."""
-    whole = Path(text).expanduser()
-    if text and whole.exists():
-        return (whole,)
-    try:
-        words = [Path(word).expanduser() for word in shlex.split(text)]
-    except ValueError as error:
-        raise InputError(f"IMAGES is {text}: {error}; quote a name as for a shell") from error
-    return tuple(path for word in words for path in ([word] if word.exists() else _matches(word)))
-
-
-def _matches(pattern: Path) -> list[Path]:
-    """The files that a pattern such as `holiday/*.jpg` names; itself where there is none, for the error to name."""
-    return sorted(map(Path, glob.glob(str(pattern)))) or [pattern]  # noqa: PTH207  # it may be absolute
 
 
 if __name__ == "__main__":

@@ -75,12 +75,19 @@ def _lines(record: dict[str, Any]) -> list[str]:
         lines.append(f"{split:<10} {of_split['rows']} × {of_split['width']} {record['dtype']}{of_views}: {shown}")
     chosen = f", {json.dumps(record['selection'])}" if record["selection"] else ""
     run_by = ", ".join(f"{name} {value}" for name, value in record["runtime"].items()) or "not recorded"
-    lines += [
-        f"{'images':<10} {record['data']} ({record['data_location']}{chosen}), sha256 {record['images_sha256']}",
+    of_network = [
         f"{'backbone':<10} {record['backbone']}, weights {record['weights']} ({record['weights_location']}), "
         f"sha256 {record['weights_sha256']}",
         f"{'transform':<10} {record['transform']}",
         f"{'run by':<10} {run_by}",
+    ]
+    imported = not record["backbone"]
+    if imported:
+        of_network = [f"{'backbone':<10} none: the rows were imported"]
+    lines += [
+        f"{'rows' if imported else 'images':<10} {record['data']} ({record['data_location']}{chosen}), "
+        f"sha256 {record['images_sha256']}",
+        *of_network,
         f"{'made':<10} {record['created']}, {', '.join(f'{name} {v}' for name, v in record['versions'].items())}",
         f"{'content':<10} sha256 {record['content_sha256']}",
     ]

@@ -70,10 +70,10 @@ class Provenance:
 
     Attributes:
         classes: Class names; a label is an index into them.
-        backbone: Architecture of the frozen network.
+        backbone: Architecture of the frozen network; empty for rows that were imported.
         weights: Name of its weights.
         weights_sha256: Fingerprint of its tensors.
-        transform: Canonical JSON of the preprocessing.
+        transform: Canonical JSON of the preprocessing; of imported rows, the names of columns that were given.
         data: Name of the data set.
         images_sha256: Fingerprint over the splits, classes, paths and contents of the images
             (:func:`features.sources.check.images_sha256`); in formats 1 and 2 over paths and contents alone.
@@ -110,6 +110,11 @@ class Provenance:
     skipped: tuple[Skipped, ...] = ()
     shard: Shard | None = None
     taken_over: TakenOver | None = None
+
+    @property
+    def imported(self) -> bool:
+        """Whether the rows came from a file (:mod:`features.exchange`), so that no network of ours made them."""
+        return not self.backbone
 
     @property
     def precision(self) -> str:

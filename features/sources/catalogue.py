@@ -120,7 +120,7 @@ def choose(catalogue: Catalogue, *, split: float | None, seed: int, classes: Seq
     _refuse_classes(catalogue, rows)
     if limit is not None:
         rows = {
-            part: [(path, name) for name, paths in _by_class(of_part).items() for path in _drawn(paths, seed)[:limit]]
+            part: [(path, name) for name, paths in _by_class(of_part).items() for path in drawn(paths, seed)[:limit]]
             for part, of_part in rows.items()
         }
     return {part: sorted(rows[part], key=lambda row: (row[1], row[0])) for part in SPLITS}
@@ -164,9 +164,9 @@ def _held_out(catalogue: Catalogue, rows: list[Row], split: float, seed: int) ->
         if len(paths) < 2:
             alone.append(name)
         count = min(max(round(split * len(paths)), 1), len(paths) - 1)
-        drawn = _drawn(paths, seed)
-        divided["val"] += [(path, name) for path in drawn[:count]]
-        divided["train"] += [(path, name) for path in drawn[count:]]
+        shuffled = drawn(paths, seed)
+        divided["val"] += [(path, name) for path in shuffled[:count]]
+        divided["train"] += [(path, name) for path in shuffled[count:]]
     if alone:
         raise InputError(
             f"{catalogue.place} can't be split: of each class one image is for training and one for validation, but "
@@ -196,5 +196,6 @@ def _by_class(rows: list[Row]) -> dict[str, list[str]]:
     return paths
 
 
-def _drawn(paths: list[str], seed: int) -> list[str]:
+def drawn(paths: list[str], seed: int) -> list[str]:
+    """The paths in the order in which they are drawn: that of the SHA-256 of seed and path."""
     return sorted(paths, key=lambda path: hashlib.sha256(f"{seed}\0{path}".encode()).digest())

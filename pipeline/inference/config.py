@@ -42,6 +42,9 @@ class PredictConfig(Flags):
 
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES …")] = field(default=())
     """Image files, or folders of them."""
+    features: Path | None = None
+    """Classify rows of features instead of pictures: any file that `python -m features import` takes; labels in it are
+    ignored."""
     run: Path = Path("out/run")
     """The run folder that `train` made."""
     epoch: Literal["last", "best"] = "last"
@@ -65,8 +68,12 @@ class PredictConfig(Flags):
     def problems(self) -> list[str]:
         """One sentence for each mistake in the values."""
         problems = super().problems()
-        if not self.images:
-            problems.append('no images given; name files or folders (make: IMAGES="a.jpg dir/")')
+        if not self.images and self.features is None:
+            problems.append(
+                'no images given; name files or folders (make: IMAGES="a.jpg dir/"), or rows with --features FILE'
+            )
+        if self.images and self.features is not None:
+            problems.append(f"--features is {self.features}, and images are given; give one of them")
         if self.json and self.csv:
             problems.append("--json and --csv exclude each other; give one")
         return problems

@@ -27,7 +27,7 @@ from pipeline.devices.levels import device_evaluation
 from pipeline.inference.config import EvalConfig
 from pipeline.inference.hybrid import HybridClassifier, refuse_other_backbone
 from pipeline.inference.record import EpochMetrics, Epochs, EvaluationRecord, Parity, Seconds
-from pipeline.inference.sources import find_images, run_backbone
+from pipeline.inference.sources import find_images, rows_alone, run_backbone
 from pipeline.training.record import EPOCHS
 from pipeline.training.run import Run, load_run
 from pipeline.util.metrics import metrics
@@ -78,8 +78,13 @@ def evaluate(config: EvalConfig) -> Report:
         cached: dict[str, torch.Tensor] = {which: run.head(which)(features) for which in EPOCHS}
 
     missing: list[str] = []
-    image_set, digests = _images_at_hand(run, cache, config, missing)
-    backbone = _backbone_at_hand(run, config, missing)
+    image_set, backbone = None, None
+    digests: dict[str, str] = {}
+    if run.features.provenance.imported and config.data is None and config.weights is None:
+        missing.append(rows_alone(run))
+    else:
+        backbone = _backbone_at_hand(run, config, missing)
+        image_set, digests = _images_at_hand(run, cache, config, missing)
     parity = seconds = None
     logits = cached
     if image_set is not None and backbone is not None:

@@ -5,13 +5,15 @@ In: the provenance of a feature cache, and where the cache lies. Out: an ``Extra
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from features.cache.packaged import PACKAGED
 from features.cache.records import Provenance
 from features.cache.store import read_features
-from features.config import ExtractConfig
+from features.config import ExtractConfig, ImportConfig
 
 
 def extraction(recorded: Provenance, cache: Path) -> ExtractConfig:
@@ -44,6 +46,20 @@ def extraction(recorded: Provenance, cache: Path) -> ExtractConfig:
         device=runtime.device if runtime else plain.device,  # type: ignore[arg-type]
         precision=recorded.precision,  # type: ignore[arg-type]
         note=recorded.note,
+    )
+
+
+def importation(recorded: Provenance, cache: Path) -> ImportConfig:
+    """The flags of ``python -m features import`` that give the rows again; the file is an absolute path."""
+    plain, drawn = ImportConfig(file=cache), recorded.selection
+    return replace(
+        plain,
+        file=Path(_place(recorded.data_location, cache, named=False)),
+        split=drawn.split,
+        seed=plain.seed if drawn.seed is None else drawn.seed,
+        dtype=recorded.dtype,  # type: ignore[arg-type]  # a text in files
+        note=recorded.note,
+        **json.loads(recorded.transform),
     )
 
 

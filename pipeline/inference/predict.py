@@ -1,4 +1,4 @@
-"""``python -m pipeline predict``: classify pictures and print a line for each.
+"""``python -m pipeline predict``: classify pictures, or rows of features, and print a line for each.
 
 In: files, and folders of any size. Out: a table, CSV or JSON on standard output; files that could not be read on
 standard error. Pictures and lines are streamed, so memory does not grow with their number.
@@ -26,32 +26,39 @@ Show = Callable[["Prediction"], None]
 
 
 def predict(config: PredictConfig) -> None:
-    """Classify pictures and print the result of each. Unreadable files are skipped and listed at the end.
+    """Classify pictures, or rows, and print the result of each. Unreadable files are skipped and listed at the end.
 
     Raises:
         InputError: if a file or folder is not there, before anything starts; at the end, if files could not be read.
     """
-    total = _count(config.images)
+    total = 0 if config.features else _count(config.images)
     if isinstance(sys.stdout, TextIOWrapper):
         # Print file names that are not UTF-8 as their own bytes.
         sys.stdout.reconfigure(errors="surrogateescape")
     from tqdm import tqdm
 
-    from pipeline.inference.hybrid import HybridClassifier
+    if config.features:
+        from pipeline.inference.rows import RowClassifier
 
-    classifier = HybridClassifier.load(
-        config.run, epoch=config.epoch, weights=config.weights, accept_other_weights=config.accept_other_weights
-    )
-    classes = classifier.classes
+        rows = RowClassifier(config.run, config.epoch, config.features)
+        total, classes, predictions = rows.total, rows.classes, rows.stream()
+    else:
+        from pipeline.inference.hybrid import HybridClassifier
+
+        classifier = HybridClassifier.load(
+            config.run, epoch=config.epoch, weights=config.weights, accept_other_weights=config.accept_other_weights
+        )
+        classes = classifier.classes
+        predictions = classifier.stream(image_files(config.images), config.batch, config.workers)
     if config.top is not None and config.top > len(classes):
         raise InputError(f"--top is {config.top}, but the head knows {len(classes)} classes: {', '.join(classes)}")
     unread = 0
     problems: list[str] = []
     with (
-        tqdm(total=total, unit="image", desc="predict", disable=None) as bar,
+        tqdm(total=total, unit="row" if config.features else "image", desc="predict", disable=None) as bar,
         _printer(config, classes, lambda line: bar.write(line, file=sys.stdout)) as show,
     ):
-        for prediction in classifier.stream(image_files(config.images), config.batch, config.workers):
+        for prediction in predictions:
             show(prediction)
             if prediction.problem is not None:
                 unread += 1

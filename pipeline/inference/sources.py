@@ -5,6 +5,7 @@ In: a run, and the user's flags. Out: an :class:`features.sources.images.ImageSe
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from features.backbone.network import Backbone, is_named, load_backbone
@@ -17,9 +18,20 @@ def run_backbone(run: Run, given: str | None) -> Backbone:
     """The backbone of a run, with ``given`` weights, else with those its features were made with.
 
     Raises:
-        InputError: if the weights can't be had.
+        InputError: if the weights can't be had, or no network made the features.
     """
+    if run.features.provenance.imported:
+        raise InputError(
+            f"{rows_alone(run)}: there is no network for pictures. "
+            "Classify rows: python -m pipeline predict --features FILE (make: predict ARGS='--features FILE')"
+        )
     return load_backbone(run.features.provenance.backbone, find_weights(run, given))
+
+
+def rows_alone(run: Run) -> str:
+    """Why a run has neither pictures nor a network."""
+    rows = os.path.normpath(located(run, run.features.provenance.data_location))
+    return f"the head in {run.path} was trained on rows that were imported from {rows}"
 
 
 def find_weights(run: Run, given: str | None) -> str:

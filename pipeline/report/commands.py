@@ -14,7 +14,8 @@ from typing import Any
 from features.backbone.network import is_named
 from features.sources.images import is_name
 from pipeline.inference.evaluation import Report
-from pipeline.inference.extraction import extraction
+from pipeline.inference.extraction import extraction, importation
+from pipeline.training.run import Run
 
 AGAIN = Path("again")
 
@@ -36,10 +37,17 @@ def commands(report: Report) -> list[str]:
         and _place(evaluation.weights, is_named(run.features.provenance.backbone, evaluation.weights)),
     )
     return [
-        command("features", replace(extraction(run.features.provenance, Path(run.features.path)), out=features)),
+        _features(run, features),
         command("pipeline train", trained),
         command("pipeline eval", evaluated),
     ]
+
+
+def _features(run: Run, out: Path) -> str:
+    provenance = run.features.provenance
+    if not provenance.imported:
+        return command("features", replace(extraction(provenance, Path(run.features.path)), out=out))
+    return command("features import", replace(importation(provenance, Path(run.features.path)), out=out))
 
 
 def command(module: str, config: Any) -> str:
@@ -47,6 +55,9 @@ def command(module: str, config: Any) -> str:
     words = ["python", "-m", *module.split()]
     for item in fields(config):
         value = getattr(config, item.name)
+        if item.default is MISSING and item.default_factory is MISSING:
+            words.append(str(value))
+            continue
         if value == _default(item):
             continue
         flag = f"--{item.name.replace('_', '-')}"

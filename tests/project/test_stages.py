@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import names_in, write_feature_file
 
@@ -188,3 +191,69 @@ def test_a_stopped_training_goes_on_with_its_own_flags(make: Make, tmp_path: Pat
     code, out, _ = make("train")
     assert (code, "resuming after epoch 1 of 3" in out) == (0, True)
     assert load_run(tmp_path / "out/run").config.qubits == 2
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """Rows of features of somebody else's, two classes that are far apart."""
+    labels = np.arange(40) % 2
+    features = np.random.default_rng(0).normal(size=(40, 3)) + 4 * labels[:, None]
+    np.savez(tmp_path / "rows.npz", features=features.astype(np.float32), labels=np.array(["no", "yes"])[labels])
+    return tmp_path / "rows.npz"
+
+
+def test_rows_of_features_need_no_pictures(make: Make, rows: Path, tmp_path: Path) -> None:
+    head = "--qubits 2 --depth 1 --epochs 8 --batch 4 --lr 0.1"
+    code, out, err = make("eval", FEATURES=rows, FEATURES_ARGS="--split 0.25", TRAIN_ARGS=head)
+    assert code == 0, err
+    assert "imported from" in out
+    report = json.loads((tmp_path / "out/run/report.json").read_text())
+    assert report["epochs"]["last"]["accuracy"] > 0.8
+    assert report["commands"][0].startswith(f"python -m features import {rows} --out again/features.h5 --split 0.25")
+    before = contents(tmp_path / "out")
+    for given in ({"FEATURES": rows}, {}):  # what is not given is as recorded
+        code, out, _ = make("eval", **given)
+        assert (code, "up to date" in out) == (0, True)
+    assert contents(tmp_path / "out") == before
+
+    code, out, err = make("predict", ARGS=f"--features {rows} --csv")
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[0] == "image,class,no,yes,problem"
+    assert sum(line.split(",")[1] == ("no", "yes")[k % 2] for k, line in enumerate(lines[1:])) > 32
+
+
+@pytest.mark.parametrize(
+    ("goal", "given", "message"),
+    [
+        ("eval", {"DATA": "elsewhere"}, "holds rows, or a run on rows, that were imported from .*; DATA is asked for"),
+        ("train", {"FEATURES": "other.npz"}, "FEATURES other.npz is asked for. Nothing was changed"),
+        ("train", {"FEATURES": "rows.npz", "WEIGHTS": "w"}, "FEATURES is rows.npz, and WEIGHTS of pictures is given"),
+        (
+            "predict",
+            {"IMAGES": "."},
+            "trained on rows that were imported from .*: there is no network for pictures",
+        ),
+        ("export", {}, "there is no network for pictures"),
+        ("predict", {"ARGS": "--features narrow.npz"}, "has 2 features a row, and the head in .* takes 3"),
+    ],
+)
+def test_what_rows_do_not_do_is_said(make: Make, rows: Path, tmp_path: Path, goal, given, message) -> None:
+    head = "--qubits 2 --depth 1 --epochs 1"
+    assert make("train", FEATURES=rows, FEATURES_ARGS="--split 0.25", TRAIN_ARGS=head)[0] == 0
+    np.savez(tmp_path / "narrow.npz", features=np.zeros((3, 2)))
+    (tmp_path / "some.png").touch()
+    before = contents(tmp_path / "out")
+    with contextlib.chdir(tmp_path):
+        code, _, err = make(goal, **given)
+    assert code == 2
+    assert re.search(message, err), err
+    assert contents(tmp_path / "out") == before
+
+
+def test_rows_do_not_replace_features_of_pictures(make: Make, run: Path, rows: Path, tmp_path: Path) -> None:
+    before = contents(tmp_path / "out")
+    code, _, err = make("train", FEATURES=rows, FEATURES_ARGS="--split 0.25")
+    assert code == 2
+    assert "holds features, or a run, of pictures; FEATURES" in err
+    assert contents(tmp_path / "out") == before

@@ -1,0 +1,206 @@
+"""``python -m features import FILE``: rows of features from a file → a cache, as if stage 1 had made it.
+
+In: an :class:`features.config.ImportConfig`. Out: a verified cache, whose rows stand in the order of the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from features.cache.featureset import FeatureFile
+from features.cache.records import Provenance
+from features.cache.target import existing_cache, refuse_target
+from features.cache.writer import FeatureWriter
+from features.config import ImportConfig
+from features.exchange.arrays import HDF5, NPY, NPZ, TORCH
+from features.exchange.columns import CSV, DATASET, PARQUET
+from features.exchange.table import Columns, Format, Table, class_labels, need, own_splits, row_names
+from features.sources.catalogue import SPLITS, Selection, drawn
+from features.util.errors import InputError, listing
+from features.util.provenance import canonical_json, file_sha256, versions
+
+# A new format is a module like these, and an entry here.
+FORMATS: tuple[Format, ...] = (NPZ, NPY, PARQUET, CSV, HDF5, TORCH, DATASET)
+
+
+def import_features(config: ImportConfig) -> FeatureFile:
+    """Bring the cache ``config.out`` up to date with a file of rows.
+
+    Raises:
+        InputError: for a file or a target that can't be used; an earlier cache is then untouched.
+    """
+    started = time.perf_counter()
+    place = config.file.expanduser()
+    refuse_target(config.out, shards=False)
+    existing = existing_cache(config.out, shards=False)
+    wanted = Columns(features=config.columns, labels=config.label, ids=config.id, splits=config.split_column)
+    table = read_table(place, wanted)
+    if table.labels is None:
+        raise need(place, "labels", [])
+    classes, labels = class_labels(table, place)
+    names = row_names(table, len(labels), place)
+    training = _training(config, table, place, classes, labels, names)
+    _refuse_classes(place, classes, {"train": labels[training], "val": labels[~training]})
+    provenance = _provenance(config, place, classes, _fingerprint(place, [labels, training, names]))
+    if existing is not None and not config.force and _made_from(existing.provenance) == _made_from(provenance):
+        print(f"{existing}: up to date, imported from the same rows")
+        return existing
+    made = _write(config, table, place, provenance, labels, names, training)
+    print(f"{made}: imported from {place} in {time.perf_counter() - started:.1f} s")
+    return made
+
+
+def read_table(place: Path, columns: Columns) -> Table:
+    """The table in a file of any of ``FORMATS``.
+
+    Raises:
+        InputError: if there is none, or it can't be used.
+    """
+    takes = ", ".join(each.takes for each in FORMATS)
+    for each in FORMATS:
+        if each.claims(place):
+            return each.read(place, columns)
+    if not place.exists():
+        raise InputError(f"there is no file {place}; rows of features can be imported from {takes}")
+    raise InputError(f"{place} is none of the formats that can be imported: {takes}")
+
+
+def _write(
+    config: ImportConfig,
+    table: Table,
+    place: Path,
+    provenance: Provenance,
+    labels: np.ndarray,
+    names: np.ndarray,
+    training: np.ndarray,
+) -> FeatureFile:
+    from tqdm import tqdm
+
+    parts = {"train": training, "val": ~training}
+    with (
+        FeatureWriter(
+            config.out,
+            {split: names[part].tolist() for split, part in parts.items()},
+            {split: labels[part] for split, part in parts.items()},
+            table.width,
+            dtype=config.dtype,
+        ) as writer,
+        tqdm(total=len(labels), unit="row", desc="import", disable=None) as bar,
+    ):
+        start = dict.fromkeys(SPLITS, 0)
+        done = 0
+        for block in table.blocks():
+            block = _checked(block, done, len(labels), place, config.dtype)
+            here = training[done : done + len(block)]
+            for split, chosen in (("train", here), ("val", ~here)):
+                of_split = block if chosen.all() else block[chosen]
+                if len(of_split):
+                    writer.write(split, start[split], of_split)
+                    start[split] += len(of_split)
+            done += len(block)
+            bar.update(len(block))
+        if done != len(labels):
+            raise InputError(f"{place} has {done} rows of features and {len(labels)} labels")
+        return writer.finish(provenance)
+
+
+def _checked(block: np.ndarray, done: int, total: int, place: Path, dtype: str) -> np.ndarray:
+    """A block as float32, if all of it is finite in the type in which it is stored."""
+    if done + len(block) > total:
+        raise InputError(f"{place} has more rows of features than its {total} labels")
+    if block.dtype.kind not in "fiub":
+        raise InputError(f"features of {place} are {block.dtype}; numbers are wanted")
+    with np.errstate(over="ignore"):
+        block = np.ascontiguousarray(block, dtype=np.float32)
+        stored = block if dtype == "float32" else block.astype(dtype)
+    # One sum tells whether all is finite.
+    if not np.isfinite(stored.sum(dtype=np.float64)):
+        wrong = ~np.isfinite(stored).all(axis=1)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise InputError(f"row {done + row} of {place} is not finite as {dtype}: {block[row][:4].tolist()} …")
+    return block
+
+
+def _training(
+    config: ImportConfig,
+    table: Table,
+    place: Path,
+    classes: tuple[str, ...],
+    labels: np.ndarray,
+    names: np.ndarray,
+) -> np.ndarray:
+    """Which rows are for training, bool of shape (N,): by the file's own split, else drawn as for pictures."""
+    training = own_splits(table, place)
+    if training is not None:
+        if config.split is not None:
+            raise InputError(f"--split is {config.split}, but {place} has its own split; leave --split out")
+        return training
+    if config.split is None:
+        raise InputError(
+            f"{place} says of no row whether it is for training or validation; give --split 0.2 (make: "
+            'FEATURES_ARGS="--split 0.2") to hold out a fifth of each class'
+        )
+    training = np.ones(len(labels), dtype=bool)
+    for k in range(len(classes)):
+        of_class = np.flatnonzero(labels == k)
+        by_name = dict(zip(names[of_class].tolist(), of_class.tolist(), strict=True))
+        count = min(max(round(config.split * len(of_class)), 1), len(of_class) - 1)
+        training[[by_name[name] for name in drawn(list(by_name), config.seed)[:count]]] = False
+    return training
+
+
+def _refuse_classes(place: Path, classes: tuple[str, ...], labels: dict[str, np.ndarray]) -> None:
+    there = {split: set(np.unique(of_split).tolist()) for split, of_split in labels.items()}
+    problems = [
+        f"class {classes[k]} has rows for {here}, but none for {other}"
+        for here, other in (SPLITS, SPLITS[::-1])
+        for k in sorted(there[here] - there[other])
+    ]
+    if len(classes) < 2:
+        problems.append(f"it has {len(classes)} class(es) ({', '.join(classes)}); at least 2 are needed")
+    if problems:
+        raise InputError(f"{place} can't be used as a data set:\n{listing(problems)}")
+
+
+def _provenance(config: ImportConfig, place: Path, classes: tuple[str, ...], fingerprint: str) -> Provenance:
+    names = ("columns", "label", "id", "split_column")
+    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    drawn_by = Selection(split=config.split, seed=None if config.split is None else config.seed)
+    return Provenance(
+        classes=classes,
+        backbone="",
+        weights="",
+        weights_sha256="",
+        transform=canonical_json(given),
+        data=place.stem,
+        images_sha256=fingerprint,
+        data_location=os.path.relpath(place.absolute(), config.out.absolute().parent),
+        weights_location="",
+        versions=versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        note=config.note,
+        selection=drawn_by,
+        dtype=config.dtype,
+    )
+
+
+def _made_from(provenance: Provenance) -> tuple[object, ...]:
+    names = ("backbone", "classes", "images_sha256", "selection", "dtype", "note")
+    return tuple(getattr(provenance, name) for name in names)
+
+
+def _fingerprint(place: Path, arrays: list[np.ndarray]) -> str:
+    """Fingerprint of a file, or of all files of a folder, and of what was read from it."""
+    digest = hashlib.sha256()
+    for file in [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file()):
+        digest.update(f"{file.name}\0{file_sha256(file)}\0".encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
