@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from comparisons import small_comparison
 
+from features.cache.store import read_features
+from features.cache.writer import join
 from features.util.errors import InputError
 from pipeline.experiments.compare import blocks, comparison
 from pipeline.experiments.compare.comparison import compare
@@ -64,6 +66,20 @@ def test_the_same_command_again_trains_nothing_and_another_lr_all(config, monkey
     assert again.figures == first.figures
     with pytest.raises(ZeroDivisionError):
         compare(replace(config, lr=0.004))
+
+
+def test_blocks_that_an_earlier_version_made_of_the_same_rows_count(config, capsys):
+    compare(config)
+    features = read_features(config.features)
+    join(config.features, [config.features], features.provenance, ["e" * 64])
+    [folder] = (config.out / "blocks").iterdir()
+    today, earlier = (blocks.key(config, content_sha256) for content_sha256 in (features.content_sha256, "e" * 64))
+    for file in folder.iterdir():
+        file.write_text(file.read_text().replace(today, earlier))
+    folder.rename(folder.with_name(earlier[:12]))
+    capsys.readouterr()
+    compare(config)
+    assert "3 of 3 blocks are done already" in capsys.readouterr().out
 
 
 def test_stopped_after_a_block_it_goes_on_to_the_same_figures(config, tmp_path, monkeypatch):

@@ -17,8 +17,9 @@ from conftest import names_in, wait_for
 
 from features.cache.featureset import Split
 from features.cache.store import read_features
-from features.cache.writer import write_features
+from features.cache.writer import join, write_features
 from features.util.errors import InputError
+from pipeline.experiments.sweep import study
 from pipeline.experiments.sweep import sweep as module
 from pipeline.experiments.sweep.config import SweepConfig
 from pipeline.experiments.sweep.sweep import inner_accuracies, sweep
@@ -145,6 +146,16 @@ def test_a_sweep_goes_on_where_it_stopped(config, capsys):
     assert sweep(config)["trials"] == second["trials"], "nothing is left to do"
     other = sweep(replace(config, epochs=1, trials=1))
     assert [trial["number"] for trial in other["trials"]] == [0], "another protocol is another study"
+
+
+def test_a_sweep_of_an_earlier_version_goes_on(config, capsys):
+    sweep(replace(config, trials=2))
+    features, journal = read_features(config.features), config.out / "journal.log"
+    join(config.features, [config.features], features.provenance, ["e" * 64])
+    today, earlier = (study._name(config, content_sha256) for content_sha256 in (features.content_sha256, "e" * 64))
+    journal.write_text(journal.read_text().replace(today, earlier))
+    sweep(config)
+    assert "2 of 3 trials are done" in capsys.readouterr().out
 
 
 def test_ctrl_c_keeps_the_trials_that_are_done(config, warm_python):

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from features.cache.featureset import FeatureSet
 from features.util.files import write_text
 from features.util.provenance import canonical_json
 from pipeline.experiments.compare.config import CompareConfig
@@ -70,6 +71,17 @@ def key(config: CompareConfig, content_sha256: str) -> str:
     values |= {"folds": config.folds, "epoch": "inner" if config.early_stopping else "last"}
     values |= {"features": content_sha256, "version": FORMAT_VERSION}
     return hashlib.sha256(canonical_json(values).encode()).hexdigest()
+
+
+def standing_key(config: CompareConfig, features: FeatureSet) -> str:
+    """The key of these features, by the fingerprint under which an earlier version made blocks of them, if one did."""
+    keys = [key(config, content_sha256) for content_sha256 in (features.content_sha256, *features.known_as)]
+    return next((each for each in keys if blocks_folder(config, each).is_dir()), keys[0])
+
+
+def blocks_folder(config: CompareConfig, wanted: str) -> Path:
+    """Where the blocks of a key are kept."""
+    return config.out / "blocks" / wanted[:12]
 
 
 def read_block(folder: Path, block: Block, wanted: str) -> BlockResult | None:

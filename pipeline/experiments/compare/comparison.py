@@ -16,7 +16,7 @@ from features.cache.store import read_features
 from features.util.errors import InputError
 from features.util.files import write_text
 from features.util.provenance import versions
-from pipeline.experiments.compare.blocks import key, plan, read_block, settings, write_block
+from pipeline.experiments.compare.blocks import blocks_folder, plan, read_block, settings, standing_key, write_block
 from pipeline.experiments.compare.conclusion import conclude
 from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.compare.engine import run_blocks
@@ -44,7 +44,7 @@ def compare(config: CompareConfig) -> Comparison:
     pool = pooled(features)
     refuse_few(pool, config.folds)
     heads = _heads(config, pool)
-    blocks, seconds = _blocks(config, pool, features.content_sha256)
+    blocks, seconds = _blocks(config, pool, standing_key(config, features))
     found = trainings(blocks)
     comparison = Comparison(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -78,12 +78,11 @@ def _heads(config: CompareConfig, pool: Pool) -> dict[str, Head]:
         raise InputError(f"these heads can't be trained side by side: {error}") from error
 
 
-def _blocks(config: CompareConfig, pool: Pool, content_sha256: str) -> tuple[list[BlockResult], float]:
+def _blocks(config: CompareConfig, pool: Pool, wanted: str) -> tuple[list[BlockResult], float]:
     """The results of all blocks, those kept from before and those still to be done, and the time it took."""
     from tqdm import tqdm
 
-    wanted = key(config, content_sha256)
-    folder = config.out / "blocks" / wanted[:12]
+    folder = blocks_folder(config, wanted)
     make_folder(folder)
     blocks = plan(config)
     kept = {block: result for block in blocks if (result := read_block(folder, block, wanted)) is not None}

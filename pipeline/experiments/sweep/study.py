@@ -1,7 +1,7 @@
 """The memory of a sweep: an Optuna study in a journal on the disk, written by several processes, read by any later one.
 
-In: a ``SweepConfig`` and the features' fingerprint, from which the study's name follows: another
-protocol is another study in the same journal.
+In: a ``SweepConfig``, and the features, from whose fingerprint the study's name follows: another protocol is another
+study in the same journal.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from features.cache.featureset import FeatureSet
 from features.util.errors import InputError
 from features.util.files import write_atomically
 from features.util.provenance import canonical_json
@@ -35,12 +36,12 @@ def need_optuna() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def open_study(config: SweepConfig, features_sha256: str, first: dict[str, Any]) -> Study:
+def open_study(config: SweepConfig, features: FeatureSet, first: dict[str, Any]) -> Study:
     """The study of this protocol, gone on with if it is in the journal; to be called while no process works on it.
 
     Args:
         config: The protocol, and the folder.
-        features_sha256: Fingerprint of the features.
+        features: The features.
         first: The setting that a new study tries first.
     """
     from optuna.trial import TrialState
@@ -50,7 +51,7 @@ def open_study(config: SweepConfig, features_sha256: str, first: dict[str, Any])
     file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
     if file.is_file() and not (text := file.read_bytes()).endswith(b"\n"):
         write_atomically(file, lambda part: part.write_bytes(text[: text.rfind(b"\n") + 1]))
-    study = connect(config, features_sha256)
+    study = connect(config, features)
     study.enqueue_trial(first, skip_if_exists=True)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
@@ -58,19 +59,20 @@ def open_study(config: SweepConfig, features_sha256: str, first: dict[str, Any])
     return study
 
 
-def connect(config: SweepConfig, features_sha256: str, sampler_seed: int = 0) -> Study:
-    """The study as one process works on it."""
+def connect(config: SweepConfig, features: FeatureSet, sampler_seed: int = 0) -> Study:
+    """The study as one process works on it; one of an earlier version, if that is what the journal holds."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    protocol = [features_sha256, config.epochs, config.folds, config.repeats, config.seed, SEARCHED]
-    protocol += [config.circuit] if config.circuit != "mari" else []
+    names = [_name(config, content_sha256) for content_sha256 in (features.content_sha256, *features.known_as)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = JournalStorage(JournalFileBackend(str(_journal(config))))
+        there = {study.study_name for study in storage.get_all_studies()}
         return optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(_journal(config)))),
-            study_name=hashlib.sha256(canonical_json(protocol).encode()).hexdigest()[:16],
+            storage=storage,
+            study_name=next((name for name in names if name in there), names[0]),
             load_if_exists=True,
             direction="maximize",
             sampler=optuna.samplers.TPESampler(seed=sampler_seed, multivariate=True, constant_liar=True),
@@ -91,6 +93,12 @@ def best(study: Study) -> FrozenTrial | None:
 
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return max(complete, key=lambda trial: trial.values, default=None)
+
+
+def _name(config: SweepConfig, content_sha256: str) -> str:
+    protocol = [content_sha256, config.epochs, config.folds, config.repeats, config.seed, SEARCHED]
+    protocol += [config.circuit] if config.circuit != "mari" else []
+    return hashlib.sha256(canonical_json(protocol).encode()).hexdigest()[:16]
 
 
 def _journal(config: SweepConfig) -> Path:

@@ -70,7 +70,7 @@ def sweep(config: SweepConfig) -> dict[str, Any]:
     make_folder(config.out)
     with _only_one(config.out):
         paper = TrainConfig()
-        study = open_study(config, features.content_sha256, {name: getattr(paper, name) for name in SEARCHED})
+        study = open_study(config, features, {name: getattr(paper, name) for name in SEARCHED})
         print(
             f"searching {', '.join(SEARCHED)} by cross-validation within the {len(features.train.labels)} training "
             f"samples of {config.features}: {done(study)} of {config.trials} trials are done"
@@ -181,10 +181,10 @@ def _work(config: SweepConfig, n_trials: int, parent: int, index: int) -> None:
     """What each process does: try settings, one after the other."""
     need_optuna()
     features = read_features(config.features)
-    begun = len(connect(config, features.content_sha256).get_trials(deepcopy=False))
+    begun = len(connect(config, features).get_trials(deepcopy=False))
     # Another stream of random settings for each process, and after each resumption.
     seed = int(np.random.default_rng([config.seed, begun, index]).integers(2**31))
-    study = connect(config, features.content_sha256, seed)
+    study = connect(config, features, seed)
     with one_thread(), np.errstate(over="ignore", invalid="ignore"):
         study.optimize(lambda trial: _value(config, features, trial, parent), n_trials=n_trials)
 
