@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from features.util.errors import InputError, did_you_mean, listing
@@ -94,6 +94,8 @@ def parse(config: type[AnyFlags], words: list[str], prog: str, default: AnyFlags
     """
     import tyro
 
+    if "--help" in words or "-h" in words:
+        _unwrap_help(config)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -114,6 +116,17 @@ def parse(config: type[AnyFlags], words: list[str], prog: str, default: AnyFlags
 def flag(name: str) -> str:
     """The flag of a field: ``--name``."""
     return f"--{name.replace('_', '-')}"
+
+
+def _unwrap_help(config: type[Flags]) -> None:
+    """Give tyro each field's docstring in one line; by itself it keeps the line breaks of the source."""
+    from docstring_parser import parse_from_object  # tyro depends on it
+
+    texts: dict[str, str] = {}
+    for base in reversed(config.__mro__[: config.__mro__.index(Flags)]):
+        texts |= {doc.arg_name: " ".join((doc.description or "").split()) for doc in parse_from_object(base).params}
+    for each in fields(config):
+        each.metadata = MappingProxyType({"help": texts.get(each.name)})
 
 
 _FRAME = dict.fromkeys(map(ord, "│╭╮╰╯─"))

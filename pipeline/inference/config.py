@@ -14,22 +14,29 @@ from pipeline.devices.config import DeviceConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalConfig(DeviceConfig):
-    """Reattach a trained head to its backbone, classify the validation images end to end, and write the report.
-
-    Where the images or the weights are not at hand, the report is made from the cached features and says so.
-    """
+class NetworkFlags(Flags):
+    """The whole network: a run, and its backbone's weights."""
 
     run: Path = Path("out/run")
-    """The run folder that `train` made; the report goes there too."""
-    features: Path | None = None
-    """The feature cache, if it is no longer where the head was trained on it."""
-    data: str | None = None
-    """The images, if they are no longer where the features were made from them."""
+    """The run folder that `train` made."""
     weights: str | None = None
     """The backbone's weights, if they are no longer where the features were made with them."""
     accept_other_weights: bool = False
     """Accept a backbone other than the one that made the features."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadFlags(NetworkFlags):
+    """The whole network with the head of one epoch."""
+
+    epoch: Literal["last", "best"] = "last"
+    """Which epoch's head to use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassFlags(Flags):
+    """How images go through the network."""
+
     batch: Annotated[int, at_least(1)] = 16
     """Images in one pass through the network."""
     workers: Annotated[int, at_least(1)] = field(default_factory=lambda: os.cpu_count() or 1)
@@ -37,7 +44,21 @@ class EvalConfig(DeviceConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(Flags):
+class EvalConfig(DeviceConfig, PassFlags, NetworkFlags):
+    """Reattach a trained head to its backbone, classify the validation images end to end, and write the report into
+    the run folder.
+
+    Where the images or the weights are not at hand, the report is made from the cached features and says so.
+    """
+
+    features: Path | None = None
+    """The feature cache, if it is no longer where the head was trained on it."""
+    data: str | None = None
+    """The images, if they are no longer where the features were made from them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(PassFlags, HeadFlags):
     """Classify pictures with the whole network: backbone and trained head."""
 
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES …")] = field(default=())
@@ -45,14 +66,6 @@ class PredictConfig(Flags):
     features: Path | None = None
     """Classify rows of features instead of pictures: any file that `python -m features import` takes; labels in it are
     ignored."""
-    run: Path = Path("out/run")
-    """The run folder that `train` made."""
-    epoch: Literal["last", "best"] = "last"
-    """Which epoch's head to use."""
-    weights: str | None = None
-    """The backbone's weights, if they are no longer where the features were made with them."""
-    accept_other_weights: bool = False
-    """Accept a backbone other than the one that made the features."""
     top: Annotated[int, at_least(1)] | None = None
     """Number of classes to print for each image, the most probable first. By default the table prints one; JSON and CSV
     print all, in the order of the classes."""
@@ -60,10 +73,6 @@ class PredictConfig(Flags):
     """Print JSON, one object an image."""
     csv: bool = False
     """Print CSV."""
-    batch: Annotated[int, at_least(1)] = 16
-    """Images in one pass through the network."""
-    workers: Annotated[int, at_least(1)] = field(default_factory=lambda: os.cpu_count() or 1)
-    """Threads that decode and resize images while the network runs; by default one for each core."""
 
     def problems(self) -> list[str]:
         """One sentence for each mistake in the values."""
@@ -80,7 +89,7 @@ class PredictConfig(Flags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportConfig(Flags):
+class ExportConfig(HeadFlags):
     """Turn a trained head and its backbone into files for other programs.
 
     model.onnx is the whole network in one file, which ONNX Runtime runs without PennyLane and without this project;
@@ -92,9 +101,3 @@ class ExportConfig(Flags):
     """The run folder that `train` made."""
     out: Path | None = None
     """The folder to write; by default the run folder."""
-    epoch: Literal["last", "best"] = "last"
-    """Which epoch's head to take."""
-    weights: str | None = None
-    """The backbone's weights, if they are no longer where the features were made with them."""
-    accept_other_weights: bool = False
-    """Accept a backbone other than the one that made the features."""

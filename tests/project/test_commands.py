@@ -96,8 +96,8 @@ def test_the_printed_commands_end_in_the_same_weights_bit_for_bit(made, warm_pyt
 def test_only_what_differs_from_the_defaults_is_printed(made):
     first, second, third = commands(made)
     assert second == (
-        "python -m pipeline train --features again/features.h5 --out again/run --qubits 3 --depth 2 --epochs 2 "
-        "--lr 0.001 --seed 7 --views 2"
+        "python -m pipeline train --features again/features.h5 --out again/run --qubits 3 --depth 2 --seed 7 "
+        "--epochs 2 --lr 0.001 --views 2"
     )
     assert third == "python -m pipeline eval --run again/run --batch 3"
     words = shlex.split(first)
@@ -112,8 +112,8 @@ def test_what_evaluation_was_told_is_told_again(made):
         made, config=replace(made.config, data="hymenoptera", weights="here/w.pth", accept_other_weights=True)
     )
     assert commands(moved)[2] == (
-        f"python -m pipeline eval --run again/run --data hymenoptera --weights {Path.cwd()}/here/w.pth "
-        "--accept-other-weights --batch 3"
+        f"python -m pipeline eval --run again/run --weights {Path.cwd()}/here/w.pth --accept-other-weights --batch 3 "
+        "--data hymenoptera"
     )
 
 

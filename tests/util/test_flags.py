@@ -22,7 +22,8 @@ class Train(Flags):
     qubits: Count = 4
     """Wires."""
     lr: Annotated[float, POSITIVE] = 0.1
-    """Learning rate."""
+    """Learning rate. Its description is two
+    lines of the source, and one of the help."""
     lr_gamma: Annotated[float, FACTOR] = 0.1
     """Its factor."""
     split: Annotated[float, SHARE] | None = None
@@ -167,6 +168,15 @@ def test_the_same_checks_hold_in_python() -> None:
         "--heads has 'quantom'",
     ]
     assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args
+
+
+def test_help_is_wrapped_by_the_terminal_and_not_by_the_source(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    with pytest.raises(SystemExit):
+        parse(Train, ["--help"], "prog train")
+    assert "Learning rate. Its description is two lines of the source, and one of the help." in capsys.readouterr().out
 
 
 def test_help_is_printed_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
