@@ -20,7 +20,7 @@ from features.cache.pieces import Piece, PieceFolder, clear_pieces, cut, unfinis
 from features.cache.records import Provenance, Skipped, TakenOver, Views
 from features.cache.store import image_digests, shard_files
 from features.cache.takeover import RowsAtHand, computed_alike
-from features.cache.target import differences, existing_cache, refuse_target, with_places
+from features.cache.target import differences, existing_cache, refuse_target, with_earlier_names, with_places
 from features.config import ExtractConfig
 from features.engines.pixels import Stopwatch
 from features.sources import check, images
@@ -76,7 +76,7 @@ def make_features(config: ExtractConfig) -> FeatureFile:
         print(f"making the features again: other {' and '.join(stale)} than those of {existing.path}")
 
     donor = None if config.force else existing
-    made = _extract(config, image_set, backbone, provenance, digests, donor)
+    made = with_earlier_names(_extract(config, image_set, backbone, provenance, digests, donor), existing)
     print(f"{made}: made in {time.perf_counter() - started:.1f} s")
     return made
 

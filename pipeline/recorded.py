@@ -69,6 +69,8 @@ class Recorded:
         return given == recorded or Path(given).expanduser().absolute() == Path(recorded).absolute()
 
     def _same_pictures(self, wanted: ExtractConfig) -> bool:
+        from features.cache.store import verify_features
+        from features.cache.target import same_images
         from features.sources.check import file_digests, images_sha256, images_sha256_before_format_3
         from features.sources.images import open_images, without
 
@@ -79,8 +81,11 @@ class Recorded:
         left_out = {path for path, _ in self.provenance.skipped}
         found = without(found, left_out)
         digests = file_digests(found)
-        fingerprints = (images_sha256(found, digests), images_sha256_before_format_3(found, digests))
-        return self.provenance.images_sha256 in fingerprints
+        try:
+            return same_images(verify_features(self.cache), found, digests)
+        except InputError:  # the run alone is left, and one of formats 1 and 2 does not say its labels
+            fingerprints = (images_sha256(found, digests), images_sha256_before_format_3(found, digests))
+            return self.provenance.images_sha256 in fingerprints
 
 
 # Flags that leave the features unchanged.

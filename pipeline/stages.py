@@ -313,16 +313,20 @@ class Stages:
 
         shards = shard_pattern(self.features)
         place = self.features if self.features.exists() or not any(shards.parent.glob(shards.name)) else shards
+        damaged = None
         if place.exists() or place == shards:
             try:
                 return verify_features(place).provenance, place
-            except InputError:
+            except InputError as error:
+                damaged = error
                 if not self.inputs.data and "--force" not in self.words["features"]:
                     raise
-        standing = RunFolder(self.run).standing() if "train" in self.stages else None
-        if standing is None:
-            return None
-        return standing.features.provenance, Path(standing.features.path)
+        standing = RunFolder(self.run).standing()
+        if standing is not None:
+            return standing.features.provenance, Path(standing.features.path)
+        if damaged and not (self.inputs.data or self.inputs.rows or self.inputs.offline):
+            raise damaged  # nothing here tells of which pictures it was
+        return None
 
     def _evaluate(self, recorded: Recorded | None) -> None:
         given = {"data": self.inputs.data, "weights": self.inputs.weights}

@@ -186,7 +186,7 @@ _SEAL = b"sealed\r\n"
 _SEAL_BYTES = len(_SEAL) + hashlib.sha256().digest_size
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NAME_ANOTHER = "name a file that `make features` made"
-_REMAKE = "make it again: python -m features --force  (or: make clean features)"
+_REMAKE = "make it again: python -m features --data … --out … --force  (or: make features DATA=… FEATURES_ARGS=--force)"
 
 
 def _read_file(path: Path, *, keep: bool) -> tuple[FeatureFile, dict[str, Arrays]]:

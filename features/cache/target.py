@@ -121,6 +121,13 @@ def with_places(existing: FeatureFile, wanted: Provenance) -> FeatureFile:
     return join(existing.path, [existing.path], current, existing.known_as)
 
 
+def with_earlier_names(made: FeatureFile, replaced: FeatureFile | None) -> FeatureFile:
+    """The same content, which keeps the fingerprints by which earlier versions knew it: their runs are of it still."""
+    if replaced is None or replaced.content_sha256 != made.content_sha256 or "*" in made.path.name:
+        return made
+    return join(made.path, [made.path], made.provenance, replaced.known_as) if replaced.known_as else made
+
+
 def _labelled(features: FeatureFile | FeatureSet) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
     """Paths and labels of each split."""
     if isinstance(features, FeatureSet):

@@ -26,7 +26,7 @@ from features.cache.store import DamagedCache, NotACache, read_features
 from features.cache.writer import write_features
 from features.util.errors import InputError
 
-REMAKE = "make it again: python -m features --force  (or: make clean features)"
+REMAKE = "make it again: python -m features --data … --out … --force  (or: make features DATA=… FEATURES_ARGS=--force)"
 
 
 # Refusals ------------------------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ def test_what_was_skipped_is_covered_too(feature_file: Path) -> None:
 def test_a_missing_part(feature_file: Path, missing: str) -> None:
     with h5py.File(feature_file, "r+") as file:
         del file[missing]
-    with pytest.raises(DamagedCache, match=r"is damaged.*; make it again: python -m features --force"):
+    with pytest.raises(DamagedCache, match=r"is damaged.*; make it again: python -m features --data "):
         read_features(feature_file)
 
 
@@ -130,7 +130,7 @@ def test_a_missing_attribute(feature_file: Path) -> None:
 def test_a_truncated_file(feature_file: Path, tenths: int) -> None:
     whole = feature_file.read_bytes()
     feature_file.write_bytes(whole[: len(whole) * tenths // 10])
-    with pytest.raises(DamagedCache, match=r"is damaged \(.*\); make it again: python -m features --force"):
+    with pytest.raises(DamagedCache, match=r"is damaged \(.*\); make it again: python -m features --data "):
         read_features(feature_file)
 
 

@@ -15,6 +15,7 @@ import torch
 from extraction import ends_with, refusal
 
 from features.cache.store import read_features
+from features.cache.writer import join
 from features.config import ExtractConfig
 from features.extract import make_features
 
@@ -68,6 +69,19 @@ def test_a_damaged_cache_is_made_again(config: ExtractConfig, made: bytes, capsy
 def test_force_computes_again(config: ExtractConfig, made: bytes, capsys) -> None:
     make_features(dataclasses.replace(config, force=True))
     assert re.search(r"made in \d+\.\d s$", capsys.readouterr().out)
+
+
+def test_the_same_rows_computed_again_are_still_those_of_earlier_runs(config: ExtractConfig, made: bytes) -> None:
+    before = read_features(config.out)
+    join(config.out, [config.out], before.provenance, ["e" * 64])
+    make_features(dataclasses.replace(config, force=True))
+    after = read_features(config.out)
+    assert after.content_sha256 == before.content_sha256
+    assert after.matches("e" * 64)
+    shutil.rmtree(Path(config.data) / "val/red")
+    shutil.copytree(Path(config.data) / "val/blue", Path(config.data) / "val/red")
+    make_features(config)
+    assert read_features(config.out).known_as == ()
 
 
 def test_images_that_moved_are_found_where_they_are_now(config: ExtractConfig, made: bytes, capsys) -> None:

@@ -7,12 +7,17 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import names_in, write_feature_file
 
+from features.cache.store import read_features
+from features.cache.writer import join
+from features.sources.check import file_digests, images_sha256_before_format_3
+from features.sources.images import open_images
 from features.util.errors import run_command
 from pipeline.stages import Stages
 from pipeline.training.run import load_run
@@ -99,6 +104,40 @@ def test_other_inputs_are_refused(make: Make, run: Path, picture_folder: Path, t
     # The same pictures at another place are no others.
     assert make("eval", DATA=picture_folder)[0] == 0
     assert load_run(run).weights["last"]["q_params"].equal(standing.weights["last"]["q_params"])
+
+
+def test_features_that_are_gone_or_damaged_are_made_again_of_the_recorded_pictures(make: Make, run: Path) -> None:
+    features = run.parent / "features.h5"
+    before = read_features(features)
+    features.unlink()
+    assert make("features")[0] == 0  # by the run's record
+    assert read_features(features).content_sha256 == before.content_sha256
+    features.write_bytes(features.read_bytes()[:-1000])
+    assert "is damaged" in make("train")[2]
+    assert "up to date, the head that is asked for" in make("train", FEATURES_ARGS="--force")[1]
+    features.write_bytes(features.read_bytes()[:-1000])
+    shutil.rmtree(run)
+    code, _, err = make("features", FEATURES_ARGS="--force")
+    assert (code, "make features DATA=… FEATURES_ARGS=--force" in err) == (2, True)
+    places = {"DATA": before.provenance.data_location, "WEIGHTS": before.provenance.weights_location}
+    assert make("features", FEATURES_ARGS="--force", **places)[0] == 0
+    assert read_features(features).content_sha256 == before.content_sha256
+
+
+def test_labels_of_another_list_are_no_moved_pictures(make: Make, run: Path, picture_folder: Path) -> None:
+    """Also where the fingerprint of the pictures is that of formats 1 and 2, which covers no labels."""
+    for name, swap in (("same", {}), ("other", {"red": "blue", "blue": "red"})):
+        rows = [(path.relative_to(picture_folder), path.parent.name) for path in sorted(picture_folder.rglob("*.png"))]
+        lines = [f"{path},{swap.get(label, label)},{path.parts[0]}" for path, label in rows]
+        (picture_folder / f"{name}.csv").write_text("\n".join(["path,label,split", *lines]))
+    features = run.parent / "features.h5"
+    made = read_features(features)
+    found = open_images(str(picture_folder / "same.csv"))
+    earlier = images_sha256_before_format_3(found, file_digests(found))
+    join(features, [features], replace(made.provenance, images_sha256=earlier), made.known_as)
+    code, _, err = make("train", DATA=picture_folder / "other.csv")
+    assert (code, "DATA" in err, "Nothing was changed" in err) == (2, True, True)
+    assert "up to date, the head that is asked for" in make("train", DATA=picture_folder / "same.csv")[1]
 
 
 def test_changed_pictures_set_the_old_run_aside(make: Make, random_weights: Path, picture_folder: Path) -> None:
