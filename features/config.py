@@ -110,6 +110,7 @@ class ImportConfig(Flags):
       python -m features import embeddings.npz --split 0.2       arrays features and labels; a fifth for validation
       python -m features import clip.parquet --label species     columns; features are a column of lists, or numbers
       python -m features import saved_dataset/                   a folder of Hugging Face's datasets, with its splits
+      python -m features import sklearn:digits --split 0.2       a set that ships with scikit-learn
 
     Takes .npz, .npy (labels in a file beside it), .parquet, .csv, .h5, .pt (a dict of tensors) and such folders. Names
     of rows (ids, paths) and splits (train, and val or test) are taken over where there are any.
@@ -132,6 +133,9 @@ class ImportConfig(Flags):
     """Name of the rows' names. Usual: ids, id, paths, path."""
     split_column: str | None = None
     """Name of the splits. Usual: splits, split."""
+    standardize: bool = False
+    """Scale each feature to mean 0 and standard deviation 1 over the training rows, as columns of several units need.
+    Rows that are classified later are scaled alike."""
     dtype: Literal["float32", "float16"] = "float32"
     """How features are stored: `float32`, or `float16` in half the space."""
     force: bool = False

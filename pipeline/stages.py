@@ -235,9 +235,11 @@ class Stages:
 
     def _refuse_other_rows(self, recorded: Provenance, cache: Path) -> None:
         """Refuse other inputs than the file that the recorded rows were imported from."""
-        there = (cache.parent / recorded.data_location).resolve()
+        from pipeline.inference.extraction import importation
+
+        there = importation(recorded, cache).file
         asked = [f"FEATURES {self.inputs.rows}"] if self.inputs.rows else self.inputs.of_pictures
-        if "--force" in self.words["features"] or (self.inputs.rows and self._rows_file().resolve() == there):
+        if "--force" in self.words["features"] or (self.inputs.rows and self._rows_file().resolve() == there.resolve()):
             return
         if asked:
             raise InputError(

@@ -6,8 +6,10 @@ In: an :class:`features.config.ImportConfig`. Out: a verified cache, whose rows 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,14 +21,16 @@ from features.cache.target import existing_cache, refuse_target
 from features.cache.writer import FeatureWriter
 from features.config import ImportConfig
 from features.exchange.arrays import HDF5, NPY, NPZ, TORCH
+from features.exchange.bundled import BUNDLED, PREFIX
 from features.exchange.columns import CSV, DATASET, PARQUET
+from features.exchange.scaling import Scaling
 from features.exchange.table import Columns, Format, Table, class_labels, need, own_splits, row_names
 from features.sources.catalogue import SPLITS, Selection, drawn
 from features.util.errors import InputError, listing
 from features.util.provenance import canonical_json, file_sha256, versions
 
 # A new format is a module like these, and an entry here.
-FORMATS: tuple[Format, ...] = (NPZ, NPY, PARQUET, CSV, HDF5, TORCH, DATASET)
+FORMATS: tuple[Format, ...] = (NPZ, NPY, PARQUET, CSV, HDF5, TORCH, DATASET, BUNDLED)
 
 
 def import_features(config: ImportConfig) -> FeatureFile:
@@ -47,10 +51,16 @@ def import_features(config: ImportConfig) -> FeatureFile:
     names = row_names(table, len(labels), place)
     training = _training(config, table, place, classes, labels, names)
     _refuse_classes(place, classes, {"train": labels[training], "val": labels[~training]})
-    provenance = _provenance(config, place, classes, _fingerprint(place, [labels, training, names]))
+    fingerprint = _fingerprint(place, [labels, training, names, np.array(config.standardize)])
+    provenance = _provenance(config, place, classes, fingerprint)
     if existing is not None and not config.force and _made_from(existing.provenance) == _made_from(provenance):
         print(f"{existing}: up to date, imported from the same rows")
         return existing
+    if config.standardize:
+        scaling = Scaling.of(table, training)
+        provenance = replace(
+            provenance, transform=canonical_json(json.loads(provenance.transform) | {"scaling": scaling.record()})
+        )
     made = _write(config, table, place, provenance, labels, names, training)
     print(f"{made}: imported from {place} in {time.perf_counter() - started:.1f} s")
     return made
@@ -95,8 +105,11 @@ def _write(
     ):
         start = dict.fromkeys(SPLITS, 0)
         done = 0
+        scaling = Scaling.recorded(provenance.transform)
         for block in table.blocks():
-            block = _checked(block, done, len(labels), place, config.dtype)
+            if block.dtype.kind not in "fiub":
+                raise InputError(f"features of {place} are {block.dtype}; numbers are wanted")
+            block = _checked(block if scaling is None else scaling(block), done, len(labels), place, config.dtype)
             here = training[done : done + len(block)]
             for split, chosen in (("train", here), ("val", ~here)):
                 of_split = block if chosen.all() else block[chosen]
@@ -114,8 +127,6 @@ def _checked(block: np.ndarray, done: int, total: int, place: Path, dtype: str) 
     """A block as float32, if all of it is finite in the type in which it is stored."""
     if done + len(block) > total:
         raise InputError(f"{place} has more rows of features than its {total} labels")
-    if block.dtype.kind not in "fiub":
-        raise InputError(f"features of {place} are {block.dtype}; numbers are wanted")
     with np.errstate(over="ignore"):
         block = np.ascontiguousarray(block, dtype=np.float32)
         stored = block if dtype == "float32" else block.astype(dtype)
@@ -172,6 +183,7 @@ def _refuse_classes(place: Path, classes: tuple[str, ...], labels: dict[str, np.
 def _provenance(config: ImportConfig, place: Path, classes: tuple[str, ...], fingerprint: str) -> Provenance:
     names = ("columns", "label", "id", "split_column")
     given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    named = BUNDLED.claims(place)
     drawn_by = Selection(split=config.split, seed=None if config.split is None else config.seed)
     return Provenance(
         classes=classes,
@@ -179,9 +191,9 @@ def _provenance(config: ImportConfig, place: Path, classes: tuple[str, ...], fin
         weights="",
         weights_sha256="",
         transform=canonical_json(given),
-        data=place.stem,
+        data=place.name.removeprefix(PREFIX) if named else place.stem,
         images_sha256=fingerprint,
-        data_location=os.path.relpath(place.absolute(), config.out.absolute().parent),
+        data_location=str(place) if named else os.path.relpath(place.absolute(), config.out.absolute().parent),
         weights_location="",
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -199,7 +211,8 @@ def _made_from(provenance: Provenance) -> tuple[object, ...]:
 def _fingerprint(place: Path, arrays: list[np.ndarray]) -> str:
     """Fingerprint of a file, or of all files of a folder, and of what was read from it."""
     digest = hashlib.sha256()
-    for file in [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file()):
+    files = [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file())
+    for file in files:  # None of a set by name, whose rows come with scikit-learn.
         digest.update(f"{file.name}\0{file_sha256(file)}\0".encode())
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)

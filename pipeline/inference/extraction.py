@@ -14,6 +14,7 @@ from features.cache.packaged import PACKAGED
 from features.cache.records import Provenance
 from features.cache.store import read_features
 from features.config import ExtractConfig, ImportConfig
+from features.exchange.bundled import BUNDLED
 
 
 def extraction(recorded: Provenance, cache: Path) -> ExtractConfig:
@@ -52,14 +53,17 @@ def extraction(recorded: Provenance, cache: Path) -> ExtractConfig:
 def importation(recorded: Provenance, cache: Path) -> ImportConfig:
     """The flags of ``python -m features import`` that give the rows again; the file is an absolute path."""
     plain, drawn = ImportConfig(file=cache), recorded.selection
+    given = json.loads(recorded.transform)
+    standardize = given.pop("scaling", None) is not None
     return replace(
         plain,
-        file=Path(_place(recorded.data_location, cache, named=False)),
+        file=Path(_place(recorded.data_location, cache, BUNDLED.claims(Path(recorded.data_location)))),
+        standardize=standardize,
         split=drawn.split,
         seed=plain.seed if drawn.seed is None else drawn.seed,
         dtype=recorded.dtype,  # type: ignore[arg-type]  # a text in files
         note=recorded.note,
-        **json.loads(recorded.transform),
+        **given,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from features.exchange.importer import read_table
+from features.exchange.scaling import Scaling
 from features.exchange.table import Columns, row_names
 from features.util.errors import InputError
 from pipeline.inference.hybrid import Prediction
@@ -42,6 +43,8 @@ class RowClassifier:
         finished = load_run(run)
         self.classes = finished.classes
         self._head = finished.head(epoch)
+        provenance = finished.features.provenance
+        self._scaling = Scaling.recorded(provenance.transform) if provenance.imported else None
         self._file = file.expanduser()
         self._table = read_table(self._file, Columns())
         if self._table.width != finished.features.width:
@@ -58,7 +61,8 @@ class RowClassifier:
         done = 0
         for block in self._table.blocks():
             for start in range(0, len(block), ROWS):
-                rows = np.array(block[start : start + ROWS], dtype=np.float32)
+                part = block[start : start + ROWS]
+                rows = np.array(part if self._scaling is None else self._scaling(part), dtype=np.float32)
                 for probabilities in self._probabilities(rows, done):
                     named = dict(zip(self.classes, probabilities, strict=True))
                     label = max(named, key=named.__getitem__)

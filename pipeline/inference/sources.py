@@ -5,12 +5,12 @@ In: a run, and the user's flags. Out: an :class:`features.sources.images.ImageSe
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from features.backbone.network import Backbone, is_named, load_backbone
 from features.sources.images import ImageSet, is_name, open_images
 from features.util.errors import InputError
+from pipeline.inference.extraction import importation
 from pipeline.training.run import Run
 
 
@@ -22,7 +22,7 @@ def run_backbone(run: Run, given: str | None) -> Backbone:
     """
     if run.features.provenance.imported:
         raise InputError(
-            f"{rows_alone(run)}: there is no network for pictures. "
+            f"{rows_alone(run)}. "
             "Classify rows: python -m pipeline predict --features FILE (make: predict ARGS='--features FILE')"
         )
     return load_backbone(run.features.provenance.backbone, find_weights(run, given))
@@ -30,8 +30,10 @@ def run_backbone(run: Run, given: str | None) -> Backbone:
 
 def rows_alone(run: Run) -> str:
     """Why a run has neither pictures nor a network."""
-    rows = os.path.normpath(located(run, run.features.provenance.data_location))
-    return f"the head in {run.path} was trained on rows that were imported from {rows}"
+    rows = importation(run.features.provenance, Path(run.features.path)).file
+    return (
+        f"the head in {run.path} was trained on rows that were imported from {rows}: there is no network for pictures"
+    )
 
 
 def find_weights(run: Run, given: str | None) -> str:

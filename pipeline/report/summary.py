@@ -35,6 +35,8 @@ def summary(record: EvaluationRecord) -> str:
 def checks(record: EvaluationRecord) -> list[str]:
     """Sentences on the checks that ran on the images, or on what they lack to run."""
     parity = record.parity
+    if record.not_run and not record.features["backbone"]:
+        return [f"Not run: a network on pictures, because {record.not_run[0]}."]
     if record.not_run:
         return [
             "Not run: the whole network on the images. These figures are from the cached features alone. It needs:",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -17,6 +18,7 @@ from features.cache.store import read_features, verify_features
 from features.config import ImportConfig
 from features.exchange import arrays, columns, importer, table
 from features.exchange.importer import import_features
+from features.exchange.scaling import Scaling
 from features.util.errors import InputError
 
 WIDTH = 5
@@ -264,3 +266,29 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.
     made = import_features(ImportConfig(file=tmp_path / "rows.npz", split=0.1, out=tmp_path / "features.h5"))
     assert max(largest) <= table.BLOCK_BYTES
     assert verify_features(made.path).shapes == {"train": (18_000, 512), "val": (2_000, 512)}
+
+
+def test_sets_that_ship_with_scikit_learn(tmp_path: Path) -> None:
+    config = ImportConfig(file=Path("sklearn:wine"), split=0.2, standardize=True, out=tmp_path / "features.h5")
+    found = read_features(import_features(config).path)
+    assert found.provenance.classes == ("class_0", "class_1", "class_2")
+    assert found.provenance.data_location == "sklearn:wine"
+    assert {split: len(part.labels) for split, part in found.splits.items()} == {"train": 142, "val": 36}
+    with pytest.raises(InputError, match=r"ships no wines \(did you mean wine\?\); it is one of breast_cancer"):
+        import_features(ImportConfig(file=Path("sklearn:wines"), split=0.2, out=tmp_path / "other.h5"))
+
+
+def test_scaling_is_that_of_the_training_rows(rows, tmp_path: Path) -> None:
+    x, y, ids, splits = rows
+    x = 1e3 + x * np.array([1, 10, 100, 0.1, 0])
+    np.savez(tmp_path / "rows.npz", features=x, labels=y, ids=ids, splits=splits)
+    plain = ImportConfig(file=tmp_path / "rows.npz", out=tmp_path / "features.h5")
+    import_features(plain)
+    made = import_features(replace(plain, standardize=True))
+    found = read_features(made.path)
+    train = x[splits == "train"]
+    std = np.where(train.std(axis=0) > 0, train.std(axis=0), 1)
+    np.testing.assert_allclose(found.train.features, (train - train.mean(axis=0)) / std, atol=1e-5)
+    np.testing.assert_allclose(found.val.features, (x[splits == "test"] - train.mean(axis=0)) / std, atol=1e-5)
+    scaling = Scaling.recorded(found.provenance.transform)
+    np.testing.assert_allclose(scaling(x)[splits == "train"], found.train.features, atol=1e-6)

@@ -262,6 +262,17 @@ def test_rows_of_features_need_no_pictures(make: Make, rows: Path, tmp_path: Pat
     assert sum(line.split(",")[1] == ("no", "yes")[k % 2] for k, line in enumerate(lines[1:])) > 32
 
 
+def test_rows_that_are_classified_later_are_scaled_alike(make: Make, tmp_path: Path) -> None:
+    flags = {"FEATURES_ARGS": "--split 0.3 --standardize", "TRAIN_ARGS": "--qubits 2 --depth 1 --epochs 4 --lr 0.02"}
+    assert make("eval", FEATURES="sklearn:wine", **flags)[0] == 0
+    code, out, _ = make("predict", ARGS="--features sklearn:wine --csv")
+    assert code == 0
+    labels = [line.split(",")[1] for line in out.splitlines()[1:]]
+    truth = np.repeat(["class_0", "class_1", "class_2"], [59, 71, 48])
+    assert (np.array(labels) == truth).mean() > 0.9
+    assert make("eval")[1].endswith("report.html is up to date\n")
+
+
 @pytest.mark.parametrize(
     ("goal", "given", "message"),
     [
