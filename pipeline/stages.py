@@ -153,7 +153,7 @@ class Stages:
         weights = self.inputs.weights or None
         match stage:
             case "features" if self.inputs.rows:
-                return ImportConfig(file=Path(self.inputs.rows).expanduser(), out=self.features)
+                return ImportConfig(file=self.inputs.rows_file, out=self.features)
             case "features":
                 return self.inputs.of(ExtractConfig(out=self.features))
             case "train":
@@ -239,7 +239,9 @@ class Stages:
 
         there = importation(recorded, cache).file
         asked = [f"FEATURES {self.inputs.rows}"] if self.inputs.rows else self.inputs.of_pictures
-        if "--force" in self.words["features"] or (self.inputs.rows and self._rows_file().resolve() == there.resolve()):
+        if "--force" in self.words["features"] or (
+            self.inputs.rows and self.inputs.rows_file.resolve() == there.resolve()
+        ):
             return
         if asked:
             raise InputError(
@@ -247,9 +249,6 @@ class Stages:
                 "asked for. Nothing was changed. Leave that out to use what is there, give another OUT=, or "
                 "FEATURES_ARGS='… --force' to make other features in its place"
             )
-
-    def _rows_file(self) -> Path:
-        return Path(self.inputs.rows).expanduser()
 
     def _make_features_and_run(self, train: TrainConfig | None) -> None:
         aside = self.goals[-1] == "predict"
@@ -277,7 +276,7 @@ class Stages:
             if there and there[0].imported:
                 from pipeline.inference.extraction import importation
 
-                default = replace(importation(*there), file=self._rows_file(), out=self.features)
+                default = replace(importation(*there), file=self.inputs.rows_file, out=self.features)
             return import_features(self._parse("features", default)).path, None
         if there and there[0].imported and not self.inputs.of_pictures:
             print(f"{there[1]}: used as it is, imported rows")

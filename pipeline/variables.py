@@ -34,6 +34,11 @@ class Inputs:
         return replace(recorded, **given, offline=packaged)
 
     @property
+    def rows_file(self) -> Path:
+        """The file of rows, where one was given."""
+        return Path(self.rows).expanduser()
+
+    @property
     def of_pictures(self) -> list[str]:
         """The given variables that only pictures have."""
         given = {"DATA": self.data, "BACKBONE": self.backbone, "WEIGHTS": self.weights, "OFFLINE": self.offline}
