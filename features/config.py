@@ -29,7 +29,7 @@ class ExtractConfig(Flags):
       python -m features verify out/features.h5            is every byte as it was written?
       python -m features info out/features.h5              what is in it, and where it comes from (--json)
 
-    A run that was stopped, by whatever, goes on from its last finished piece when it is started again.
+    After any interruption the same command goes on from the last finished piece.
     """
 
     data: str = "hymenoptera"
@@ -43,7 +43,7 @@ class ExtractConfig(Flags):
     classes: str = ""
     """Classes to keep, separated by commas; all by default."""
     limit: Annotated[int, at_least(1)] | None = None
-    """At most so many images of each class in each split, chosen by --seed."""
+    """Largest number of images of each class in each split, chosen by --seed."""
     skip_bad: bool = False
     """Leave unreadable images out and list them in the file, instead of stopping before the network starts."""
     backbone: str = "resnet18"
@@ -68,7 +68,8 @@ class ExtractConfig(Flags):
     device: Device = "auto"
     """`cpu` or `cuda`; `auto` takes CUDA where there is one."""
     precision: Precision = "float32"
-    """Of the network's arithmetic: `float32`, or `bfloat16` or `float16` where the device has them; recorded."""
+    """Precision of the network's arithmetic: `float32`, or `bfloat16` or `float16` where the device has them;
+    recorded."""
     batch: Annotated[int, at_least(1)] = 16
     """Images in one pass through the network."""
     workers: Annotated[int, at_least(1)] = field(default_factory=lambda: os.cpu_count() or 1)
@@ -146,7 +147,7 @@ class ImportConfig(Flags):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRowsConfig(Flags):
-    """Give the rows of a cache to other programs: features, labels, names, splits and classes.
+    """Write the rows of a cache for other programs: features, labels, names, splits and classes.
 
     For example:
       python -m features export out/features.h5 --to rows.npz        for NumPy
@@ -173,7 +174,7 @@ class VerifyConfig(Flags):
 
 @dataclass(frozen=True, kw_only=True)
 class InfoConfig(Flags):
-    """Tell what is in a feature cache, and what it was made from. Verifies it on the way."""
+    """Print what a feature cache holds and what it was made from, after verifying it."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """The cache; for shards a quoted pattern, 'out/features-*.h5'."""

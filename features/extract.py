@@ -180,7 +180,7 @@ def _engine(config: ExtractConfig, image_set: ImageSet, backbone: Backbone) -> L
 def _check(
     config: ExtractConfig, image_set: ImageSet, existing: FeatureFile | None
 ) -> tuple[ImageSet, dict[str, str], tuple[Skipped, ...]]:
-    """Fingerprint and try every image before any hour is spent on the network.
+    """Fingerprint and try every image before the network starts.
 
     Returns:
         The images to use, the SHA-256 of each, and those left out, each with the reason.

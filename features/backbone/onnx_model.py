@@ -28,8 +28,8 @@ def to_onnx(network: nn.Module, example: torch.Tensor, outputs: Sequence[str]) -
     """
     file: Any = io.BytesIO()  # the exporter's annotation knows names of files alone
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), _without_fused_attention(), torch.inference_mode():
-        # The exporter by tracing is called deprecated, but takes a third of the time of the newer one, needs no further
-        # library, and gives the same model. What it warns of, a traced size, the trial with another one would show.
+        # The tracing exporter is deprecated, but takes a third of the time of the newer one, needs no further library,
+        # and gives the same model. It warns of sizes fixed by tracing, which the trial with another size would show.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,

@@ -1,7 +1,7 @@
-"""From a picture to the network's input: what torchvision's preset does, split where the work is best done.
+"""From a picture to the network's input: torchvision's preset, its geometry and its normalisation apart.
 
-In: an RGB picture. Out: its pixels, (3, H, W) uint8, which a decoding thread makes and which are a quarter of the bytes
-of the float32 (B, 3, H, W) that they become beside the network.
+In: an RGB picture. Out: its pixels, (3, H, W) uint8, made in a decoding thread; and from a batch of pixels, beside the
+network, the float32 (B, 3, H, W), which takes four times the bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is to run a network, and what did: small records, which need no torch."""
+"""Records of the runtime that was asked for and of the one that ran; they need no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from features.config import Device, Precision, Runtime
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeSettings:
-    """What is to run the network; the flags of the same names."""
+    """The runtime that was asked for, as the flags of the same names."""
 
     runtime: Runtime = "auto"
     device: Device = "auto"

@@ -15,8 +15,8 @@ from features.backbone.library import Library, NamedWeights, Network, State
 from features.backbone.vision import models
 from features.sources.download import download_weights
 
-# Named weights of these were trained on images scaled otherwise, which the model makes up for itself; their auxiliary
-# classifiers serve training alone.
+# The named weights of these two were trained on images of another scale, to which ``transform_input`` converts. Their
+# auxiliary classifiers serve training alone.
 _INCEPTION = {"transform_input": True, "aux_logits": False, "init_weights": False}
 _AUXILIARY = re.compile(r"(aux1|aux2|AuxLogits)\.")
 _OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _INCEPTION, "inception_v3": _INCEPTION}

@@ -1,7 +1,7 @@
-"""Files of formats 1 and 2: how they vouch for themselves.
+"""Fingerprints of files of formats 1 and 2.
 
 Format 1 has one fingerprint over everything. Format 2 has the seal, ``rows_sha256`` over the values of every data set,
-and ``content_sha256`` over the attributes, ``rows_sha256`` among them: it changed with a date, a note, a place.
+and ``content_sha256`` over the attributes, ``rows_sha256`` among them, so a new date, note or place changed it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ PACKAGED = Path(__file__).parents[1] / "data" / "hymenoptera.h5"
 
 
 def packaged_serves(config: ExtractConfig) -> bool:
-    """Whether the packaged features are those of what was asked for."""
+    """Whether the packaged features are the ones asked for."""
     plain = ExtractConfig()
     asked = ("data", "weights", "backbone", "split", "classes", "limit", "views", "shards")
     return all(getattr(config, name) == getattr(plain, name) for name in asked)
@@ -26,7 +26,7 @@ def use_packaged(config: ExtractConfig, existing: FeatureFile | None, reason: st
     the packaged ones were asked for.
 
     Raises:
-        InputError: if they are not features of what was asked for.
+        InputError: if other features were asked for.
     """
     if not packaged_serves(config):
         raise InputError(
@@ -50,7 +50,7 @@ def use_packaged(config: ExtractConfig, existing: FeatureFile | None, reason: st
 
 
 def help_without_network() -> str:
-    """What to do where something could not be downloaded and the packaged features do not serve."""
+    """Advice after a failed download, where the packaged features are not the ones asked for."""
     return (
         "Without a network, give files you have: --data FOLDER (make: DATA=) of images, --weights FILE "
         "(make: WEIGHTS=) holding a state_dict of the backbone. The packaged features need neither: leave both out."

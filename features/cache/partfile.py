@@ -41,7 +41,7 @@ class PartFile(io.FileIO):
             rest = memoryview(data).cast("B")
             while rest and self.failure is None:
                 rest = rest[super().write(rest) :]
-        except BaseException as error:  # a Ctrl-C that arrives here, inside of HDF5, too
+        except BaseException as error:  # also a Ctrl-C that arrives inside HDF5
             self.failure = error
         return len(data)
 

@@ -94,7 +94,7 @@ def cut(
 
 @dataclass(frozen=True, kw_only=True)
 class PieceFolder:
-    """Where the pieces of a cache are kept until they become it, and what is written into each.
+    """The folder that keeps a cache's pieces until they are joined, and the provenance written into each.
 
     Attributes:
         out: The cache.
@@ -243,7 +243,7 @@ def unfinished_pieces(out: Path) -> list[Path]:
 
 
 def clear_pieces(out: Path) -> None:
-    """Remove what a run that was killed as it finished has left of a cache that is finished. Nothing is removed while
+    """Remove the pieces of a finished cache that a kill at the last moment left behind. Nothing is removed while
     another process is at work."""
     for left, remove in ((_folder(out), _remove_pieces), (unfinished(out), _remove_file)):
         if left.exists() or lock_file(left).exists():

@@ -20,7 +20,7 @@ class Views:
 
     Attributes:
         count: Views an image.
-        seed: What they were drawn by.
+        seed: Seed of the draw.
     """
 
     count: int
@@ -29,7 +29,7 @@ class Views:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """Which of how many files that make one data set.
+    """One file of the several that make a data set.
 
     Attributes:
         index: From 0.

@@ -1,7 +1,7 @@
 """Rows and their fingerprints: the identity of a feature cache, whatever pieces it lies in.
 
 Each row has a SHA-256 of its own, over its label, its path, and its features as they are stored; the file keeps it. The
-content of a cache, or of several files that make one, is known by the SHA-256 over these, so that joining and comparing
+content of a cache, or of several files that make one, is identified by the SHA-256 over these, so joining and comparing
 caches reads 32 bytes a row.
 """
 

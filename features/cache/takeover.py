@@ -1,4 +1,4 @@
-"""Rows that are there already: taken over where picture, network, preprocessing and views are unchanged.
+"""Takes rows over from earlier caches where picture, network, preprocessing and views are unchanged.
 
 In: caches, and the provenance of the one to be made. Out: where each picture's row lies; the rows themselves.
 """

@@ -68,7 +68,7 @@ def existing_cache(out: Path, *, shards: bool) -> FeatureFile | None:
 def differences(
     existing: FeatureFile, wanted: Provenance, image_set: ImageSet, digests: Mapping[str, str]
 ) -> list[str]:
-    """What a cache was made from that is not what is wanted; nothing if it is up to date.
+    """How a cache differs from the wanted one; empty if it is up to date.
 
     Args:
         existing: The cache.
@@ -81,7 +81,7 @@ def differences(
     return stale if same_images(existing, image_set, digests) else ["images, labels or splits", *stale]
 
 
-# What a cache must have in common with what is wanted, and how it is called.
+# Fields that must agree, with their names in messages.
 _DECISIVE = {
     "backbone": "backbone",
     "weights_sha256": "weights",
@@ -112,7 +112,7 @@ def same_images(features: FeatureFile | FeatureSet, image_set: ImageSet, digests
 
 
 def with_places(existing: FeatureFile, wanted: Provenance) -> FeatureFile:
-    """The same content, but telling where its images and weights lie now: stage 3 looks for them there."""
+    """The same content with today's places of images and weights, where stage 3 looks for them."""
     names = ("data", "data_location", "weights", "weights_location", "selection", "skipped")
     places = {name: getattr(wanted, name) for name in names}
     if replace(existing.provenance, **places) == existing.provenance or "*" in existing.path.name:

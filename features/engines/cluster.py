@@ -142,7 +142,7 @@ class _PieceMaker:
         problem = ""
         try:
             self._engine.extract(self._folder, [piece], watch, lambda _: None)
-        except InputError as error:  # one that the user can mend is told by the command, not retried
+        except InputError as error:  # a user's mistake is reported by the command, not retried
             problem = str(error)
         file = self._folder.file(piece).name
         return {"file": file, "images": len(piece.to_compute), "seconds": watch.seconds, "problem": problem}

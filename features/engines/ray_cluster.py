@@ -23,7 +23,7 @@ def connect(address: str | None, **how: Any) -> Any:
     Raises:
         InputError: if Ray is not installed, or there is no cluster at ``address``.
     """
-    # What Ray's own processes have to say goes to its log files; the command says what it comes to.
+    # Ray's own messages go to its log files; the command reports what matters.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of a change in its next version
     try:

@@ -81,13 +81,13 @@ class Kind:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What chose the images among all that a place offers; None where a flag was not given.
+    """The flags that selected images from all that a place offers; None where a flag was not given.
 
     Attributes:
         split: Fraction of each class that was held out.
         classes: Classes to which the set was narrowed, sorted.
         limit: Images of each class in each split, at most.
-        seed: What ``split`` and ``limit`` drew by.
+        seed: Seed of the draws for ``split`` and ``limit``.
     """
 
     split: float | None = None

@@ -1,4 +1,4 @@
-"""Reading every image once before any hour is spent on the network: which can be decoded, and their fingerprints.
+"""Reads every image once, before the network starts: which can be decoded, and their fingerprints.
 
 In: an :class:`features.sources.images.ImageSet`. Out: the SHA-256 of each image, and the reason for each that can't be
 read; one fingerprint over all of them.
@@ -37,8 +37,8 @@ class Checked:
 
 
 def check_images(image_set: ImageSet, known: Collection[str] = ()) -> Checked:
-    """Read every image once: take its fingerprint and decode it, at reduced scale where its format allows, before any
-    hour is spent on the network. With a progress bar; images are not kept in memory.
+    """Read every image once: take its fingerprint and decode it, at reduced scale where its format allows. With a
+    progress bar; images are not kept in memory.
 
     Args:
         image_set: The images.

@@ -151,7 +151,7 @@ def _open_parts(known: str, root: Path, *, download: bool) -> dict[str, list[Any
 
     kind = getattr(datasets, known)
     with warnings.catch_warnings():
-        # What NumPy 2.4.0 says of the age of CIFAR's pickles (pytorch/vision#9340) is nothing to mend.
+        # NumPy 2.4.0 warns of the age of CIFAR's pickles (pytorch/vision#9340); there is nothing to mend here.
         warnings.filterwarnings("ignore", message=".*align should be passed")
         return {
             part: [kind(str(root), download=download, **arguments) for arguments in of_part]

@@ -7,8 +7,8 @@ from io import BytesIO
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-# Pillow only warns of a picture between one and two times its limit: a program that turns warnings into errors gets
-# that one here, everybody else the refusal below, which says more.
+# Pillow only warns of a picture of one to two times its limit. Where warnings are errors, that warning is caught here;
+# elsewhere the refusal below says more.
 UNREADABLE = (
     OSError,
     ValueError,

@@ -97,7 +97,7 @@ def _class_problems(root: Path, tops: dict[str, str], names: dict[str, list[str]
 
 def files_below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
     """Paths relative to ``folder``, sorted within each folder; the names of one folder are in memory at a time. A link
-    to a folder that it lies in is not followed: it would lead round for ever, to files that are listed already.
+    to a folder above it is not followed, because it would list the same files for ever.
 
     Raises:
         OSError: if a folder can't be read.

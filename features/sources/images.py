@@ -77,7 +77,7 @@ def open_images(
     Args:
         data: A name or a path of one of ``KINDS``.
         split: Fraction of each class to hold out for validation, where the data has no split of its own.
-        seed: What ``split`` and ``limit`` draw by.
+        seed: Seed of the draws for ``split`` and ``limit``.
         classes: The classes to use; all if empty.
         limit: Images to use of each class in each split, at most; drawn at random.
         download: Whether a named set may be downloaded if it is not here yet.

@@ -1,1 +1,1 @@
-"""Shared by all rooms: errors for users, hashes, library versions."""
+"""Shared by all rooms: flags, commands, errors, files, provenance."""

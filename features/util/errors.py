@@ -1,4 +1,4 @@
-"""How a command ends: a mistake the user can mend is one clear message and exit code 2, never a traceback."""
+"""How a command ends: a user's mistake becomes one clear message and exit code 2, never a traceback."""
 
 from __future__ import annotations
 

@@ -14,16 +14,16 @@ class DeviceConfig(Flags):
     """Where to measure a trained head beside the exact evaluation: a PennyLane device, shots, noise."""
 
     q_device: str | None = None
-    """Also measure the head on this PennyLane device, PennyLane's own or a plugin's: `default.qubit`, `default.mixed`,
-    `qiskit.aer`, … Where only --shots or --noise are given it is `default.qubit`, for noise `default.mixed`."""
+    """Also measure the head on this device, one of PennyLane's or a plugin's: `default.qubit`, `default.mixed`,
+    `qiskit.aer`, … With --shots alone it is `default.qubit`, with --noise `default.mixed`."""
     q_device_options: tuple[str, ...] = ()
     """KEY=VALUE … of the device, as `qml.device` takes them. They are written into the report: no keys or passwords."""
     shots: tuple[Annotated[int, at_least(0)], ...] = ()
-    """Measurements of each image's circuit; several for one row each; 0 for exact expectation values."""
+    """Measurements of each image's circuit, 0 for exact expectation values; each number gives a row of results."""
     noise: tuple[str, ...] = ()
-    """Noise in the circuit, such as depolarizing=0.02,readout=0.01; several levels for one row each; `none` for none.
-    Probabilities of depolarizing, amplitude_damping, phase_damping, bit_flip and phase_flip follow every gate on every
-    wire that it touches; readout flips each measured bit."""
+    """Noise in the circuit, such as depolarizing=0.02,readout=0.01; each level gives a row of results, `none` one
+    without noise. Probabilities of depolarizing, amplitude_damping, phase_damping, bit_flip and phase_flip follow every
+    gate on every wire that it touches; readout flips each measured bit."""
 
     @property
     def on_device(self) -> bool:

@@ -102,7 +102,7 @@ class DeviceCircuit:
             InputError: if the device can't run the circuit, or takes shots though none were asked for.
         """
         with qml.Tracker(self.device) as tracker, warnings.catch_warnings():
-            # What a device warns of is an error here, or comes again when it measures.
+            # A device's warnings are errors here, or come again when it measures.
             warnings.simplefilter("ignore")
             self(np.ones((1, self._n_inputs)))
         taken = tracker.totals.get("shots", 0) or self.device.shots.total_shots

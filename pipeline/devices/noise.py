@@ -1,4 +1,4 @@
-"""How noisy a device is taken to be: a level of noise, read from a flag, and its channels in a circuit.
+"""A level of noise: read from a flag, put into a circuit as channels.
 
 In: text such as ``depolarizing=0.02,readout=0.01``. Out: a :class:`Noise`, which queues PennyLane's channels.
 """

@@ -1,4 +1,4 @@
-"""How a head fares on a device, as ``report.json`` holds it, and as a table for the terminal."""
+"""Results of a head on a device: the record in ``report.json``, and a table for the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be said of a table of accuracies: intervals, paired tests, effect sizes, and what would have been missed.
+"""Statistics of accuracies: intervals, paired tests, effect sizes, and the smallest difference that would be seen.
 
 Two corrections, for two different things:
 
@@ -106,7 +106,7 @@ def estimate(values: Sequence[float] | np.ndarray, overlap: float) -> Estimate:
 
 
 def too_few(seeds: int) -> str:
-    """What an interval over so few seeds is worth, in a sentence; nothing from ``ENOUGH_SEEDS`` on."""
+    """A warning for intervals over few seeds; empty from ``ENOUGH_SEEDS`` on."""
     from scipy.stats import t
 
     if seeds >= ENOUGH_SEEDS:

@@ -39,10 +39,10 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def steps(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """What the layers compute one after the other, the logits (B, n_classes) last.
+        """The outputs of the layers in order, the logits (B, n_classes) last.
 
-        Values that a later layer could hide, an infinity before a tanh, are among them. Plain torch operations only,
-        without a look at any value, so that ``torch.vmap`` can stack heads.
+        Values that a later layer could hide, an infinity before a tanh, are among them. Use plain torch operations that
+        branch on no value, so that ``torch.vmap`` can stack heads.
         """
         raise NotImplementedError
 
@@ -58,9 +58,9 @@ class Head(nn.Module):
         return logits
 
     def backward_cross_entropy(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What ``cross_entropy(head(features), labels).backward()`` does to the parameters.
+        """Set the gradients that ``cross_entropy(head(features), labels).backward()`` sets.
 
-        Gradients replace those of the step before, so that no ``zero_grad`` is needed.
+        They replace those of the step before, so no ``zero_grad`` is needed.
 
         Args:
             features: Shape (B, n_features).
@@ -89,7 +89,7 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def hidden_values(self, features: torch.Tensor) -> dict[str, torch.Tensor]:  # noqa: ARG002
-        """What lies between the first and the last layer, each (B, n_hidden) and from -1 to 1; empty if nothing does.
+        """Values between the first and the last layer, each (B, n_hidden) and from -1 to 1; empty if there are none.
 
         ``tanh`` is the output of the first layer, ``⟨Z⟩`` that of the circuit.
         """
@@ -110,7 +110,7 @@ class Head(nn.Module):
 
     @property
     def n_between(self) -> int | None:
-        """How many of them lie between ``pre_net`` and ``post_net``; None for a head without these two layers."""
+        """The number of them between ``pre_net`` and ``post_net``; None for a head without these two layers."""
         if not hasattr(self, "pre_net"):
             return None
         ends = ("pre_net.", "post_net.")
@@ -122,8 +122,8 @@ class Affine(nn.Linear):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Shape (…, B, in_features) to (…, B, out_features)."""
-        # In this order the gradient of the weights comes out laid as they are, and need not be copied.
-        # ``mT`` would say the same, but has no counterpart in ONNX.
+        # In this order the gradient of the weights has their memory layout, and needs no copy. ``mT`` would say the
+        # same, but has no counterpart in ONNX.
         product = (self.weight @ features.transpose(-2, -1)).transpose(-2, -1)
         return product if self.bias is None else product + self.bias[..., None, :]
 

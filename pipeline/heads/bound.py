@@ -27,7 +27,7 @@ class BoundCircuit:
     """A quantum function of inputs and flat weights, to be called inside a QNode.
 
     Attributes:
-        name: What it was asked for by.
+        name: The name it was asked for by.
         function: Takes ``inputs`` and the weights by name.
         weight_shapes: Shape of each weight, in the order of the flat vector.
         n_inputs: Inputs a sample.

@@ -12,7 +12,7 @@ from pipeline.quantum.choices import Entangler, PreNet
 
 @dataclass(frozen=True, kw_only=True)
 class CircuitFlags(Flags):
-    """What the middle of a head is made of. The defaults are those of the paper (arXiv:1912.08278)."""
+    """The circuit of a head, or the layer in its place. The defaults are those of the paper (arXiv:1912.08278)."""
 
     qubits: Annotated[int, at_least(1)] = 4
     """Wires of the circuit, each fed by one output of the first linear layer; that layer's width without a circuit."""
@@ -51,7 +51,7 @@ class HeadsConfig(Flags):
 
 
 def circuit_problems(flag: str, circuit: str) -> list[str]:
-    """What is wrong with the name of a circuit; whether a file is there shows when it is read."""
+    """What is wrong with the name of a circuit. A file is not looked for: reading it shows whether it is there."""
     if circuit == "mari" or (":" in circuit and all(circuit.rpartition(":")[::2])):
         return []
     # PennyLane takes seconds to import; whoever names one of its circuits needs it anyway.

@@ -292,7 +292,7 @@ def _module(end: nn.Module | str) -> nn.Module:
 
 
 def _width(end: nn.Module | str, n_features: int) -> int:
-    """How many inputs the circuit gets from this end."""
+    """The number of inputs that this end gives the circuit."""
     if isinstance(end, str):
         return n_features
     parameter = next(end.parameters(), torch.zeros(()))

@@ -42,7 +42,7 @@ def dressed_logits(simulator: Simulator, features: torch.Tensor, parameters: Seq
 def cross_entropy_gradients(
     simulator: Simulator, features: torch.Tensor, labels: torch.Tensor, parameters: Sequence[torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What ``cross_entropy(dressed_logits(...), labels).backward()`` does to the parameters, without autograd.
+    """Set the gradients that ``cross_entropy(dressed_logits(...), labels).backward()`` sets, without autograd.
 
     ``grad`` is replaced, not added to; of parameters that require none it becomes None.
 

@@ -60,7 +60,7 @@ class LogisticNet(LinearNet):
             best = search.fit(features.double().numpy(), labels.numpy()).best_estimator_
         weight, bias = torch.from_numpy(best.coef_), torch.from_numpy(best.intercept_)
         if len(weight) == 1:
-            # Of two classes scikit-learn keeps the one logit that tells them apart.
+            # For two classes scikit-learn keeps one logit, their difference.
             weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
         with torch.no_grad():
             self.linear.weight.copy_(weight)

@@ -1,6 +1,6 @@
-"""All heads by name: how each is built from a configuration, and what the commands have to know about it.
+"""All heads by name: how each is built from a configuration, and whether it is trained or fitted.
 
-In: a training configuration. Out: an untrained head. A further head is a file with its class, and an entry here.
+In: a ``HeadConfig``. Out: an untrained head. A further head is a file with its class, and an entry here.
 """
 
 from __future__ import annotations

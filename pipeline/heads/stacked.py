@@ -1,6 +1,6 @@
-"""Many heads alike in shape side by side, trained in one go: seeds, folds, repetitions.
+"""Many heads of one shape, trained side by side: seeds, folds, repetitions.
 
-In: features of shape (heads, B, n_features), or shared ones and each head's own choice of their rows.
+In: features of shape (heads, B, n_features), or shared ones and the rows that each head takes of them.
 Out: logits of shape (heads, B, n_classes).
 """
 
@@ -63,7 +63,7 @@ class StackedHeads(nn.Module):
         """
         batches = self.batches(features, rows)
         *hidden, logits = self.head.steps(batches) if self.head.takes_heads_axis else self._mapped(batches)
-        # Of shared features the row is named, not a place in some head's batch.
+        # The message names the row of the shared features, not the place in a head's batch.
         refuse_non_finite(features, *hidden, logits)
         return logits
 

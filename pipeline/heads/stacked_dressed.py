@@ -1,6 +1,6 @@
 """Many dressed heads side by side in dense matrix products: the fast way to train them, without autograd.
 
-In and out: as :mod:`pipeline.heads.stacked`, of which this is the one override.
+In and out: as :mod:`pipeline.heads.stacked`; this is its one override.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.quantum.mari import dense
 
 
 def stack(heads: Sequence[Head]) -> StackedHeads:
-    """Heads alike in shape as one module that trains them together, the fastest there is for their kind.
+    """Heads of one shape as one module that trains them together, by the fastest way for their kind.
 
     Raises:
         ValueError: If there is no head, they differ in shape, or their circuit is too large for dense matrices.
@@ -53,7 +53,7 @@ class StackedDressed(StackedHeads):
             try:
                 return dressed_logits(circuit, batches, parameters)
             except NonFiniteError:
-                # Of shared features the row is named, not a place in some head's batch.
+                # The message names the row of the shared features, not the place in a head's batch.
                 raise non_finite(features) from None
         pre_weight, pre_bias, q_params, post_weight, post_bias = parameters
         angles = torch.tanh(torch.baddbmm(pre_bias[:, None], batches, pre_weight.mT)) * QUARTER_TURN
@@ -79,7 +79,7 @@ class StackedDressed(StackedHeads):
         return self.batches(features, rows), self._circuit(features.dtype), self.head.parameters_in_order
 
     def _circuit(self, dtype: torch.dtype) -> dense.DenseCircuit | CompiledCircuit:
-        """The fastest there is: the paper's has one of its own."""
+        """The fastest form: the paper's circuit has one of its own."""
         if self.head.compiled is not None:
             return self.head.compiled
         return dense.dense_circuit(self.head.circuit, str(dtype).removeprefix("torch."))

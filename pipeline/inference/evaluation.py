@@ -1,4 +1,4 @@
-"""Stage 3: how good the head is, on the images themselves where they are at hand.
+"""Stage 3: evaluate a head on the validation images, or on cached features where the images are not at hand.
 
 In: a run folder. Out: a :class:`Report`, which :mod:`pipeline.report` writes down.
 """

@@ -45,7 +45,7 @@ class Parity:
 
 @dataclass(frozen=True, kw_only=True)
 class Seconds:
-    """Time that things took; None for what was not run."""
+    """Seconds of each part; None if it did not run."""
 
     training: float
     images_end_to_end: float | None

@@ -1,4 +1,4 @@
-"""The checkpoint of a training: all that going on after its last finished epoch needs."""
+"""The checkpoint of a training: all that is needed to go on after its last finished epoch."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Checkpoint:
     """The state of a training between two epochs.
 
     Attributes:
-        config: What the head is to be.
-        features_sha256: Identity of the features, so that they are not exchanged midway.
+        config: The configuration of the head.
+        features_sha256: Identity of the features: a training goes on with the same ones only.
         history: The epochs that are done.
         head: The head's ``state_dict``.
         best_weights: The ``state_dict`` of the best epoch so far.

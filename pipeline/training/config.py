@@ -1,4 +1,4 @@
-"""Flags of ``train``, which are also what a run records of itself."""
+"""Flags of ``train``, which a run also records."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Hyperparameters(CircuitFlags, Files):
     lr: Annotated[float, POSITIVE] = 4e-4
     """Learning rate of Adam."""
     lr_step: Annotated[int, at_least(1)] = 10
-    """Epochs after which the learning rate is multiplied by --lr-gamma."""
+    """Epochs between two changes of the learning rate."""
     lr_gamma: Annotated[float, FACTOR] = 0.1
-    """That factor."""
+    """Factor that multiplies the learning rate every --lr-step epochs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +48,16 @@ class TrainConfig(Hyperparameters, HeadConfig):
     out: Path = Path("out/run")
     """The run folder to write."""
     views: Annotated[int, at_least(0)] = 0
-    """Draw each training image in each epoch from its first so many augmented views, which stage 1 made with the same
-    flag; 0 takes the plain images."""
+    """Augmented views of each training image to draw from in each epoch, made by the same flag of stage 1; 0 takes the
+    plain images."""
     seeds: Annotated[int, at_least(1)] = 1
     """Heads to train together in dense matrix products, with seeds from --seed on. The first is the run itself, each
     further one a run in seed-N below it; heads.json holds the spread of their accuracies."""
     resume: bool = False
-    """Go on from the checkpoint: of a training that was stopped, or, with more --epochs, of the run in --out."""
+    """Continue from the checkpoint: of a training that was stopped, or, with more --epochs, of the run in --out."""
     force: bool = False
-    """Replace the head that stands in --out; without it another head than that one is refused. Start a training that
-    was stopped from its beginning, unless --resume is given too."""
+    """Replace another head in --out, which is refused otherwise. Restart a stopped training from its beginning, unless
+    --resume is given too."""
 
     def problems(self) -> list[str]:
         """What is wrong with the values, a sentence each."""

@@ -1,7 +1,7 @@
 """A dressed quantum head as a scikit-learn classifier: rows of features and labels → a trained head.
 
-In: arrays, sparse matrices or data frames of shape (n_samples, n_features), and labels of any kind. For whoever has
-scikit-learn code: it stands wherever a classifier does, in ``Pipeline``, ``GridSearchCV``, ``CalibratedClassifierCV``.
+In: arrays, sparse matrices or data frames of shape (n_samples, n_features), and labels of any kind. For users of
+scikit-learn: use it wherever a classifier goes, in ``Pipeline``, ``GridSearchCV``, ``CalibratedClassifierCV``.
 """
 
 from __future__ import annotations

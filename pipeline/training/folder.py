@@ -40,7 +40,7 @@ class RunFolder:
         self.replaced = self._beside("replaced")
 
     def standing(self) -> RunRecord | None:
-        """The record of the run that stands here; None where there is none.
+        """The record of the run in this folder; None if there is none.
 
         Raises:
             InputError: if there are files, but no run that can be read.
@@ -71,14 +71,14 @@ class RunFolder:
         return record
 
     def action(self, config: TrainConfig, features: FeatureSet | None = None) -> Action:
-        """What ``train`` has to do here, where the features are not known yet without regard to them.
+        """The action of ``train`` in this folder; without ``features`` it is decided by the flags alone.
 
         Returns:
-            ``none`` where the head that is asked for stands, ``make`` where none stands, ``replace`` where that was
-            asked for, ``keep`` where the head that stands was trained on other features: it is set aside.
+            ``none`` if the requested head is there, ``make`` if there is no head, ``replace`` with --force, ``keep`` if
+            the head there was trained on other features: it is set aside.
 
         Raises:
-            InputError: if another head stands here, which was not given up by --force.
+            InputError: if another head is there, without --force.
         """
         standing = self.standing()
         if standing is None:
@@ -115,7 +115,7 @@ class RunFolder:
         make_folder(self.target.parent, self.path)
         lock = FileLock(self._beside("lock"), timeout=0)
         try:
-            self._beside("lock").touch()  # where no file can be made, FileLock would say that it is held
+            self._beside("lock").touch()  # where no file can be made, FileLock would report a lock held by another
             lock.acquire()
         except Timeout as error:
             raise InputError(
@@ -151,10 +151,10 @@ class RunFolder:
             _delete_ours(self.unfinished)
 
     def swap(self, *, keep: bool = False) -> Path | None:
-        """Put the run that was built into its place.
+        """Put the new run into its place.
 
         Args:
-            keep: Set the run that stands there aside, with all that is in it, instead of deleting it.
+            keep: Set the earlier run aside with all its files, instead of deleting it.
 
         Returns:
             Where that run is now; None if it was deleted, or there was none.
@@ -215,7 +215,7 @@ def _cannot_be_made(folder: Path, error: OSError) -> InputError:
 
 
 def _delete_ours(folder: Path, others_to: Path | None = None) -> None:
-    """Delete what this program wrote into a run folder; move what it did not, and take the empty folder away."""
+    """Delete the files that this program wrote into a run folder, move the others, and remove the empty folder."""
     for entry in list(folder.iterdir()):
         below = None if others_to is None else others_to / entry.name
         if entry.name in OURS:

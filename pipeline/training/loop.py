@@ -47,12 +47,12 @@ from pipeline.training.samples import Samples, drawn_views, epoch_order, samples
 
 
 def train(config: TrainConfig) -> Run:
-    """Leave the head that is asked for in ``config.out``: train it, unless it stands there already.
+    """Train the requested head into ``config.out``, unless it is there already.
 
     Raises:
-        InputError: for features, a run folder or a checkpoint that can't be used, and where another head stands in
-            ``config.out``; nothing has then been changed.
-        KeyboardInterrupt: at Ctrl-C; at most the epoch under way is lost, and a run that stood there stays.
+        InputError: for features, a run folder or a checkpoint that can't be used, and if ``config.out`` holds another
+            head; nothing has then been changed.
+        KeyboardInterrupt: at Ctrl-C; at most the current epoch is lost, and an earlier run stays.
     """
     features = read_features(config.features)
     head = untrained(config, features.width, len(features.provenance.classes))
@@ -70,7 +70,7 @@ def train(config: TrainConfig) -> Run:
             f"{config.features}: {head.description}"
         )
         try:
-            # NumPy would warn of an overflow; that a run diverges is said below, in words.
+            # Silence NumPy's overflow warnings, because a diverging run is reported below.
             with one_thread(), np.errstate(over="ignore", invalid="ignore"):
                 for epoch in training.epochs(samples, samples_of(features.val)):
                     print(_line(epoch, config.passes), flush=True)
@@ -89,7 +89,7 @@ def train(config: TrainConfig) -> Run:
 
 
 def untrained(config: TrainConfig, n_features: int, n_classes: int) -> Head:
-    """The head that is asked for, before its training.
+    """The requested head, before its training.
 
     Raises:
         InputError: if it can't be made, for example because its circuit does not fit into memory.
@@ -101,7 +101,7 @@ def untrained(config: TrainConfig, n_features: int, n_classes: int) -> Head:
 
 
 def up_to_date(config: TrainConfig) -> Run:
-    """The run that stands in ``config.out``, where it is the one that is asked for."""
+    """The run in ``config.out``, which is the requested one."""
     run = load_run(config.out)
     print(f"{config.out}: up to date, the head that is asked for, trained on the same features")
     return run
@@ -134,7 +134,7 @@ def finished(
 
 
 def put_in_place(folder: RunFolder, action: Action) -> None:
-    """Let the run that was built take its place, and say what became of the one that stood there."""
+    """Put the new run into its place, and print where the earlier one went."""
     aside = folder.swap(keep=action == "keep")
     if aside is not None:
         print(f"the run that stood in {folder.path} was trained on other features; it is kept in {aside}")
@@ -161,8 +161,8 @@ class Training:
         self.best_weights: State = {}
 
     def take_up(self, folder: RunFolder) -> None:
-        """Go on from the checkpoint of a training that was stopped, or, with --resume, of the run that stands there;
-        where there is none, start from the beginning.
+        """Continue from the checkpoint of a stopped training, or, with --resume, of the run in the folder; without
+        either, start from the beginning.
 
         Raises:
             InputError: if it is damaged, or of another configuration or other features.
@@ -178,7 +178,7 @@ class Training:
             print(f"no checkpoint in {folder.path}: starting with epoch 1")
 
     def epochs(self, train_samples: Samples, val_samples: Samples) -> Iterator[EpochRecord]:
-        """Run the epochs that are left, with a checkpoint after each; yield each one's record."""
+        """Run the remaining epochs, each followed by a checkpoint; yield the record of each."""
         write_text(self.folder / HISTORY, history_text(self.history))
         for epoch in range(len(self.history), self.config.passes):
             record = self._one_epoch(epoch, train_samples, val_samples)
@@ -212,7 +212,8 @@ class Training:
         return record
 
     def _one_pass(self, epoch: int, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Learn from every sample once; logits, (N, n_classes), from before each step or after a fit, and labels."""
+        """Learn from every sample once. Returns logits, (N, n_classes), from before each step or after a fit, and
+        labels."""
         if HEADS[self.config.head].fitted:
             self.head.fit(features, labels, self.config.seed)
             with torch.no_grad():
@@ -242,7 +243,7 @@ class Training:
         self.saved_epochs = len(self.history)
 
     def how_to_go_on(self) -> str:
-        """What to tell who stopped the training."""
+        """The message after Ctrl-C."""
         stands = f"; the run that stood in {self.config.out} is as it was" if self.config.out.exists() else ""
         if self.saved_epochs == 0:
             return f"stopped in epoch 1; nothing to resume yet{stands}"

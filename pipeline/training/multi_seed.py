@@ -37,12 +37,12 @@ from pipeline.util.records import to_record
 
 
 def train_many(config: TrainConfig) -> list[Run]:
-    """Leave ``config.seeds`` heads with seeds from ``config.seed`` on in ``config.out``, each one's run and their
-    spread: train them, unless they stand there already.
+    """Train ``config.seeds`` heads into ``config.out``, with seeds from ``config.seed`` on, unless they are there
+    already: a run of each, and the spread of their accuracies.
 
     Raises:
-        InputError: for features or a run folder that can't be used, a circuit too large to be a dense matrix, and where
-            another head stands in ``config.out``; nothing has then been changed.
+        InputError: for features or a run folder that can't be used, a circuit too large to be a dense matrix, and if
+            ``config.out`` holds another head; nothing has then been changed.
     """
     features = read_features(config.features)
     configs = _config_of_each(config)
@@ -141,7 +141,7 @@ def scores(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, to
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """Accuracies of many heads: at 25, 50 and 75 % of them are the ``quartiles``."""
+    """The spread of many accuracies; ``quartiles`` are the 25, 50 and 75 % quantiles."""
 
     mean: float
     standard_deviation: float
@@ -164,7 +164,7 @@ class Spread:
 
 
 def _refuse_unfinished(folder: RunFolder, config: TrainConfig) -> None:
-    """A single head whose training was stopped here is not thrown away unasked."""
+    """Refuse to discard a single head whose training was stopped, unless --force is given."""
     file = folder.unfinished / CHECKPOINT
     if file.is_file() and not config.force:
         raise InputError(
@@ -190,7 +190,7 @@ def _config_of_each(config: TrainConfig) -> list[TrainConfig]:
 def _train(
     config: TrainConfig, nets: StackedHeads, seeds: list[int], features: FeatureSet
 ) -> tuple[StackedHeads, list[list[EpochRecord]]]:
-    """Run all epochs; the heads as they were in the best epoch of each, and a history each."""
+    """Run all epochs. Returns the heads as of each one's best epoch, and a history of each."""
     from tqdm import tqdm
 
     rows, labels = training_samples(config, features)

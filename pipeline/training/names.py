@@ -13,5 +13,5 @@ SEED = re.compile(r"seed-\d+")
 
 _WHOLE = (HEAD, RECORD, HISTORY, CHECKPOINT, SPREAD, *REPORT, *EXPORTS, *(f"{name}.png" for name in FIGURES))
 OURS = {*_WHOLE, *(f".{name}.part" for name in _WHOLE)}
-# What an earlier version left of a training that was stopped in its first epoch.
+# Left by an earlier version when a training was stopped in its first epoch.
 UNFINISHED = {name for stem in (HISTORY, CHECKPOINT) for name in (stem, f".{stem}.part")}

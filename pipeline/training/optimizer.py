@@ -64,7 +64,7 @@ class FlatAdam:
         )
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """What a resumed run needs, but for the learning rate."""
+        """The state that a resumed run needs; its learning rate follows from the epoch."""
         return {"mean": self._mean, "square": self._square, "steps": self._steps}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:

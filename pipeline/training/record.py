@@ -1,4 +1,4 @@
-"""What a run says of itself, typed in memory and as JSON on the disk.
+"""The record of a run: dataclasses in memory, JSON on the disk.
 
 ``run.json`` holds a :class:`RunRecord`, ``history.jsonl`` an :class:`EpochRecord` a line. Identity is content: two runs
 are of the same head if :func:`differences` finds none, whatever their dates and places.
@@ -97,7 +97,7 @@ class FeaturesReference:
 
 @dataclass(frozen=True, kw_only=True)
 class Simulation:
-    """What simulated the circuit, which a fallback may have changed from what was asked for.
+    """The simulator that ran the circuit; after a fallback not the one that was asked for.
 
     Attributes:
         simulator: ``lightning``, ``dense`` or ``qnode``.
@@ -109,7 +109,7 @@ class Simulation:
 
     @classmethod
     def of(cls, head: Head) -> Simulation | None:
-        """What simulated a head's circuit; None of a head without one."""
+        """The simulator of a head's circuit; None for a head without one."""
         from pipeline.heads.dressed import DressedQuantumNet
 
         if not isinstance(head, DressedQuantumNet):
@@ -137,7 +137,7 @@ class CircuitRecord:
 
     @classmethod
     def of(cls, head: Head) -> CircuitRecord | None:
-        """The record of a head's circuit; None of a head without one."""
+        """The record of a head's circuit; None for a head without one."""
         from pipeline.heads.bound import source_sha256
         from pipeline.heads.dressed import DressedQuantumNet
 
@@ -229,7 +229,7 @@ _PLAIN = ("epochs", "parameters", "seconds", "created", "versions", "history_sha
 
 
 def config_record(config: TrainConfig) -> dict[str, Any]:
-    """A configuration as JSON, without the flags that say how to run and not what to make."""
+    """A configuration as JSON, without the flags that don't change the head (--resume, --force)."""
     values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
     return {name: value for name, value in values.items() if name not in _HOW}
 
@@ -247,11 +247,11 @@ def config_from(values: Mapping[str, Any]) -> TrainConfig:
 
 
 def differences(standing: TrainConfig, wanted: TrainConfig, *, but: Sequence[str] = ()) -> list[str]:
-    """How the head that is wanted differs from one that stands, a flag each: ``--lr 0.01 there, 0.02 asked for``.
+    """The flags in which a wanted head differs from an existing one: ``--lr 0.01 there, 0.02 asked for``.
 
     Args:
-        standing: What the head that stands was trained with.
-        wanted: What is asked for.
+        standing: The configuration of the existing head.
+        wanted: The configuration of the wanted head.
         but: Fields that do not count.
     """
     there, here = config_record(standing), config_record(wanted)

@@ -145,7 +145,7 @@ def _refuse_version(file: Path, version: str | None) -> None:
 
 
 def _is_history_of(run: Run) -> bool:
-    """Whether the history is that of the head. Earlier versions tied them by the epochs and their time alone."""
+    """Whether the history belongs to the head. Earlier versions tied them by the epochs and their time alone."""
     if run.history_sha256:
         return run.history_sha256 == history_sha256(run.history)
     seconds = round(sum(epoch.seconds for epoch in run.history), 3)

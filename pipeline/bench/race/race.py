@@ -91,7 +91,7 @@ class Race:
         return cell
 
     def _forecast(self, name: str, work: Work) -> Outcome:
-        """Whether to start, from the nearest smaller work that this rival has done: more is at most in proportion."""
+        """Decide whether to start, by the time and memory of the rival's nearest smaller work, scaled in proportion."""
         seen = [
             (cell.work, cell.outcomes[name])
             for cell in self.cells
@@ -126,7 +126,7 @@ class Race:
         return results, None
 
     def _check(self, rival: Rival, work: Work, outcome: Outcome, results: Mapping[str, Any] | None) -> bool:
-        """Let it do the work twice and compare; whether it goes on."""
+        """Let it do the work twice and compare the results; return whether to time it."""
         try:
             rival.open(work)
             answer = rival.ask({"do": "check"}, PATIENCE + 3 * self.limit)

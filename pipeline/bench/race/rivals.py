@@ -38,7 +38,7 @@ class SampleLoop(DressedQuantumNet):
 
 
 class NoCircuit(nn.Module):
-    """The head with the circuit removed, of plain torch layers: what no circuit can be faster than."""
+    """The head with the circuit removed, of plain torch layers: the floor for every circuit."""
 
     def __init__(self, n_features: int, n_classes: int, n_qubits: int) -> None:
         super().__init__()

@@ -64,7 +64,7 @@ def key(config: CompareConfig, content_sha256: str) -> str:
     for name in ("features", "out", "seed"):
         del values[name]
     if (config.circuit, config.pre_net) == ("mari", "auto"):
-        del values["circuit"], values["pre_net"]  # as in comparisons before there were others
+        del values["circuit"], values["pre_net"]  # the key of comparisons made before there were other circuits
     named = [text for text in (config.circuit, *config.circuits) if ":" in text]
     if named:
         values["sources"] = {text: source_sha256(read_source(text)) for text in named}

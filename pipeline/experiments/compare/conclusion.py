@@ -73,7 +73,7 @@ def _verdict(main: str, reference: str, row: HeadFigures) -> str:
 
 
 def _of_these_images(main: str, comparison: Comparison) -> str:
-    """Where seeds agree on a difference that the images as a whole do not bear out, what that is worth."""
+    """A sentence on a difference that holds for the images of the published split alone."""
     folds, split = (comparison.figures[design][main] for design in (K_FOLD, PUBLISHED))
     if split.difference is None or split.p_holm is None or folds.p_holm is None:
         return ""
@@ -103,7 +103,7 @@ def _rest(others: Sequence[str], reference: str, found: Mapping[str, HeadFigures
 
 
 def _more_repetitions_are_idle(row: HeadFigures, folds: int) -> bool:
-    """Whether the overlap, which repetitions leave as it is, makes up most of the variance of the difference."""
+    """Whether more repetitions would hardly sharpen the interval, because most of the variance is from overlap."""
     difference = row.difference
     return difference is not None and difference.standard_error is not None and difference.count > 5 * (folds - 1)
 

@@ -17,9 +17,9 @@ class PaperConfig(Flags):
     """Train every system of the paper (arXiv:1912.08278) and put its published number beside ours.
 
     Rows: cc, cq (classical and quantum heads on ants and bees), cats-dogs, planes-cars (CIFAR-10), spirals, shapes (the
-    dressed circuit alone), qc, qq (a pretrained quantum network as feature extractor). A row whose data are not to be
-    had is skipped, and the table says why. A row that is done with the same settings is kept, so that after Ctrl-C the
-    same command goes on.
+    dressed circuit alone), qc, qq (a pretrained quantum network as feature extractor). A row whose data can't be had is
+    skipped, and the table says why. A row that is done with the same settings is kept: after Ctrl-C the same command
+    goes on.
 
     Leaves in --out: paper.md (the table), paper.json (every seed), paper.csv, pictures, and the feature caches that
     rows make: of CIFAR-10, and in states/ those of the quantum network.

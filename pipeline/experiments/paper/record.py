@@ -60,7 +60,7 @@ class RowRecord:
         status: ``done`` or ``skipped``.
         reason: Why it was skipped.
         fingerprint: Of all that the rest depends on.
-        settings: What was trained how.
+        settings: Hyperparameters of its trainings.
         entries: Its lines.
         notes: What a reader must know of them.
         pictures: File names, each with what it shows in words.

@@ -1,4 +1,4 @@
-"""A row of the table: what it needs, what it trains, and what comes of it."""
+"""A row of the table: its data, its training, its result."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class RowResult:
-    """What a row came to.
+    """The result of a row.
 
     Attributes:
         entries: One for each model and task.
@@ -103,7 +103,7 @@ class Row:
         words: What it is, in a few words.
         published: The accuracy that the paper printed.
         published_time: The time that it printed.
-        prepare: Gets the data. Raises an InputError with the reason if they are not to be had.
+        prepare: Gets the data. Raises an InputError with the reason if they can't be had.
     """
 
     name: str

@@ -27,7 +27,7 @@ class SweepConfig(Flags):
     out: Path = Path("out/sweep")
     """The folder to write."""
     circuit: str = "mari"
-    """The circuit, as for `train`; of the others than `mari` the entangler says nothing."""
+    """The circuit, as for `train`. Circuits other than `mari` have no entangler: its value changes nothing."""
     trials: Annotated[int, at_least(1)] = 50
     """Settings to try in all, those of earlier calls included."""
     jobs: Annotated[int, at_least(0)] = 0
@@ -37,8 +37,8 @@ class SweepConfig(Flags):
     folds: Annotated[int, at_least(2)] = 5
     """Parts of the training features, each held out once."""
     repeats: Annotated[int, at_least(1)] = 4
-    """Times that all of it is done, each with other folds and initial weights; the winner is judged on 5 times as many
-    initial weights."""
+    """Repetitions of the cross-validation, each with other folds and initial weights; the winner is judged on 5 times
+    as many initial weights."""
     seed: Annotated[int, at_least(0)] = 42
     """Seed of the folds, of the initial weights, and of the search."""
 

@@ -91,7 +91,7 @@ def inner_accuracies(config: TrainConfig, split: Split, folds: int, repeats: int
         config: The setting; its seed is that of folds, initial weights and order.
         split: The samples to divide, none of which is ever trained on and scored by the same head.
         folds: Parts, stratified by class, each held out once.
-        repeats: Times that all is done, each with other folds.
+        repeats: Repetitions, each with other folds.
     """
     from sklearn.model_selection import StratifiedKFold
 
