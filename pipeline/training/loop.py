@@ -97,13 +97,13 @@ def untrained(config: TrainConfig, n_features: int, n_classes: int) -> Head:
     try:
         return new_head(config, n_features, n_classes)
     except ValueError as error:
-        raise InputError(f"the head that is asked for can't be made: {error}") from error
+        raise InputError(f"this head can't be made: {error}") from error
 
 
 def up_to_date(config: TrainConfig) -> Run:
     """The run in ``config.out``, which is the requested one."""
     run = load_run(config.out)
-    print(f"{config.out}: up to date, the head that is asked for, trained on the same features")
+    print(f"{config.out}: up to date, the requested head, trained on the same features")
     return run
 
 
@@ -137,7 +137,7 @@ def put_in_place(folder: RunFolder, action: Action) -> None:
     """Put the new run into its place, and print where the earlier one went."""
     aside = folder.swap(keep=action == "keep")
     if aside is not None:
-        print(f"the run that stood in {folder.path} was trained on other features; it is kept in {aside}")
+        print(f"the earlier run in {folder.path} was trained on other features; it is kept in {aside}")
 
 
 class Training:
@@ -244,10 +244,10 @@ class Training:
 
     def how_to_go_on(self) -> str:
         """The message after Ctrl-C."""
-        stands = f"; the run that stood in {self.config.out} is as it was" if self.config.out.exists() else ""
+        stands = f"; the earlier run in {self.config.out} is unchanged" if self.config.out.exists() else ""
         if self.saved_epochs == 0:
             return f"stopped in epoch 1; nothing to resume yet{stands}"
-        return f"stopped; go on with the same command and --resume: {self.saved_epochs} epochs are saved{stands}"
+        return f"stopped, {self.saved_epochs} epochs are saved; to go on, run the same command with --resume{stands}"
 
     def _restore(self, file: Path) -> None:
         checkpoint = Checkpoint.load(file)

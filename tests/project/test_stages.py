@@ -114,7 +114,7 @@ def test_features_that_are_gone_or_damaged_are_made_again_of_the_recorded_pictur
     assert read_features(features).content_sha256 == before.content_sha256
     features.write_bytes(features.read_bytes()[:-1000])
     assert "is damaged" in make("train")[2]
-    assert "up to date, the head that is asked for" in make("train", FEATURES_ARGS="--force")[1]
+    assert "up to date, the requested head" in make("train", FEATURES_ARGS="--force")[1]
     features.write_bytes(features.read_bytes()[:-1000])
     shutil.rmtree(run)
     code, _, err = make("features", FEATURES_ARGS="--force")
@@ -137,7 +137,7 @@ def test_labels_of_another_list_are_no_moved_pictures(make: Make, run: Path, pic
     join(features, [features], replace(made.provenance, images_sha256=earlier), made.known_as)
     code, _, err = make("train", DATA=picture_folder / "other.csv")
     assert (code, "DATA" in err, "Nothing was changed" in err) == (2, True, True)
-    assert "up to date, the head that is asked for" in make("train", DATA=picture_folder / "same.csv")[1]
+    assert "up to date, the requested head" in make("train", DATA=picture_folder / "same.csv")[1]
 
 
 def test_changed_pictures_set_the_old_run_aside(make: Make, random_weights: Path, picture_folder: Path) -> None:

@@ -310,7 +310,7 @@ def _save(path: Path, size: tuple[float, float]) -> None:
 
 
 def _command(config: SweepConfig, setting: dict[str, Any]) -> str:
-    """The command that trains a head with a setting, on the same features, beside the run that stands."""
+    """The command that trains a head with a setting, on the same features, in a folder of its own."""
     python = Path(sys.executable)
     shown = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
     features, out = config.features, config.out / "run"
