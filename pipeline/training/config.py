@@ -12,7 +12,7 @@ from pipeline.heads.registry import HEADS, HeadConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Files(Flags):
+class TrainingFiles(Flags):
     """Where a training reads and writes."""
 
     features: Path = Path("out/features.h5")
@@ -22,7 +22,7 @@ class Files(Flags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hyperparameters(CircuitFlags, Files):
+class Hyperparameters(CircuitFlags, TrainingFiles):
     """What heads are made of and how they are trained. The defaults are those of the paper (arXiv:1912.08278)."""
 
     epochs: Annotated[int, at_least(1)] = 30

@@ -16,7 +16,10 @@ from pipeline.training.config import TrainConfig
 
 
 class Samples(NamedTuple):
-    """Features (N, n_features), or of several views (N, views, n_features), and labels (N,)."""
+    """Features (N, n_features) and labels (N,), int64.
+
+    Features in several views have shape (N, views, n_features); samples of several networks have an axis in front.
+    """
 
     features: torch.Tensor
     labels: torch.Tensor

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.experiments.compare.conclusion import conclude, points
 from pipeline.experiments.compare.config import CompareConfig
-from pipeline.experiments.compare.record import Comparison, Split, Training
+from pipeline.experiments.compare.record import Comparison, SplitSizes, TrialResult
 from pipeline.experiments.compare.results import figures
 
 
@@ -14,7 +14,7 @@ def comparison_of(accuracies, reference="classical", seeds=10, folds=5):
     """A comparison of planted accuracies: for each head an array of shape (seeds, folds)."""
     found = {
         head: [
-            Training(
+            TrialResult(
                 seed=seed,
                 fold=fold,
                 n_train=80,
@@ -36,7 +36,7 @@ def comparison_of(accuracies, reference="classical", seeds=10, folds=5):
         created="",
         config=config,
         images=100,
-        published=Split(train=80, val=20),
+        published=SplitSizes(train=80, val=20),
         figures=figures(found, config.heads, reference),
     )
 

@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.experiments.paper.fit import Samples, accuracy, fit
+from pipeline.experiments.paper.fit import accuracy, fit
 from pipeline.experiments.paper.networks import ClassicalControl, StateClassifier, unitaries
 from pipeline.experiments.paper.states.tetrominoes import noisy_states
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.heads.stacked import StackedHeads
 from pipeline.heads.stacked_dressed import stack
 from pipeline.quantum.circuit import Circuit
+from pipeline.training.samples import Samples
 
 CIRCUIT = Circuit(n_qubits=4, depth=3)
 

@@ -23,7 +23,7 @@ from features.util.files import write_text
 from features.util.provenance import canonical_json
 from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.compare.folds import Pool, Trial, trials
-from pipeline.experiments.compare.record import FORMAT_VERSION, BlockResult, Training
+from pipeline.experiments.compare.record import FORMAT_VERSION, BlockResult, TrialResult
 from pipeline.heads.base import Head
 from pipeline.heads.bound import read_source, source_sha256
 from pipeline.heads.registry import HEADS, new_head
@@ -113,7 +113,7 @@ def run_block(config: CompareConfig, block: Block, pool: Pool) -> BlockResult:
     started, busy = time.perf_counter(), time.process_time()
     rows, labels = torch.from_numpy(pool.features), torch.from_numpy(pool.labels)
     todo = [trial for seed in block.seeds for trial in trials(pool, seed, config.folds, config.early_stopping)]
-    found: list[Training] = []
+    found: list[TrialResult] = []
     # Also so that sums are formed in one order: the same block gives the same bits wherever it runs.
     with threadpool_limits(1), one_thread(), np.errstate(over="ignore", invalid="ignore"):
         if block.head in HEADS and HEADS[block.head].fitted:
@@ -139,7 +139,7 @@ def settings(config: CompareConfig, head: str, seed: int) -> TrainConfig:
 
 def _fit(
     config: CompareConfig, name: str, trial: Trial, rows: torch.Tensor, labels: torch.Tensor, pool: Pool
-) -> Training:
+) -> TrialResult:
     """A head that has no epochs: it is fitted once, to all that may be learned from."""
     head = _new(config, name, trial, pool)
     learned = np.sort(np.concatenate([trial.train, trial.inner]))
@@ -151,7 +151,7 @@ def _fit(
 
 def _train(
     config: CompareConfig, head: str, alike: list[Trial], rows: torch.Tensor, labels: torch.Tensor, pool: Pool
-) -> list[Training]:
+) -> list[TrialResult]:
     """Train the head for trials of equal sizes, side by side, and look at the test rows after every epoch."""
     nets = stack([_new(config, head, trial, pool) for trial in alike])
     train, inner, test = (
@@ -186,10 +186,10 @@ def _new(config: CompareConfig, head: str, trial: Trial, pool: Pool) -> Head:
     return new_head(settings(config, head, trial.seed), pool.features.shape[1], len(pool.classes))
 
 
-def _training(trial: Trial, **judged: Any) -> Training:
+def _training(trial: Trial, **judged: Any) -> TrialResult:
     n_train, n_inner, n_test = trial.sizes
-    return Training(seed=trial.seed, fold=trial.fold, n_train=n_train, n_inner=n_inner, n_test=n_test, **judged)
+    return TrialResult(seed=trial.seed, fold=trial.fold, n_train=n_train, n_inner=n_inner, n_test=n_test, **judged)
 
 
-def _fingerprint(trainings: list[Training]) -> str:
+def _fingerprint(trainings: list[TrialResult]) -> str:
     return hashlib.sha256(canonical_json(to_record(trainings)).encode()).hexdigest()

@@ -22,7 +22,7 @@ from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.compare.engine import run_blocks
 from pipeline.experiments.compare.figure import draw
 from pipeline.experiments.compare.folds import Pool, pooled, refuse_few
-from pipeline.experiments.compare.record import BlockResult, Comparison, HeadCost, Split
+from pipeline.experiments.compare.record import BlockResult, Comparison, HeadCost, SplitSizes
 from pipeline.experiments.compare.results import figures, trainings
 from pipeline.experiments.compare.table import render, to_csv
 from pipeline.heads.base import Head
@@ -50,7 +50,7 @@ def compare(config: CompareConfig) -> Comparison:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         config=config,
         images=len(pool.labels),
-        published=Split(train=pool.n_published, val=len(pool.labels) - pool.n_published),
+        published=SplitSizes(train=pool.n_published, val=len(pool.labels) - pool.n_published),
         heads={name: _cost(head, [block for block in blocks if block.head == name]) for name, head in heads.items()},
         figures=figures(found, config.names, config.reference),
         cpu_seconds=round(sum(block.cpu_seconds for block in blocks), 3),

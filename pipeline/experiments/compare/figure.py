@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from pipeline.experiments.compare.conclusion import is_real
-from pipeline.experiments.compare.record import K_FOLD, PUBLISHED, Comparison, HeadFigures, Training
+from pipeline.experiments.compare.record import K_FOLD, PUBLISHED, Comparison, HeadFigures, TrialResult
 from pipeline.experiments.compare.results import Trainings
 from pipeline.experiments.statistics import Estimate
 from pipeline.util.drawing import BLUE, ORANGE, save_png
@@ -108,7 +108,7 @@ def _bar(axis: Axes, found: Estimate, place: int, **style: Any) -> None:
     axis.errorbar([mean], [place], xerr=spread, capsize=4, linewidth=2, markersize=6, **style)
 
 
-def _repetitions(own: Sequence[Training]) -> np.ndarray:
+def _repetitions(own: Sequence[TrialResult]) -> np.ndarray:
     """Mean accuracy over the folds of each repetition."""
     folds = [each for each in own if each.design == K_FOLD]
     seeds = sorted({each.seed for each in folds})

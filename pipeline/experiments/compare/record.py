@@ -13,7 +13,7 @@ K_FOLD, PUBLISHED = DESIGNS = ("k-fold", "published")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class TrialResult:
     """One training of a head, and how the head is judged.
 
     Attributes:
@@ -60,7 +60,7 @@ class BlockResult:
 
     head: str
     seeds: list[int]
-    trainings: list[Training]
+    trainings: list[TrialResult]
     seconds: float
     cpu_seconds: float
 
@@ -94,7 +94,7 @@ class HeadCost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Split:
+class SplitSizes:
     """Images of the published split."""
 
     train: int
@@ -123,7 +123,7 @@ class Comparison:
     created: str
     config: CompareConfig
     images: int
-    published: Split
+    published: SplitSizes
     heads: dict[str, HeadCost] = field(default_factory=dict)
     figures: dict[str, dict[str, HeadFigures]]
     cpu_seconds: float = 0.0

@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline.experiments.compare.record import DESIGNS, BlockResult, HeadFigures, Training
+from pipeline.experiments.compare.record import DESIGNS, BlockResult, HeadFigures, TrialResult
 from pipeline.experiments.statistics import estimate, holm, smallest_visible
 
-Trainings = Mapping[str, Sequence[Training]]
+Trainings = Mapping[str, Sequence[TrialResult]]
 """The trainings of each head."""
 
 
-def trainings(blocks: Sequence[BlockResult]) -> dict[str, list[Training]]:
+def trainings(blocks: Sequence[BlockResult]) -> dict[str, list[TrialResult]]:
     """The trainings of each head, by name, in the order of design, seed and fold."""
-    found: dict[str, list[Training]] = {}
+    found: dict[str, list[TrialResult]] = {}
     for block in sorted(blocks, key=lambda block: block.head):
         found.setdefault(block.head, []).extend(block.trainings)
     return {head: sorted(own, key=lambda each: (each.design, each.seed, each.fold or 0)) for head, own in found.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -11,15 +10,7 @@ from pipeline.experiments.paper.row import Curve
 from pipeline.heads.stacked import StackedHeads
 from pipeline.training.loop import one_thread
 from pipeline.training.optimizer import FlatAdam
-from pipeline.training.samples import epoch_order
-
-
-@dataclass(frozen=True, kw_only=True)
-class Samples:
-    """Labelled samples of several networks: features (networks, N, …) and labels (networks, N), int64."""
-
-    features: torch.Tensor
-    labels: torch.Tensor
+from pipeline.training.samples import Samples, epoch_order
 
 
 def fit(

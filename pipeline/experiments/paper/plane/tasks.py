@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from pipeline.experiments.paper.fit import Samples, fit
+from pipeline.experiments.paper.fit import fit
 from pipeline.experiments.paper.networks import ClassicalControl
 from pipeline.experiments.paper.plane.points import N_TRAIN, draw
 from pipeline.experiments.paper.plane.regions import Regions, class_one_over_the_plane, draw_regions
@@ -21,6 +21,7 @@ from pipeline.experiments.paper.row import Context, Entry, Job, RowResult
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.heads.stacked import StackedHeads
 from pipeline.heads.stacked_dressed import stack
+from pipeline.training.samples import Samples
 
 N_QUBITS, DEPTH = 5, 5
 BATCH, STEPS, SPREAD = 10, 1000, 0.001

@@ -22,11 +22,12 @@ from features.cache.featureset import FeatureFile, Split
 from features.cache.records import Provenance
 from features.cache.writer import write_features
 from features.util.provenance import canonical_json, tensors_sha256, versions
-from pipeline.experiments.paper.fit import Samples, fit
+from pipeline.experiments.paper.fit import fit
 from pipeline.experiments.paper.networks import StateClassifier, unitaries
 from pipeline.experiments.paper.states.tetrominoes import CLASSES, N_QUBITS, noisy_states
 from pipeline.heads.stacked_dressed import stack
 from pipeline.quantum.circuit import Circuit
+from pipeline.training.samples import Samples
 
 WHOLE = Circuit(n_qubits=N_QUBITS, depth=8)
 KEPT = Circuit(n_qubits=N_QUBITS, depth=6)

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 
-from pipeline.experiments.paper.fit import Samples
 from pipeline.experiments.paper.record import summary
 from pipeline.experiments.paper.row import Curve
 from pipeline.experiments.paper.states.extractor import STRONG_NOISE, measured
 from pipeline.experiments.paper.states.tetrominoes import CLASSES, templates
+from pipeline.training.samples import Samples
 from pipeline.util.drawing import BLUE, GREEN, ORANGE, SKY, save_png
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from features.cache.featureset import FeatureSet
 from features.cache.store import read_features
-from pipeline.experiments.paper.fit import Samples, fit
+from pipeline.experiments.paper.fit import fit
 from pipeline.experiments.paper.images import train_heads
 from pipeline.experiments.paper.networks import StateClassifier
 from pipeline.experiments.paper.row import Context, Entry, Job, RowResult
@@ -22,6 +22,7 @@ from pipeline.heads.stacked import StackedHeads
 from pipeline.heads.stacked_dressed import stack
 from pipeline.quantum.circuit import Circuit
 from pipeline.training.config import TrainConfig
+from pipeline.training.samples import Samples
 
 TASK = "seven tetromino states, noise 0.6"
 NEW = Circuit(n_qubits=N_QUBITS, depth=a.WHOLE.depth - a.KEPT.depth)
