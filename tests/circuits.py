@@ -9,7 +9,10 @@ import pennylane as qml
 import torch
 from hypothesis import strategies as st
 
-from pipeline.quantum.circuit import ENTANGLERS, Circuit
+from pipeline.quantum.choices import ENTANGLERS
+from pipeline.quantum.circuit import Circuit
+from pipeline.quantum.engine.engine import Engine
+from pipeline.quantum.program.program import make_program
 
 circuits = st.builds(
     Circuit, n_qubits=st.integers(1, 8), depth=st.integers(0, 8), entangler=st.sampled_from(ENTANGLERS)
@@ -53,6 +56,13 @@ class RotCircuit(Circuit):
                 first = 3 * (layer * self.n_qubits + wire)
                 qml.Rot(weights[first], weights[first + 1], weights[first + 2], wires=wire)
             self._entangle()
+
+
+def engine_of(circuit: Circuit, c_dtype: str = "complex128") -> Engine:
+    """The circuit on our simulator."""
+    shapes = {"weights": (circuit.n_weights,)}
+    program, _ = make_program(circuit, circuit.n_inputs, shapes, wires=range(circuit.n_qubits))
+    return Engine(program, circuit, shapes, c_dtype, range(circuit.n_qubits))
 
 
 def problem(circuit: Circuit, n_samples: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,6 +20,7 @@ import pennylane as qml
 from features.util.errors import did_you_mean
 from pipeline.heads.config import circuit_problems
 from pipeline.quantum.circuits import CIRCUITS, Shapes
+from pipeline.quantum.signature import check_signature, weight_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +109,8 @@ def bind(
     name = getattr(function, "__name__", type(function).__name__)
     if weight_shapes is None:
         raise ValueError(f"the circuit {name} comes without weight_shapes; give the shape of each weight by name")
-    shapes = {key: _shape(value) for key, value in weight_shapes.items()}
-    _refuse_arguments(name, function, shapes)
+    shapes = {key: weight_shape(value) for key, value in weight_shapes.items()}
+    check_signature(name, function, shapes)
     qnode = circuit if isinstance(circuit, qml.QNode) else None
     return BoundCircuit(name, function, shapes, n_inputs or n_qubits, {"n_qubits": n_qubits}, qnode=qnode)
 
@@ -186,28 +187,16 @@ def circuit_of_source(source: str, wanted: str, n_qubits: int, depth: int, n_inp
         )
     parameters = inspect.signature(found).parameters
     sizes = {key: value for key, value in (("n_qubits", n_qubits), ("depth", depth)) if key in parameters}
-    _refuse_arguments(wanted, found, {*shapes, *sizes})
+    check_signature(wanted, found, {*shapes, *sizes})
     function: Callable[..., Any] = SourceFunction(source, name)
     return BoundCircuit(
         wanted,
         partial(function, **sizes) if sizes else function,
-        {key: _shape(value) for key, value in shapes.items()},
+        {key: weight_shape(value) for key, value in shapes.items()},
         n_inputs or n_qubits,
         {"n_qubits": n_qubits, "depth": depth},
         source,
     )
-
-
-def _refuse_arguments(name: str, function: Callable[..., Any], given: Collection[str]) -> None:
-    parameters = inspect.signature(function).parameters
-    required = {key for key, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    known = {"inputs", *given}
-    if "inputs" not in parameters or not (open_ended or known <= set(parameters)) or required - known:
-        raise ValueError(
-            f"the circuit {name} takes ({', '.join(parameters)}); it must take inputs and the weights that "
-            f"weight_shapes names, which are {', '.join(given) or 'none'}"
-        )
 
 
 @lru_cache(maxsize=64)
@@ -232,8 +221,3 @@ def _namespace(source: str) -> dict[str, Any]:
     namespace: dict[str, Any] = {"__name__": "circuit_file"}
     exec(compile(source, "<circuit file>", "exec"), namespace)  # the user's own file
     return namespace
-
-
-def _shape(size: Any) -> tuple[int, ...]:
-    """As PennyLane reads shapes: n is (n,), 1 a scalar."""
-    return tuple(size) if not isinstance(size, int) else () if size == 1 else (size,)

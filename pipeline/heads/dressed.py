@@ -16,15 +16,14 @@ from torch import nn
 from features.util.flags import FlagError
 from pipeline.heads.base import EXPECTATION, QUARTER_TURN, TANH, Head, check_features
 from pipeline.heads.bound import BoundCircuit, bind
-from pipeline.heads.fixed import FixedHead, FixedProgramHead
+from pipeline.heads.fixed import fixed_head
 from pipeline.heads.fused import cross_entropy_gradients, dressed_logits
-from pipeline.quantum.autograd import Simulator, expectation_values, non_finite
+from pipeline.quantum.autograd import non_finite
 from pipeline.quantum.choices import C_DTYPES, SIMULATORS
 from pipeline.quantum.circuit import Circuit
 from pipeline.quantum.circuits import embeds_amplitudes
 from pipeline.quantum.compiled import CompiledCircuit, compile_circuit
 from pipeline.quantum.lightning import bindings_problem
-from pipeline.quantum.mari import adjoint, dense
 from pipeline.util.memory import physical_memory
 
 PRE_NETS, POST_NETS = ("auto", "linear", "none"), ("linear", "none")
@@ -108,30 +107,28 @@ class DressedQuantumNet(Head):
         else:
             self.circuit = bind(circuit, weight_shapes, n_qubits, depth, n_inputs)
         check_memory(self.circuit.n_qubits, self._simulator, c_dtype)
-        self.compiled = None
-        if isinstance(self.circuit, BoundCircuit):
-            self.compiled = compiled_circuit(self.circuit, self._simulator, self.device_name, c_dtype)
+        self.compiled = compiled_circuit(self.circuit, self._simulator, self.device_name, c_dtype)
         self._makes_angles = isinstance(pre_net, str) and pre_net == "linear"
         self.pre_net = nn.Linear(n_features, self.circuit.n_inputs) if pre_net == "linear" else _module(pre_net)
         self.q_params = nn.Parameter(q_delta * torch.randn(self.circuit.n_weights))
-        n_outputs = n_qubits if self.compiled is None else self.compiled.n_outputs
+        # Of the paper's circuit known without a trace.
+        n_outputs = n_qubits if type(self.circuit) is Circuit else self.compiled.n_outputs
         if post_net == "none" and n_outputs != n_classes:
             raise ValueError(
                 f"post_net is 'none' and the circuit has {n_outputs} outputs; without a layer behind it, it must have "
                 f"as many as there are classes: {n_classes}"
             )
         self.post_net = nn.Linear(n_outputs, n_classes) if post_net == "linear" else _module(post_net)
-        self._qnodes: dict[bool, Any] = {}
 
     @property
     def simulator(self) -> str:
         """What simulates the circuit: ``lightning``, ``dense`` or ``qnode``."""
-        return self._simulator if self.compiled is None else self.compiled.simulator
+        return self.compiled.simulator
 
     @property
     def n_wires(self) -> int:
         """Wires of the circuit."""
-        return self.circuit.n_qubits if self.compiled is None else self.compiled.n_wires
+        return self.circuit.n_qubits if isinstance(self.circuit, Circuit) else self.compiled.n_wires
 
     @property
     def description(self) -> str:
@@ -155,7 +152,7 @@ class DressedQuantumNet(Head):
             ValueError: If the features are of another width or dtype, empty, or not finite.
         """
         if self._fusable(features):
-            return dressed_logits(self._batched(), features, self.parameters_in_order)
+            return dressed_logits(self.compiled, features, self.parameters_in_order)
         return self.post_net(self.expectation_values(self.angles(features)))
 
     def angles(self, features: torch.Tensor) -> torch.Tensor:
@@ -174,7 +171,7 @@ class DressedQuantumNet(Head):
     def backward_cross_entropy(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """As in :class:`Head`, with less bookkeeping where the head runs as one node."""
         if self._fusable(features):
-            return cross_entropy_gradients(self._batched(), features, labels, self.parameters_in_order)
+            return cross_entropy_gradients(self.compiled, features, labels, self.parameters_in_order)
         return super().backward_cross_entropy(features, labels)
 
     def hidden_values(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -185,27 +182,11 @@ class DressedQuantumNet(Head):
 
     def for_export(self) -> nn.Module:
         """The head in plain matrix products, with its weights fixed."""
-        if self.compiled is None:
-            return FixedHead(self.circuit, self.q_params, self.pre_net, self.post_net)
-        return FixedProgramHead(
-            self.compiled, self.circuit.name, self.q_params, self.pre_net, self.circuit_inputs, self.post_net
-        )
+        return fixed_head(self.compiled, self.q_params, self.pre_net, self.circuit_inputs, self.post_net)
 
     def expectation_values(self, angles: torch.Tensor) -> torch.Tensor:
         """The circuit's outputs (B, n_outputs), ⟨Z⟩ of every wire of the paper's, from its inputs (B, n_inputs)."""
-        if self.compiled is not None:
-            return self.compiled(angles, self.compiled.split(self.q_params))
-        if self._simulator == "lightning":
-            return expectation_values(self._batched(), angles, self.q_params)
-        if self._simulator == "dense":
-            circuit = dense.dense_circuit(self.circuit, str(angles.dtype).removeprefix("torch."))
-            return circuit.expectation_values(angles[None], self.q_params[None])[0]
-        differentiated = torch.is_grad_enabled() and (angles.requires_grad or self.q_params.requires_grad)
-        if differentiated not in self._qnodes:
-            diff_method = "adjoint" if self.device_name.startswith("lightning") else "best"
-            # Otherwise PennyLane computes the Jacobian of a Lightning device along with values that need no gradient.
-            self._qnodes[differentiated] = self.circuit.qnode(self.device_name, diff_method if differentiated else None)
-        return torch.stack(list(self._qnodes[differentiated](angles, self.q_params)), dim=-1).to(angles.dtype)
+        return self.compiled(angles, self.compiled.split(self.q_params))
 
     @property
     def parameters_in_order(self) -> list[torch.Tensor]:
@@ -226,24 +207,16 @@ class DressedQuantumNet(Head):
         """The circuit's inputs, from the output of ``pre_net``."""
         return torch.tanh(hidden) * QUARTER_TURN if self._makes_angles else hidden
 
-    def _batched(self) -> Simulator:
-        """What evaluates and differentiates the circuit on arrays."""
-        return adjoint.batched_adjoint(self.circuit, self.c_dtype) if self.compiled is None else self.compiled
-
     def _fusable(self, features: torch.Tensor) -> bool:
         """Whether the head may run as one node on these features; otherwise its layers must be called."""
         check_features(features, self.n_features, self.q_params.dtype)
         return features.is_cpu and self.is_plain and self.simulator == "lightning"
 
-    def __getstate__(self) -> dict[str, Any]:
-        # PennyLane's devices can be neither pickled nor copied (pennylane#2204): a copy makes its own on first use.
-        return super().__getstate__() | {"_qnodes": {}}
-
 
 @lru_cache(maxsize=64)
-def compiled_circuit(circuit: BoundCircuit, simulator: str, device: str, c_dtype: str) -> CompiledCircuit:
+def compiled_circuit(circuit: Circuit | BoundCircuit, simulator: str, device: str, c_dtype: str) -> CompiledCircuit:
     """The circuit traced and checked once a process, of inputs and one flat weight; a QNode runs on its own device."""
-    if circuit.qnode is not None:
+    if isinstance(circuit, BoundCircuit) and circuit.qnode is not None:
         return compile_circuit(
             circuit.qnode, circuit.weight_shapes, circuit.n_inputs, simulator=simulator, c_dtype=c_dtype
         )
@@ -268,13 +241,13 @@ def check_memory(n_qubits: int, simulator: str, c_dtype: str) -> None:
     """Raise a FlagError, which is a ValueError, if the circuit would take more memory than this machine has."""
     if simulator == "qnode":
         return
-    required = adjoint.required_bytes(n_qubits, c_dtype) if simulator == "lightning" else dense.required_bytes(n_qubits)
+    # A dozen states, roughly.
+    required = 12 * (16 if simulator == "dense" or c_dtype == "complex128" else 8) * 2**n_qubits
     available = physical_memory()
     if required > available:
         raise FlagError(
             f"n_qubits is {n_qubits}: simulator={simulator!r} would take about {required / 2**30:,.0f} GiB, and this "
             f"machine has {available / 2**30:,.0f} GiB; take fewer qubits"
-            + (", or simulator='lightning'" if simulator == "dense" else "")
         )
 
 

@@ -12,77 +12,119 @@ import torch
 from torch import nn
 
 from features.util.errors import InputError
-from pipeline.heads.base import QUARTER_TURN
-from pipeline.quantum.circuit import Circuit
 from pipeline.quantum.compiled import CompiledCircuit
-from pipeline.quantum.mari.dense import dense_circuit
+from pipeline.quantum.engine.chain import Chain, is_real
+from pipeline.quantum.engine.observables import Observables
+from pipeline.quantum.program.program import Program
 from pipeline.quantum.program.tape import Gate, Measurement
 
 MAX_QUBITS = 10
 """The circuit's matrix has 4ⁿ numbers: 4 MB at 10 qubits, four times as much with each further one."""
 
 
-class FixedHead(nn.Module):
-    """A trained head of the paper's circuit in plain matrix products.
-
-    With its weights fixed, all gates behind the embedding are one matrix. The embedded state is the cosines and sines
-    of ``signs @ x``, so the expectation values are three products: signs, matrix, and signs of Z over the squares.
+def fixed_head(
+    compiled: CompiledCircuit,
+    weights: torch.Tensor,
+    pre_net: nn.Module,
+    circuit_inputs: Callable[[torch.Tensor], torch.Tensor],
+    post_net: nn.Module,
+) -> nn.Module:
+    """A trained head in plain matrix products.
 
     Args:
-        circuit: Its circuit.
+        compiled: Its circuit.
         weights: Its quantum weights, which are copied, as float32.
-        pre_net, post_net: Its linear layers.
+        pre_net, post_net: Its ends.
+        circuit_inputs: Makes the circuit's inputs of the output of ``pre_net``.
 
     Raises:
-        InputError: If it has more than ``MAX_QUBITS`` qubits.
-        ValueError: If its circuit has gates that the reader of its tape refuses.
+        InputError: If its circuit has more than ``MAX_QUBITS`` qubits, or can't be written so.
+    """
+    program, name = compiled.program, compiled.name
+    if program is None or compiled.fallback_reason is not None:
+        raise InputError(f"the circuit {name} can't be written as ONNX, because {compiled.fallback_reason}")
+    if program.polynomials is None or any(p is not None and p.kind == "matrix" for p in program.parameters):
+        raise InputError(
+            f"the circuit {name} can't be written as ONNX, because its angles are no polynomials of degree 2 or "
+            "less in inputs and weights; use the network in Python: HybridClassifier.load"
+        )
+    if program.amplitudes is not None and program.amplitudes.traced:
+        raise InputError(
+            f"the circuit {name} can't be written as ONNX, because its amplitudes are a function of the inputs"
+        )
+    if program.n_wires > MAX_QUBITS:
+        raise InputError(
+            f"the circuit {name} has {program.n_wires} qubits; as matrix products a circuit can have at most "
+            f"{MAX_QUBITS}. Train one of fewer (--qubits), or use the network in Python: HybridClassifier.load, "
+            "whose demo_state_dict() gives its weights"
+        )
+    fixed = weights.detach().double().cpu().numpy()
+    shared = program.polynomials(np.zeros((program.n_inputs, 1)), fixed[:, None]).shared[:, 0]
+    circuit: nn.Module = FixedProgram(program, fixed, shared)
+    observed = Observables(program.measurements, program.n_wires, np.dtype(float)).eigenvalues
+    if is_real(program) and program.polynomials.plain_inputs and observed is not None:
+        found = Chain(program).behind_inputs(shared)
+        circuit = circuit if found is None else FixedChain(*found, observed)
+    return FixedHead(pre_net, circuit_inputs, circuit, post_net)
+
+
+class FixedHead(nn.Module):
+    """A circuit in matrix products between the ends of a head. Arguments as of ``fixed_head``."""
+
+    def __init__(
+        self,
+        pre_net: nn.Module,
+        circuit_inputs: Callable[[torch.Tensor], torch.Tensor],
+        circuit: nn.Module,
+        post_net: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.pre_net, self.circuit_inputs, self.circuit, self.post_net = pre_net, circuit_inputs, circuit, post_net
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits of shape (B, n_classes) from features of shape (B, n_features)."""
+        return self.post_net(self.circuit(self.circuit_inputs(self.pre_net(features))))
+
+
+class FixedChain(nn.Module):
+    """A circuit of real gates that takes each input once and measures in the basis of Z, its weights fixed.
+
+    All gates behind the inputs are one matrix, from the cosines and sines of ``signs @ x``. So the expectation values
+    are three products: signs, matrix, and eigenvalues over the squares.
+
+    Args:
+        signs: Shape (R/2, n_inputs).
+        matrix: Shape (2ⁿ, R).
+        eigenvalues: Shape (n_outputs, 2ⁿ).
     """
 
     signs: torch.Tensor
     matrix: torch.Tensor
-    z_signs: torch.Tensor
+    eigenvalues: torch.Tensor
 
-    def __init__(self, circuit: Circuit, weights: torch.Tensor, pre_net: nn.Module, post_net: nn.Module) -> None:
+    def __init__(self, signs: np.ndarray, matrix: np.ndarray, eigenvalues: np.ndarray) -> None:
         super().__init__()
-        if circuit.n_qubits > MAX_QUBITS:
-            raise InputError(
-                f"the head has {circuit.n_qubits} qubits; as matrix products a circuit can have at most "
-                f"{MAX_QUBITS}. Train one of fewer (--qubits), or use the network in Python: HybridClassifier.load, "
-                "whose demo_state_dict() gives its weights"
-            )
-        dense = dense_circuit(circuit, "float64")
-        matrix = dense.output_matrix(weights.detach().double().cpu())
-        for name, values in (
-            ("signs", torch.from_numpy(dense.input_signs)),
-            ("matrix", matrix),
-            ("z_signs", torch.from_numpy(dense.z_signs)),
-        ):
-            self.register_buffer(name, values.float().T.contiguous())
-        self.pre_net, self.post_net = pre_net, post_net
+        for name, values in (("signs", signs), ("matrix", matrix), ("eigenvalues", eigenvalues)):
+            self.register_buffer(name, torch.from_numpy(values).float().T.contiguous())
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits of shape (B, n_classes) from features of shape (B, n_features)."""
-        phases = (torch.tanh(self.pre_net(features)) * QUARTER_TURN) @ self.signs
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The circuit's outputs (B, n_outputs) of its inputs (B, n_inputs)."""
+        phases = inputs @ self.signs
         amplitudes = torch.cat([phases.cos(), phases.sin()], dim=1) @ self.matrix
-        return self.post_net((amplitudes * amplitudes) @ self.z_signs)
+        return (amplitudes * amplitudes) @ self.eigenvalues
 
 
-class FixedProgramHead(nn.Module):
-    """A trained head of any traced circuit in real matrix products, its weights fixed.
+class FixedProgram(nn.Module):
+    """Any traced circuit in real matrix products, its weights fixed.
 
     A state is a row of 2ⁿ real and 2ⁿ imaginary parts. All gates between two rotations by a function of the inputs are
     one matrix; such a rotation exp(-iθP/2) is cos(θ/2) times the state and sin(θ/2) times the state behind the matrix
     of -iP.
 
     Args:
-        compiled: Its circuit.
-        name: That circuit's name.
-        weights: Its quantum weights, which are copied, as float32.
-        pre_net, post_net: Its ends.
-        circuit_inputs: Makes the circuit's inputs of the output of ``pre_net``.
-
-    Raises:
-        InputError: If its circuit has too many qubits, or can't be written so.
+        program: The circuit.
+        weights: Its weights.
+        shared: The angles that all samples share.
     """
 
     constants: torch.Tensor
@@ -90,39 +132,12 @@ class FixedProgramHead(nn.Module):
     quadratic: torch.Tensor
     places: torch.Tensor
 
-    def __init__(
-        self,
-        compiled: CompiledCircuit,
-        name: str,
-        weights: torch.Tensor,
-        pre_net: nn.Module,
-        circuit_inputs: Callable[[torch.Tensor], torch.Tensor],
-        post_net: nn.Module,
-    ) -> None:
+    def __init__(self, program: Program, weights: np.ndarray, shared: np.ndarray) -> None:
         super().__init__()
-        program = compiled.program
-        if program is None or compiled.fallback_reason is not None:
-            raise InputError(f"the circuit {name} can't be written as ONNX, because {compiled.fallback_reason}")
-        if program.polynomials is None or any(p is not None and p.kind == "matrix" for p in program.parameters):
-            raise InputError(
-                f"the circuit {name} can't be written as ONNX, because its angles are no polynomials of degree 2 or "
-                "less in inputs and weights; use the network in Python: HybridClassifier.load"
-            )
-        if program.amplitudes is not None and program.amplitudes.traced:
-            raise InputError(
-                f"the circuit {name} can't be written as ONNX, because its amplitudes are a function of the inputs"
-            )
-        if program.n_wires > MAX_QUBITS:
-            raise InputError(
-                f"the circuit {name} has {program.n_wires} qubits; as matrix products a circuit can have at most "
-                f"{MAX_QUBITS}. Train one of fewer (--qubits), or use the network in Python: HybridClassifier.load"
-            )
-        self.circuit_inputs, self.amplitudes, self.n_inputs = circuit_inputs, program.amplitudes, program.n_inputs
-        self.pre_net, self.post_net = pre_net, post_net
+        assert program.polynomials is not None
+        self.amplitudes, self.n_inputs = program.amplitudes, program.n_inputs
         self.dim = 2**program.n_wires
-        fixed = weights.detach().double().cpu().numpy()
-        self._fix_angles(program.polynomials.coefficients("batched"), fixed)
-        shared = np.asarray(program.polynomials(np.zeros((1, program.n_inputs)), fixed).shared).reshape(-1)
+        self._fix_angles(program.polynomials.coefficients("batched"), weights)
         self.rotations: list[int] = []
         matrix = np.eye(self.dim, dtype=complex)
         for gate, parameter in zip(program.gates, program.parameters, strict=True):
@@ -139,9 +154,8 @@ class FixedProgramHead(nn.Module):
         if program.amplitudes is not None:
             self.register_buffer("places", torch.from_numpy(_places(program.amplitudes.wires, program.n_wires)).float())
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits of shape (B, n_classes) from features of shape (B, n_features)."""
-        inputs = self.circuit_inputs(self.pre_net(features))
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The circuit's outputs (B, n_outputs) of its inputs (B, n_inputs)."""
         state = self._start(inputs)
         products = inputs[:, self.first] * inputs[:, self.second]
         angles = (self.constants + inputs @ self.linear + products @ self.quadratic) / 2
@@ -150,7 +164,7 @@ class FixedProgramHead(nn.Module):
             half = angles[:, index : index + 1]
             state = half.cos() * state + half.sin() * (state @ self.get_buffer(f"turned{k}"))
         state = state @ self.get_buffer(f"fixed{len(self.rotations)}")
-        return self.post_net(torch.cat([self._measured(state, *output) for output in self.outputs], dim=1))
+        return torch.cat([self._measured(state, *output) for output in self.outputs], dim=1)
 
     def _start(self, inputs: torch.Tensor) -> torch.Tensor:
         if self.amplitudes is None:

@@ -1,8 +1,8 @@
 """A whole dressed head as one autograd node, with a backward pass by hand.
 
 In and out: torch tensors on the CPU. A head of five small tensors spends most of its time in bookkeeping; as one node
-it pays for that once. It works for one head, with a simulator like ``BatchedAdjoint``, and for many, with a leading
-heads axis and one like ``DenseCircuit``. It computes no gradient that is not asked for.
+it pays for that once. It works for one head, and for many with a leading heads axis. It computes no gradient that is
+not asked for.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ import numpy as np
 import torch
 
 from pipeline.heads.base import QUARTER_TURN
-from pipeline.quantum.autograd import Simulator, non_finite, once
+from pipeline.quantum.autograd import non_finite
+from pipeline.quantum.compiled import CompiledCircuit
 
 
-def dressed_logits(simulator: Simulator, features: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Linear → tanh → · π/2 → circuit → Linear in one node, differentiable once.
+def dressed_logits(
+    circuit: CompiledCircuit, features: torch.Tensor, parameters: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """Linear → tanh → · π/2 → circuit → Linear in one node.
 
     Args:
-        simulator: Evaluates the circuit.
+        circuit: Evaluates and differentiates the circuit.
         features: Shape (B, n_features), or (heads, B, n_features); on the CPU, float32 or float64.
         parameters: Weight and bias of the first layer, quantum weights, weight and bias of the second layer, of the
             same dtype; with a leading heads axis if the features have it.
@@ -34,20 +37,20 @@ def dressed_logits(simulator: Simulator, features: torch.Tensor, parameters: Seq
         ValueError: If features or parameters are not finite.
     """
     if torch.is_grad_enabled() and (features.requires_grad or any(p.requires_grad for p in parameters)):
-        return _Dressed.apply(simulator, features, *parameters)
+        return _Dressed.apply(circuit, features, *parameters)
     with torch.no_grad():
-        return torch.from_numpy(_dressed(simulator, features, parameters, keep=False)[0])
+        return torch.from_numpy(_dressed(circuit, features, parameters, keep=False)[0])
 
 
 def cross_entropy_gradients(
-    simulator: Simulator, features: torch.Tensor, labels: torch.Tensor, parameters: Sequence[torch.Tensor]
+    circuit: CompiledCircuit, features: torch.Tensor, labels: torch.Tensor, parameters: Sequence[torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Set the gradients that ``cross_entropy(dressed_logits(...), labels).backward()`` sets, without autograd.
 
     ``grad`` is replaced, not added to; of parameters that require none it becomes None.
 
     Args:
-        simulator: As for ``dressed_logits``.
+        circuit: As for ``dressed_logits``.
         features: As for ``dressed_logits``; no gradient is made for them.
         labels: Class indices, int64, of shape (B,) or (heads, B).
         parameters: As for ``dressed_logits``.
@@ -59,17 +62,17 @@ def cross_entropy_gradients(
         ValueError: If features or parameters are not finite, or a label is missing or no class.
     """
     with torch.no_grad():
-        logits, kept = _dressed(simulator, features, parameters, keep=True)
+        logits, kept = _dressed(circuit, features, parameters, keep=True)
         losses, upstream = _cross_entropy(logits.copy(), labels.numpy())
         needed = [False, *(parameter.requires_grad for parameter in parameters)]
-        gradients = _dressed_gradients(simulator, kept, upstream, needed)
+        gradients = _dressed_gradients(circuit, kept, upstream, needed)
         for parameter, gradient in zip(parameters, gradients[1:], strict=True):
             parameter.grad = None if gradient is None else torch.from_numpy(gradient)
         return torch.from_numpy(np.asarray(losses)), torch.from_numpy(logits)
 
 
 def _dressed(
-    simulator: Simulator, features: torch.Tensor, parameters: Sequence[torch.Tensor], keep: bool
+    circuit: CompiledCircuit, features: torch.Tensor, parameters: Sequence[torch.Tensor], keep: bool
 ) -> tuple[np.ndarray, Any]:
     """Logits, and what ``_dressed_gradients`` needs if ``keep``; to be called where torch records no gradient."""
     inputs = features.numpy()
@@ -80,7 +83,7 @@ def _dressed(
     if not math.isfinite(np.add.reduce(activations, axis=None)) and not np.isfinite(activations).all():
         raise non_finite(features)
     np.tanh(activations, out=activations)
-    values, memory = simulator.forward(activations * (QUARTER_TURN), weights, keep)
+    values, memory = circuit.forward(activations * (QUARTER_TURN), weights, keep)
     values = values.astype(inputs.dtype, copy=False)
     logits = values @ post_weight.mT
     logits += post_bias[..., None, :]
@@ -90,7 +93,7 @@ def _dressed(
 
 
 def _dressed_gradients(
-    simulator: Simulator, kept: Any, upstream: np.ndarray, needed: Sequence[bool]
+    circuit: CompiledCircuit, kept: Any, upstream: np.ndarray, needed: Sequence[bool]
 ) -> list[np.ndarray | None]:
     """Gradients of features and parameters, in their order, where ``needed``; None elsewhere."""
     inputs, pre_weight, post_weight, tanh, values, memory = kept
@@ -102,7 +105,7 @@ def _dressed_gradients(
         gradients[5] = np.add.reduce(upstream, axis=-2)
     angles_needed = features_needed or pre_weight_needed or pre_bias_needed
     if angles_needed or weights_needed:
-        angles, weights = simulator.backward(memory, upstream @ post_weight, angles_needed, weights_needed)
+        angles, weights = circuit.backward(memory, upstream @ post_weight, angles_needed, weights_needed)
         if weights is not None:
             gradients[3] = weights.astype(inputs.dtype, copy=False)
         if angles is not None:
@@ -121,18 +124,33 @@ def _dressed_gradients(
 
 class _Dressed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, simulator: Simulator, features: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
-        logits, ctx.kept = _dressed(simulator, features, parameters, keep=True)
-        ctx.simulator = simulator
+    def forward(ctx: Any, circuit: CompiledCircuit, features: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
+        logits, ctx.kept = _dressed(circuit, features, parameters, keep=True)
+        ctx.circuit = circuit
         # Saved so that torch refuses a backward pass after one of them has changed in place.
         ctx.save_for_backward(features, *parameters)
         return torch.from_numpy(logits)
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        tensors = ctx.saved_tensors
-        gradients = _dressed_gradients(ctx.simulator, ctx.kept, upstream.detach().numpy(), ctx.needs_input_grad[1:])
-        return None, *once([None if g is None else torch.from_numpy(g) for g in gradients], tensors)
+        features, *parameters = ctx.saved_tensors
+        needed = ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled():
+            # Under create_graph, differentiate through torch's own operations.
+            logits = _by_torch(ctx.circuit, features, parameters)
+            wanted = [t for t, is_needed in zip((features, *parameters), needed, strict=True) if is_needed]
+            found = iter(torch.autograd.grad(logits, wanted, upstream, create_graph=True, materialize_grads=True))
+            return None, *(next(found) if is_needed else None for is_needed in needed)
+        gradients = _dressed_gradients(ctx.circuit, ctx.kept, upstream.numpy(), needed)
+        return None, *(None if gradient is None else torch.from_numpy(gradient) for gradient in gradients)
+
+
+def _by_torch(circuit: CompiledCircuit, features: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The logits in torch's own operations, with all derivatives."""
+    pre_weight, pre_bias, weights, post_weight, post_bias = parameters
+    inputs = torch.tanh(features @ pre_weight.mT + pre_bias[..., None, :]) * QUARTER_TURN
+    values = circuit.heads(inputs, weights) if inputs.ndim == 3 else circuit.heads(inputs[None], weights[None])[0]
+    return values @ post_weight.mT + post_bias[..., None, :]
 
 
 def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

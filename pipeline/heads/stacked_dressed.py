@@ -1,4 +1,4 @@
-"""Many dressed heads side by side in dense matrix products: the fast way to train them, without autograd.
+"""Many dressed heads side by side, their circuits at once: the fast way to train them, without autograd.
 
 In and out: as :mod:`pipeline.heads.stacked`; this is its one override.
 """
@@ -13,12 +13,11 @@ from torch import nn
 from torch.func import functional_call, vmap
 
 from pipeline.heads.base import QUARTER_TURN, Head, refuse_non_finite
-from pipeline.heads.dressed import DressedQuantumNet, check_memory
+from pipeline.heads.dressed import DressedQuantumNet, compiled_circuit
 from pipeline.heads.fused import cross_entropy_gradients, dressed_logits
 from pipeline.heads.stacked import StackedHeads
 from pipeline.quantum.autograd import NonFiniteError, non_finite
 from pipeline.quantum.compiled import CompiledCircuit
-from pipeline.quantum.mari import dense
 
 
 def stack(heads: Sequence[Head]) -> StackedHeads:
@@ -35,14 +34,18 @@ class StackedDressed(StackedHeads):
     """Dressed heads of one shape, whatever their simulators.
 
     Raises:
-        ValueError: If there is no head, they differ in shape, or their circuit is too large for dense matrices.
+        ValueError: If there is no head, or they differ in shape.
     """
 
     head: DressedQuantumNet
 
     def __init__(self, heads: Sequence[Head]) -> None:
         super().__init__(heads)
-        check_memory(self.head.circuit.n_qubits, "dense", "complex128")
+        head = self.head
+        self._circuit = head.compiled
+        if self._circuit.simulator == "qnode" and self._circuit.fallback_reason is None:
+            # Asked for, not needed: many QNodes, one after the other, would take hours.
+            self._circuit = compiled_circuit(head.circuit, "dense", head.device_name, head.c_dtype)
 
     def forward(self, features: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
         """As in :class:`StackedHeads`."""
@@ -57,7 +60,7 @@ class StackedDressed(StackedHeads):
                 raise non_finite(features) from None
         pre_weight, pre_bias, q_params, post_weight, post_bias = parameters
         angles = torch.tanh(torch.baddbmm(pre_bias[:, None], batches, pre_weight.mT)) * QUARTER_TURN
-        values = _values(circuit, angles, q_params)
+        values = circuit.heads(angles, q_params)
         return torch.baddbmm(post_bias[:, None], values, post_weight.mT)
 
     def backward_cross_entropy(
@@ -74,30 +77,18 @@ class StackedDressed(StackedHeads):
 
     def _prepared(
         self, features: torch.Tensor, rows: torch.Tensor | None
-    ) -> tuple[torch.Tensor, dense.DenseCircuit | CompiledCircuit, list[torch.Tensor]]:
-        """Each head's features, of shape (heads, B, n_features), the circuit in their dtype, and the parameters."""
-        return self.batches(features, rows), self._circuit(features.dtype), self.head.parameters_in_order
-
-    def _circuit(self, dtype: torch.dtype) -> dense.DenseCircuit | CompiledCircuit:
-        """The fastest form: the paper's circuit has one of its own."""
-        if self.head.compiled is not None:
-            return self.head.compiled
-        return dense.dense_circuit(self.head.circuit, str(dtype).removeprefix("torch."))
+    ) -> tuple[torch.Tensor, CompiledCircuit, list[torch.Tensor]]:
+        """Each head's features, of shape (heads, B, n_features), the circuit, and the parameters."""
+        return self.batches(features, rows), self._circuit, self.head.parameters_in_order
 
     def _by_layers(self, features: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
         """Ends by ``torch.vmap``, and all heads' circuits at once between them."""
         batches = self.batches(features, rows)
         hidden = self.head.circuit_inputs(_each(self.head.pre_net, batches))
-        values = _values(self._circuit(features.dtype), hidden, self.head.q_params)
+        values = self._circuit.heads(hidden, self.head.q_params)
         logits = _each(self.head.post_net, values)
         refuse_non_finite(features, hidden, values, logits)
         return logits
-
-
-def _values(circuit: dense.DenseCircuit | CompiledCircuit, inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    if isinstance(circuit, CompiledCircuit):
-        return circuit.heads(inputs, weights)
-    return circuit.expectation_values(inputs, weights)
 
 
 def _each(end: nn.Module, batches: torch.Tensor) -> torch.Tensor:

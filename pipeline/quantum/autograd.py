@@ -1,42 +1,16 @@
 """The circuit as an autograd node with a backward pass by hand.
 
-In and out: torch tensors on the CPU. It works for one head, with a simulator like ``BatchedAdjoint``, and for many,
-with a leading heads axis and one like ``DenseCircuit``. It computes no gradient that is not asked for.
+In and out: torch tensors. It computes no gradient that is not asked for.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from torch.autograd.function import FunctionCtx
-
-
-class Simulator(Protocol):
-    """Evaluates and differentiates the circuit on arrays."""
-
-    def forward(self, angles: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Any]:
-        """⟨Z⟩ of the shape of ``angles``, and the memory for ``backward`` if ``keep``, else None."""
-
-    def backward(
-        self, memory: Any, upstream: np.ndarray, need_angles: bool = True, need_weights: bool = True
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Gradients with respect to angles and weights."""
-
-
-def expectation_values(simulator: Simulator, angles: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """⟨Z⟩ of every wire, of the shape, dtype and device of ``angles``, differentiable once.
-
-    Raises:
-        ValueError: If an angle or a weight is not finite.
-    """
-    if torch.is_grad_enabled() and (angles.requires_grad or weights.requires_grad):
-        return _Expectation.apply(simulator, angles, weights)
-    with torch.no_grad():
-        return _expectation(simulator, angles, weights, keep=False)[0]
 
 
 class NonFiniteError(ValueError):
@@ -59,62 +33,11 @@ def non_finite(features: torch.Tensor) -> NonFiniteError:
     )
 
 
-def once(
-    gradients: list[torch.Tensor | None], inputs: tuple[torch.Tensor, ...]
-) -> tuple[torch.Tensor | None, ...] | list[torch.Tensor | None]:
-    """The gradients. Under ``create_graph`` they raise an error when they are differentiated in turn."""
-    if not torch.is_grad_enabled():
-        return gradients
-    return _Refused.apply(len(inputs), *inputs, *gradients)
-
-
-def _expectation(
-    simulator: Simulator, angles: torch.Tensor, weights: torch.Tensor, keep: bool
-) -> tuple[torch.Tensor, Any]:
-    values, memory = simulator.forward(angles.cpu().numpy(), weights.cpu().numpy(), keep)
-    if not math.isfinite(np.add.reduce(values, axis=None)):
-        raise non_finite(angles)
-    return _tensor(values, angles), memory
-
-
 def _tensor(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
     if like.is_cpu and like.dtype == torch.float32:
         # A third of what the same conversion costs in torch.
         return torch.from_numpy(array.astype(np.float32, copy=False))
     return torch.from_numpy(array).to(like)
-
-
-class _Expectation(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, simulator: Simulator, angles: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        values, ctx.memory = _expectation(simulator, angles, weights, keep=True)
-        ctx.simulator = simulator
-        ctx.save_for_backward(angles, weights)
-        return values
-
-    @staticmethod
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        angles, weights = ctx.saved_tensors
-        _, *needed = ctx.needs_input_grad
-        gradients = ctx.simulator.backward(ctx.memory, upstream.detach().cpu().numpy(), *needed)
-        tensors = [
-            None if gradient is None else _tensor(gradient, tensor)
-            for gradient, tensor in zip(gradients, (angles, weights), strict=True)
-        ]
-        return None, *once(tensors, (angles, weights))
-
-
-class _Refused(torch.autograd.Function):
-    @staticmethod
-    def forward(_ctx: FunctionCtx, n_inputs: int, *tensors: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-        return tuple(None if tensor is None else tensor.clone() for tensor in tensors[n_inputs:])
-
-    @staticmethod
-    def backward(_ctx: Any, *_upstream: torch.Tensor) -> Any:
-        raise NotImplementedError(
-            "this head's backward pass gives first derivatives only, and a second one was asked for; "
-            "use DressedQuantumNet(simulator='dense') for derivatives of any order"
-        )
 
 
 def evaluate(engine: Any, inputs: torch.Tensor, weights: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -135,7 +58,7 @@ def dense_values(dense: Any, inputs: torch.Tensor, weights: Sequence[torch.Tenso
     """The same in torch's own operations, differentiable any number of times.
 
     Args:
-        dense: As ``pipeline.quantum.engine.dense.Dense``.
+        dense: As ``pipeline.quantum.dense.dense.Dense``.
         inputs: Shape (B, n_inputs), floating.
         weights: In order, of any shapes.
     """

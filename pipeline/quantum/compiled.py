@@ -11,10 +11,9 @@ runs as the QNode, with one warning; ``fallback_reason`` says why.
 
 from __future__ import annotations
 
-import inspect
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +23,14 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from pipeline.quantum.autograd import dense_values, evaluate
 from pipeline.quantum.check import difference
-from pipeline.quantum.engine.dense import Dense, backward_through
+from pipeline.quantum.dense.dense import Dense, backward_through
+from pipeline.quantum.engine.chain import fits
 from pipeline.quantum.engine.engine import Engine
+from pipeline.quantum.engine.heads import HeadByHead, Heads
 from pipeline.quantum.program.program import Program, make_program
 from pipeline.quantum.program.tape import UnsupportedError
 from pipeline.quantum.qnode import OrdinaryQNode
+from pipeline.quantum.signature import check_signature, weight_shape
 
 SIMULATORS = ("lightning", "dense", "qnode")
 
@@ -90,7 +92,7 @@ class CompiledCircuit:
         self.c_dtype = c_dtype
         self._wanted, self._device_name, self._wanted_rank = simulator, device, rank
         self._reset()
-        _check_signature(self.function, self.weight_shapes)
+        check_signature(self.name, self.function, self.weight_shapes)
 
     def _reset(self) -> None:
         self._lock = threading.RLock()
@@ -102,6 +104,11 @@ class CompiledCircuit:
         self._rank = self._wanted_rank or 2
         self._tape: Any = None
         self._n_outputs = 0
+
+    @property
+    def name(self) -> str:
+        """The quantum function's name."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -117,7 +124,8 @@ class CompiledCircuit:
     @property
     def simulator(self) -> str:
         """The simulator in use: ``lightning``, ``dense`` or ``qnode``."""
-        self._prepare()
+        if not self._ready:
+            self._prepare()
         return "qnode" if self._engine is None else self._wanted
 
     @property
@@ -183,8 +191,7 @@ class CompiledCircuit:
             self._prepare()
         if self._engine is not None:
             try:
-                runner = self._engine.dense if inputs.ndim == 3 else self._runner
-                return runner.forward(inputs, weights, keep)
+                return self._runner(inputs.ndim == 3).forward(inputs, weights, keep)
             except UnsupportedError as error:
                 self._fall_back(str(error))
         leaves = [torch.from_numpy(np.array(array)).requires_grad_(keep) for array in (inputs, weights)]
@@ -200,7 +207,7 @@ class CompiledCircuit:
         if isinstance(memory, tuple):
             values, leaves = memory
             return backward_through(values, leaves, upstream, (need_inputs, need_weights))
-        return self._runner.backward(memory, upstream, need_inputs, need_weights)
+        return self._runner(upstream.ndim == 3).backward(memory, upstream, need_inputs, need_weights)
 
     def heads(self, inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Many heads side by side, each with weights and a batch of its own: values (heads, B, n_outputs).
@@ -221,6 +228,17 @@ class CompiledCircuit:
                 self._fall_back(str(error))
         pairs = zip(inputs.unbind(), weights.unbind(), strict=True)
         return torch.stack([self._by_qnode(batch, self.split(of_head)) for batch, of_head in pairs])
+
+    def states(self, inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """States behind the gates, (heads, 2ⁿ, B), of what ``heads`` takes; real where few wires have real gates alone.
+
+        Raises:
+            UnsupportedError: If it runs as an ordinary QNode.
+        """
+        self._prepare()
+        if self._engine is None:
+            raise UnsupportedError(f"the circuit {self.name} runs as an ordinary QNode")
+        return self._engine.dense.states(inputs, weights)
 
     def split(self, weights: torch.Tensor) -> dict[str, torch.Tensor]:
         """Flat weights (n_weights,) as weights by name."""
@@ -251,11 +269,13 @@ class CompiledCircuit:
         self.__dict__.update(state)
         self._reset()
 
-    @property
-    def _runner(self) -> Engine | Dense:
-        """The simulator on arrays."""
-        assert self._engine is not None
-        return self._engine.dense if self._wanted == "dense" else self._engine
+    def _runner(self, many: bool) -> Engine | Dense | Heads | HeadByHead:
+        """The simulator on arrays, of one head or of many."""
+        engine = self._engine
+        assert engine is not None
+        if self._wanted == "dense" and not (many and fits(engine.program)):
+            return engine.dense
+        return engine.heads if many else engine
 
     @property
     def _wires(self) -> list[Any] | None:
@@ -312,9 +332,8 @@ class CompiledCircuit:
 
     def _fall_back(self, reason: str) -> None:
         self._engine, self._reason = None, reason
-        name = getattr(self.function, "__name__", type(self.function).__name__)
         warnings.warn(
-            f"the circuit {name} runs as an ordinary QNode, sample by sample or slowly, because {reason}",
+            f"the circuit {self.name} runs as an ordinary QNode, sample by sample or slowly, because {reason}",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -324,23 +343,3 @@ class CompiledCircuit:
         if self._qnode is None:
             self._qnode = OrdinaryQNode(self.circuit, self._device_name, self._wires, self._rank)
         return self._qnode(inputs, weights)
-
-
-def weight_shape(size: int | Iterable[int]) -> tuple[int, ...]:
-    """A weight's shape as PennyLane's ``TorchLayer`` reads it: n is (n,), but 1 is a scalar."""
-    if isinstance(size, Iterable):
-        return tuple(size)
-    return () if size == 1 else (size,)
-
-
-def _check_signature(function: Callable[..., Any], weight_shapes: Mapping[str, Any]) -> None:
-    parameters = inspect.signature(function).parameters
-    expected = {"inputs", *weight_shapes}
-    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    # A parameter with a default (also by functools.partial) needs no weight.
-    required = {name for name, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD}
-    if "inputs" not in parameters or not required <= expected or not (open_ended or expected <= set(parameters)):
-        raise ValueError(
-            f"the circuit takes ({', '.join(parameters)}); it must take inputs and the weights "
-            f"of weight_shapes, which are {', '.join(weight_shapes) or 'none'}"
-        )

@@ -1,7 +1,7 @@
 """The one place that touches Lightning's C++ bindings.
 
 They are not PennyLane's public interface. What this project relies on, in ``pennylane_lightning.lightning_qubit_ops``
-(seen in versions 0.43 to 0.45, held by tests/test_lightning.py):
+(seen in versions 0.43 to 0.45, held by tests/quantum/test_lightning.py):
 
 - ``StateVectorC128(n)`` and ``StateVectorC64(n)``: a state of n wires, wire 0 the most significant bit of the index.
 - ``.updateData(array)`` and ``.getState(array)``: copy 2ⁿ amplitudes in and out, without asking for norm 1.
@@ -19,41 +19,50 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.quantum.circuit import COMPLEX_GATES, REAL_GATES, Gate
+from pipeline.quantum.program.tape import Gate
 
+ROTATIONS = ("RX", "RY", "RZ")
+FIXED_GATES = ("Hadamard", "PauliX", "PauliY", "PauliZ", "S", "T", "CNOT", "CY", "CZ", "SWAP", "Toffoli", "CSWAP")
+"""Gates without a parameter that are called by their name; others go in as matrices."""
 _STATE_VECTORS = {"complex64": "StateVectorC64", "complex128": "StateVectorC128"}
 
 
 class Register:
-    """Lightning's state vector with a gate list bound to it.
+    """Lightning's state vector with a list of gates bound to it.
 
     Args:
-        gates: The gates, on wires below ``n_wires``.
+        gates: Fixed gates, and rotations with the index of their angle, on wires below ``n_wires``.
         n_wires: Wires of the register; those behind the gates' own carry the samples of a batch.
         c_dtype: ``complex64`` or ``complex128``.
     """
 
-    def __init__(self, gates: Sequence[Gate], n_wires: int, c_dtype: str) -> None:
+    def __init__(self, gates: Sequence[tuple[Gate, int | None]], n_wires: int, c_dtype: str) -> None:
         self._state = _state_vector_class(c_dtype)(n_wires)
         self.load = self._state.updateData
         """Copy amplitudes in from a C-contiguous array of 2^n_wires entries of dtype ``c_dtype``."""
         self.read = self._state.getState
         """Copy the amplitudes out into such an array."""
         # Bind methods and wires once, because a look-up for each call (0.2 µs) costs as much as a small gate.
-        self._calls = [
-            (getattr(self._state, gate.name), list(gate.wires), gate.weight, [] if gate.angle is None else [gate.angle])
-            for gate in gates
-        ]
+        self._calls = [(self._call(gate, np.dtype(c_dtype)), list(gate.wires), index) for gate, index in gates]
 
     def apply(self, angles: Sequence[list[float]], start: int = 0, stop: int | None = None) -> None:
-        """Apply the gates from ``start`` to ``stop``; ``angles[k]`` is a list of one: weight k in radians."""
-        for gate, wires, weight, fixed in self._calls[start:stop]:
-            gate(wires, False, fixed if weight is None else angles[weight])
+        """Apply the gates from ``start`` to ``stop``; ``angles[k]`` is a list of one: angle k in radians."""
+        for call, wires, index in self._calls[start:stop]:
+            call(wires, False, _NO_ANGLE if index is None else angles[index])
 
     def undo(self, angles: Sequence[list[float]], start: int = 0, stop: int | None = None) -> None:
         """Apply the inverses of the gates from ``start`` to ``stop``, last gate first."""
-        for gate, wires, weight, fixed in reversed(self._calls[start:stop]):
-            gate(wires, True, fixed if weight is None else angles[weight])
+        for call, wires, index in reversed(self._calls[start:stop]):
+            call(wires, True, _NO_ANGLE if index is None else angles[index])
+
+    def _call(self, gate: Gate, dtype: np.dtype) -> Any:
+        """A function of wires, whether inverse, and [angle]."""
+        if gate.word:
+            return getattr(self._state, f"R{gate.word}")
+        if gate.name in FIXED_GATES:
+            return getattr(self._state, gate.name)
+        apply, matrix = self._state.applyMatrix, np.ascontiguousarray(gate.matrix, dtype=dtype)
+        return lambda wires, inverse, _angle: apply(matrix, wires, inverse)
 
 
 class StateVector:
@@ -103,7 +112,6 @@ class StateVector:
         return found[1]
 
 
-FIXED_GATES = tuple(name for name in REAL_GATES + COMPLEX_GATES if name not in ("RX", "RY", "RZ"))
 _NO_ANGLE: list[float] = []
 
 
@@ -113,11 +121,11 @@ def bindings_problem() -> str | None:
     try:
         for c_dtype, tolerance in (("complex64", 1e-6), ("complex128", 1e-12)):
             state_vector = _state_vector_class(c_dtype)
-            missing = [gate for gate in REAL_GATES + COMPLEX_GATES if not hasattr(state_vector, gate)]
+            missing = [gate for gate in ROTATIONS + FIXED_GATES if not hasattr(state_vector, gate)]
             if missing:
                 return f"{state_vector.__name__} has no {', '.join(missing)}"
             # RY(2a) then CNOT takes 2·|00⟩ to 2·cos a |00⟩ + 2·sin a |11⟩, and back again by their inverses.
-            gates = [Gate("RY", (0,), weight=0), Gate("CNOT", (0, 1))]
+            gates = [(Gate("rotation", (0,), "Y"), 0), (Gate("CNOT", (0, 1)), None)]
             register = Register(gates, 2, c_dtype)
             start = np.array([2, 0, 0, 0], dtype=c_dtype)
             seen = np.empty_like(start)

@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.devices.figure import device_curves
 from pipeline.heads.base import TANH
 from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.quantum.circuit import Circuit
 from pipeline.report.examples import at_random, thumbnail
 from pipeline.report.findings import Findings
 from pipeline.report.projection import Projection
@@ -187,10 +188,10 @@ def circuit(report: Findings) -> Drawn:
     angles = head.q_params.detach().numpy()
     n_qubits = head.circuit.n_qubits
     # Amplitudes can't all be zero.
-    inputs = np.zeros(n_qubits) if head.compiled is None else np.ones(head.circuit.n_inputs)
+    inputs = np.zeros(n_qubits) if isinstance(head.circuit, Circuit) else np.ones(head.circuit.n_inputs)
     figure, _ = qml.draw_mpl(head.circuit, decimals=2, style="rcParams")(inputs, angles)
     wires = _count(head.n_wires, "wire")
-    if head.compiled is None:
+    if isinstance(head.circuit, Circuit):
         embedding = [text for text in figure.axes[0].texts if text.get_text().startswith("RY")][:n_qubits]
         for text in embedding:
             text.set_text("RY\n(x)")

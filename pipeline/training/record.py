@@ -140,11 +140,13 @@ class CircuitRecord:
         """The record of a head's circuit; None for a head without one."""
         from pipeline.heads.bound import source_sha256
         from pipeline.heads.dressed import DressedQuantumNet
+        from pipeline.quantum.circuit import Circuit
 
         if not isinstance(head, DressedQuantumNet):
             return None
-        if head.compiled is None:
-            return cls(name="mari", arguments=asdict(head.circuit))
+        if isinstance(head.circuit, Circuit):
+            fallback = head.compiled.fallback_reason
+            return cls(name="mari", arguments=asdict(head.circuit), fallback=fallback)
         source = head.circuit.source
         return cls(
             name=head.circuit.name,

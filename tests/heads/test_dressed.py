@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.heads import dressed as heads
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.quantum import lightning
-from pipeline.quantum.mari.adjoint import BatchedAdjoint
+from pipeline.quantum.engine.engine import Engine
 
 
 def make(simulator="lightning", seed=0, **options):
@@ -90,37 +90,41 @@ def test_gradcheck(simulator):
 
 
 def test_second_derivatives():
-    assert torch.autograd.gradgradcheck(make("dense").double(), (rows(3, dtype=torch.float64).requires_grad_(),))
-    head = make()
-    for function, inputs in ((head, rows().requires_grad_()), (head.expectation_values, rows(5, 3).requires_grad_())):
-        (gradient,) = torch.autograd.grad(function(inputs).sum(), inputs, create_graph=True)
-        with pytest.raises(
-            NotImplementedError, match=r"first derivatives only, .* use DressedQuantumNet.simulator='dense'"
-        ):
-            (gradient.square().sum() + inputs.sum()).backward()
-    # A penalty on the gradient of other parameters must not come out wrong in silence either.
-    loss = head(rows()).square().sum()
-    grads = torch.autograd.grad(loss, list(head.parameters()), create_graph=True)
-    with pytest.raises(NotImplementedError, match="first derivatives only"):
-        sum(gradient.square().sum() for gradient in grads).backward()
+    for simulator in ("lightning", "dense"):
+        head = make(simulator).double()
+        assert torch.autograd.gradgradcheck(head, (rows(3, dtype=torch.float64).requires_grad_(),))
+        angles = rows(3, 3, torch.float64).requires_grad_()
+        assert torch.autograd.gradgradcheck(head.expectation_values, (angles,))
+    # A penalty on the gradients of all parameters.
+    penalties = []
+    for simulator in ("lightning", "dense", "qnode"):
+        head = make(simulator).double()
+        loss = head(rows(dtype=torch.float64)).square().sum()
+        grads = torch.autograd.grad(loss, list(head.parameters()), create_graph=True)
+        penalty = sum(gradient.square().sum() for gradient in grads)
+        penalties.append(torch.autograd.grad(penalty, list(head.parameters())))
+    for seen in penalties[:2]:
+        torch.testing.assert_close(seen, penalties[2], rtol=0, atol=1e-8)
 
 
 @pytest.fixture
 def counted(monkeypatch):
-    """What the batched adjoint was asked for: whether to keep states, and which gradients."""
+    """What the engine was asked for: whether to keep states, and which gradients."""
     calls = []
-    forward, backward = BatchedAdjoint.forward, BatchedAdjoint.backward
+    forward, backward = Engine.forward, Engine.backward
 
-    def counted_forward(self, angles, weights, keep=True):
+    def counted_forward(self, inputs, weights, keep=True):
         calls.append(("forward", keep))
-        return forward(self, angles, weights, keep)
+        return forward(self, inputs, weights, keep)
 
-    def counted_backward(self, memory, upstream, need_angles=True, need_weights=True):
-        calls.append(("backward", need_angles, need_weights))
-        return backward(self, memory, upstream, need_angles, need_weights)
+    def counted_backward(self, memory, upstream, need_inputs=True, need_weights=True):
+        calls.append(("backward", need_inputs, need_weights))
+        return backward(self, memory, upstream, need_inputs, need_weights)
 
-    monkeypatch.setattr(BatchedAdjoint, "forward", counted_forward)
-    monkeypatch.setattr(BatchedAdjoint, "backward", counted_backward)
+    # Its first use compares it with a QNode.
+    assert make().simulator == "lightning"
+    monkeypatch.setattr(Engine, "forward", counted_forward)
+    monkeypatch.setattr(Engine, "backward", counted_backward)
     return calls
 
 
@@ -301,8 +305,6 @@ def test_bad_arguments():
         make(c_dtype="float64")
     with pytest.raises(ValueError, match=r"n_qubits is 40: simulator='lightning' would take about [\d,]+ GiB"):
         make(n_qubits=40)
-    with pytest.raises(ValueError, match=r"n_qubits is 20: .* take fewer qubits, or simulator='lightning'"):
-        make("dense", n_qubits=20)
 
 
 @pytest.fixture

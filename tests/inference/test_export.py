@@ -15,6 +15,7 @@ import pipeline.inference.export
 from features.sources.decode import decode
 from features.util.errors import InputError
 from pipeline import DressedQuantumNet, HybridClassifier
+from pipeline.heads.fixed import FixedChain, FixedProgram
 from pipeline.inference.config import ExportConfig
 from pipeline.inference.export import export
 from pipeline.training.config import TrainConfig
@@ -51,17 +52,19 @@ def test_a_fixed_head_is_the_head(circuit, seed):
     head = DressedQuantumNet(6, 3, n_qubits, circuit.depth, q_delta=2.0, entangler=entangler)
     features = torch.randn(5, 6)
     with torch.no_grad():
-        torch.testing.assert_close(head.for_export()(features), head(features), rtol=0, atol=2e-5)
+        fixed = head.for_export()
+        assert isinstance(fixed.circuit, FixedChain)
+        torch.testing.assert_close(fixed(features), head(features), rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("circuit", [MixedCircuit(n_qubits=3, depth=2), RotCircuit(n_qubits=3, depth=2)])
 def test_complex_gates_are_taken_too(circuit):
-    head = DressedQuantumNet(6, 3, 3, 2, simulator="qnode")
-    head.circuit = circuit
-    head.q_params = torch.nn.Parameter(torch.randn(circuit.n_weights))
+    head = DressedQuantumNet(6, 3, 3, q_delta=1.0, circuit=circuit, weight_shapes={"weights": (circuit.n_weights,)})
     features = torch.randn(5, 6)
     with torch.no_grad():
-        torch.testing.assert_close(head.for_export()(features), head(features), rtol=0, atol=2e-5)
+        fixed = head.for_export()
+        assert isinstance(fixed.circuit, FixedProgram)
+        torch.testing.assert_close(fixed(features), head(features), rtol=0, atol=2e-5)
 
 
 def test_onnx_runtime_gives_our_logits_for_any_number_of_pictures(run, pixels):

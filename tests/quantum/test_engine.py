@@ -185,8 +185,11 @@ def test_blocks_and_forgotten_states_change_nothing(monkeypatch, name, fused):
 def test_a_zero_row_has_no_amplitudes():
     engine = engine_of(TEMPLATES["amplitudes"])
     engine.program.amplitudes.__dict__["pad"] = 0.0
+    rows = np.array([[1.0, 0, 0, 0, 0, 0], [0.0] * 6])
     with pytest.raises(ValueError, match="row 1 of the inputs is all zeros"):
-        engine.forward(np.array([[1.0, 0, 0, 0, 0, 0], [0.0] * 6]), np.zeros(9))
+        engine.forward(rows, np.zeros(9))
+    with pytest.raises(ValueError, match="row 1 of the inputs is all zeros"):
+        engine.heads.forward(np.stack([rows, rows]), np.zeros((2, 9)))
 
 
 def test_real_circuits_stay_real():

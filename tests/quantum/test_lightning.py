@@ -1,4 +1,4 @@
-"""The contract with Lightning's C++ bindings: exactly what pipeline/lightning.py relies on."""
+"""The contract with Lightning's C++ bindings: exactly what pipeline/quantum/lightning.py relies on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import pytest
 from pennylane_lightning import lightning_qubit_ops
 
 from pipeline.quantum import lightning
-from pipeline.quantum.circuit import COMPLEX_GATES, REAL_GATES, Gate
-from pipeline.quantum.lightning import Register, bindings_problem
+from pipeline.quantum.lightning import FIXED_GATES, ROTATIONS, Register, bindings_problem
+from pipeline.quantum.program.tape import Gate
 
-WIRES = {"CNOT": 2, "CY": 2, "CZ": 2, "SWAP": 2, "Toffoli": 3, "CSWAP": 3}
+WIRES = {"CNOT": 2, "CY": 2, "CZ": 2, "SWAP": 2, "Toffoli": 3, "CSWAP": 3, "CRY": 2}
+REAL = ("Hadamard", "PauliX", "PauliZ", "RY", "CNOT", "CZ", "SWAP", "Toffoli", "CSWAP", "CRY")
 
 
 def amplitudes(n_wires, c_dtype, seed=0):
@@ -19,39 +20,46 @@ def amplitudes(n_wires, c_dtype, seed=0):
     return (generator.normal(size=2**n_wires) + 1j * generator.normal(size=2**n_wires)).astype(c_dtype)
 
 
+def bound(operation):
+    """A gate as the tape's reader would give it, and the index of its angle: CRY goes in as a matrix."""
+    wires = tuple(operation.wires)
+    if operation.name in ROTATIONS:
+        return Gate("rotation", wires, operation.name[1:]), 0
+    return Gate(operation.name, wires, matrix=qml.matrix(operation)), None
+
+
 @pytest.mark.parametrize("c_dtype", ["complex64", "complex128"])
-@pytest.mark.parametrize("name", REAL_GATES + COMPLEX_GATES)
+@pytest.mark.parametrize("name", [*ROTATIONS, *FIXED_GATES, "CRY"])
 def test_each_gate_has_a_method_of_pennylanes_name_that_applies_it_and_its_inverse(name, c_dtype):
     wires = (2, 0, 1)[: WIRES.get(name, 1)]
-    angle = 0.7 if name in ("RX", "RY", "RZ") else None
-    operation = getattr(qml, name)(*(() if angle is None else (angle,)), wires=wires)
+    operation = getattr(qml, name)(*((0.7,) if name in (*ROTATIONS, "CRY") else ()), wires=wires)
     start = amplitudes(3, c_dtype)
-    register = Register([Gate(name, wires, angle=angle)], 3, c_dtype)
+    register = Register([bound(operation)], 3, c_dtype)
     seen = np.empty_like(start)
     register.load(start)
-    register.apply([])
+    register.apply([[0.7]])
     register.read(seen)
     # Not of norm 1: the bindings must neither ask for that nor bring it about.
     np.testing.assert_allclose(seen, qml.matrix(operation, wire_order=range(3)) @ start, atol=1e-5)
-    register.undo([])
+    register.undo([[0.7]])
     register.read(seen)
     np.testing.assert_allclose(seen, start, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", REAL_GATES)
+@pytest.mark.parametrize("name", REAL)
 def test_real_gates_are_real_to_the_last_bit(name):
     wires = (2, 0, 1)[: WIRES.get(name, 1)]
-    register = Register([Gate(name, wires, angle=0.7 if name == "RY" else None)], 3, "complex128")
+    register = Register([bound(getattr(qml, name)(*((0.7,) if "RY" in name else ()), wires=wires))], 3, "complex128")
     start = amplitudes(3, "complex128").real.astype("complex128")
     seen = np.empty_like(start)
     register.load(start)
-    register.apply([])
+    register.apply([[0.7]])
     register.read(seen)
     assert not seen.imag.any()
 
 
 def test_weights_and_ranges_of_gates():
-    gates = [Gate("RY", (0,), weight=1), Gate("CNOT", (0, 1)), Gate("RY", (1,), weight=0)]
+    gates = [(Gate("rotation", (0,), "Y"), 1), (Gate("CNOT", (0, 1)), None), (Gate("rotation", (1,), "Y"), 0)]
     register = Register(gates, 2, "complex128")
     start, seen = amplitudes(2, "complex128"), np.empty(4, dtype="complex128")
     register.load(start)
@@ -95,7 +103,7 @@ def test_the_bindings_are_as_expected():
     ("change", "problem"),
     [
         (lambda patch: patch.delattr(lightning_qubit_ops, "StateVectorC64"), "AttributeError: .*StateVectorC64"),
-        (lambda patch: patch.setitem(lightning._STATE_VECTORS, "complex128", "compile_info"), "has no Hadamard"),
+        (lambda patch: patch.setitem(lightning._STATE_VECTORS, "complex128", "compile_info"), "has no RX"),
         (
             lambda patch: patch.setattr(lightning.Register, "apply", lambda *_: None),
             "RY and CNOT on StateVectorC64 gave",

@@ -71,9 +71,9 @@ def test_the_spread_of_earlier_heads_goes_with_a_single_one(config):
     assert names_in(config.out) == sorted([HEAD, RECORD, HISTORY, CHECKPOINT])
 
 
-def test_a_circuit_too_large_for_dense_matrices_is_refused(config):
-    with pytest.raises(InputError, match=r"can't be made: --qubits is 18: .* GiB"):
-        train_many(replace(config, qubits=18))
+def test_a_circuit_too_large_for_memory_is_refused(config):
+    with pytest.raises(InputError, match=r"can't be made: --qubits is 40: .* GiB"):
+        train_many(replace(config, qubits=40))
 
 
 def test_resume_is_for_a_single_head():

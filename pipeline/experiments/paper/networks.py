@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from pipeline.heads.base import QUARTER_TURN, Head
-from pipeline.quantum.circuit import Circuit, z_signs
-from pipeline.quantum.mari.dense import dense_circuit
+from pipeline.quantum.circuit import Circuit
+from pipeline.quantum.compiled import CompiledCircuit, compile_circuit
+from pipeline.quantum.matrices import z_signs
 
 
 class ClassicalControl(Head):
@@ -102,8 +103,8 @@ def unitaries(circuit: Circuit, weights: torch.Tensor) -> torch.Tensor:
     """
     many = weights.reshape(-1, circuit.n_weights)
     angles = _basis_angles(circuit.n_qubits).expand(len(many), -1, -1)
-    amplitudes = dense_circuit(circuit, "float32").amplitudes(angles, many)
-    return amplitudes.reshape(*weights.shape[:-1], *amplitudes.shape[1:]).mT
+    states = _compiled(circuit).states(angles, many)
+    return states.reshape(*weights.shape[:-1], *states.shape[1:])
 
 
 def initial(seed: int, shapes: Sequence[tuple[int, ...]], spread: float | None) -> list[torch.Tensor]:
@@ -113,6 +114,11 @@ def initial(seed: int, shapes: Sequence[tuple[int, ...]], spread: float | None) 
         draws = [2 * torch.rand(shape, generator=generator) - 1 for shape in shapes]
         return [draw / math.sqrt(draw.shape[-1] - 1) for draw in draws]
     return [spread * torch.randn(shape, generator=generator) for shape in shapes]
+
+
+@lru_cache(maxsize=16)
+def _compiled(circuit: Circuit) -> CompiledCircuit:
+    return compile_circuit(circuit, {"weights": (circuit.n_weights,)}, circuit.n_qubits)
 
 
 @lru_cache(maxsize=4)

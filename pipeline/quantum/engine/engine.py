@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.quantum.engine.dense import Dense
+from pipeline.quantum.dense.dense import Dense
+from pipeline.quantum.engine.chain import fits
+from pipeline.quantum.engine.fronts import InitialStates
+from pipeline.quantum.engine.heads import HeadByHead, Heads
 from pipeline.quantum.engine.simulator import Parameters, Simulator
 from pipeline.quantum.program.polynomial import Angles
 from pipeline.quantum.program.program import Program
@@ -28,8 +31,7 @@ class Memory:
     of_simulator: Any
     inputs: np.ndarray
     weights: np.ndarray
-    norms: np.ndarray | None = None
-    states: np.ndarray | None = None
+    initial: InitialStates | None = None
     traced: tuple[list[torch.Tensor], list[torch.Tensor]] | None = None
 
 
@@ -64,6 +66,11 @@ class Engine:
         """The same circuit in torch's own operations."""
         return Dense(self.program, self.traced)
 
+    @cached_property
+    def heads(self) -> Heads | HeadByHead:
+        """The same circuit for many heads, each with inputs and weights of its own."""
+        return Heads(self.program) if fits(self.program) else HeadByHead(self)
+
     def forward(self, inputs: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Memory | None]:
         """Values (B, n_outputs) of inputs (B, n_inputs) and flat weights (n_weights,), and memory if ``keep``."""
         inputs = inputs.astype(self._dtype, copy=False)
@@ -73,10 +80,11 @@ class Engine:
         if program.polynomials is None:
             parameters = self._traced(memory, keep)
         else:
-            angles = program.polynomials(inputs, weights)
-            parameters = Parameters(angles.shared, angles.batched)
+            angles = program.polynomials(inputs.T, weights[:, None])
+            parameters = Parameters(angles.shared[:, 0], angles.batched)
             if program.amplitudes is not None:
-                parameters.amplitudes = self._amplitudes(memory)
+                memory.initial = InitialStates(program.amplitudes, inputs.T)
+                parameters.amplitudes = memory.initial.states
         values, memory.of_simulator = self._simulator.forward(parameters, len(inputs), keep)
         return values, memory if keep else None
 
@@ -84,44 +92,25 @@ class Engine:
         self, memory: Memory, upstream: np.ndarray, need_inputs: bool = True, need_weights: bool = True
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Gradients of inputs and flat weights, from the values' gradient (B, n_outputs); None where not needed."""
-        gradient = self._simulator.backward(memory.of_simulator, upstream.astype(self._dtype, copy=False))
         program = self.program
+        upstream = upstream.astype(self._dtype, copy=False)
+        # Samples' own angles may depend on weights too.
+        need_batched = need_inputs or not (program.polynomials and program.polynomials.plain_inputs)
+        need_shared = need_weights or program.polynomials is None
+        gradient = self._simulator.backward(memory.of_simulator, upstream, need_batched, need_shared)
         if program.polynomials is None:
             return self._through_trace(memory, gradient, need_inputs, need_weights)
         by_inputs, by_weights = program.polynomials.gradients(
-            memory.inputs, memory.weights, Angles(gradient.shared, gradient.batched), need_inputs, need_weights
+            memory.inputs.T,
+            memory.weights[:, None],
+            Angles(gradient.shared[:, None], gradient.batched),
+            need_inputs,
+            need_weights,
         )
-        if program.amplitudes is not None and by_inputs is not None:
+        if memory.initial is not None and by_inputs is not None:
             assert gradient.amplitudes is not None
-            assert memory.states is not None
-            slope = gradient.amplitudes.real
-            if memory.norms is not None:
-                slope = (slope - memory.states * (slope * memory.states).sum(axis=0)) / memory.norms
-            by_inputs = by_inputs + slope[: program.n_inputs].T
-        return by_inputs, by_weights
-
-    def _amplitudes(self, memory: Memory) -> np.ndarray:
-        """The initial states, (2^k, B): inputs, padded and normalised."""
-        spec = self.program.amplitudes
-        assert spec is not None
-        states = np.full((2 ** len(spec.wires), len(memory.inputs)), spec.pad or 0.0, dtype=self._dtype)
-        states[: self.program.n_inputs] = memory.inputs.T
-        norms = np.sqrt(np.add.reduce(states * states, axis=0))
-        if spec.normalise:
-            if not norms.all():
-                raise ValueError(
-                    f"row {int(np.argmin(norms))} of the inputs is all zeros: it cannot be normalised to a state"
-                )
-            states /= norms
-            memory.norms = norms
-        elif np.abs(norms - 1).max(initial=0) > 1e-3:
-            row = int(np.abs(norms - 1).argmax())
-            raise ValueError(
-                f"row {row} of the inputs has norm {norms[row]:.4g}; "
-                "a state has norm 1: normalise the inputs, or give the circuit normalize=True"
-            )
-        memory.states = states
-        return states
+            by_inputs = by_inputs + memory.initial.gradient(gradient.amplitudes.real)
+        return None if by_inputs is None else by_inputs.T, None if by_weights is None else by_weights[:, 0]
 
     def _traced(self, memory: Memory, keep: bool) -> Parameters:
         """Parameters by tracing the circuit with these inputs and weights."""

@@ -36,14 +36,61 @@ class ConstantFront:
         """There is none."""
 
 
+class InitialStates:
+    """Amplitudes from inputs, padded and normalised, and their gradient.
+
+    Args:
+        spec: How inputs become amplitudes.
+        inputs: Shape (n_inputs, columns): samples, or samples of ``n_heads`` heads, the head last.
+
+    Attributes:
+        states: Shape (2^k, columns).
+
+    Raises:
+        ValueError: If a column can't be a state.
+    """
+
+    def __init__(self, spec: Amplitudes, inputs: np.ndarray, n_heads: int = 1) -> None:
+        self._n_inputs, self._norms = len(inputs), None
+        self.states = np.full((2 ** len(spec.wires), inputs.shape[1]), spec.pad or 0.0, dtype=inputs.dtype)
+        self.states[: len(inputs)] = inputs
+        norms = np.sqrt(np.add.reduce(self.states * self.states, axis=0))
+        if spec.normalise:
+            if not norms.all():
+                raise ValueError(
+                    f"row {int(np.argmin(norms)) // n_heads} of the inputs is all zeros: it cannot be normalised to a "
+                    "state"
+                )
+            self.states /= norms
+            self._norms = norms
+        elif np.abs(norms - 1).max(initial=0) > 1e-3:
+            worst = int(np.abs(norms - 1).argmax())
+            raise ValueError(
+                f"row {worst // n_heads} of the inputs has norm {norms[worst]:.4g}; "
+                "a state has norm 1: normalise the inputs, or give the circuit normalize=True"
+            )
+
+    def gradient(self, slope: np.ndarray) -> np.ndarray:
+        """The inputs' gradient from that of the states."""
+        if self._norms is not None:
+            slope = (slope - self.states * (slope * self.states).sum(axis=0)) / self._norms
+        return slope[: self._n_inputs]
+
+
+def amplitude_rows(spec: Amplitudes, n_wires: int) -> np.ndarray:
+    """The rows of 2ⁿ that hold the amplitudes on some wires; the other wires are |0⟩."""
+    places = np.arange(2 ** len(spec.wires))
+    rows = np.zeros(len(places), dtype=np.intp)
+    for k, wire in enumerate(spec.wires):
+        rows |= (places >> (len(spec.wires) - 1 - k) & 1) << (n_wires - 1 - wire)
+    return rows
+
+
 class AmplitudeFront:
     """States from amplitudes on some wires, the others being |0⟩."""
 
     def __init__(self, spec: Amplitudes, n_wires: int, dtype: np.dtype) -> None:
-        places = np.arange(2 ** len(spec.wires))
-        self._rows = np.zeros(len(places), dtype=np.intp)
-        for k, wire in enumerate(spec.wires):
-            self._rows |= (places >> (len(spec.wires) - 1 - k) & 1) << (n_wires - 1 - wire)
+        self._rows = amplitude_rows(spec, n_wires)
         self._whole = spec.wires == tuple(range(n_wires))
         self._dim, self._dtype = 2**n_wires, dtype
 
@@ -90,13 +137,6 @@ class ProductFront:
             self._decoders.append(np.ascontiguousarray(2 * decoder, dtype=dtype))
 
     needs_adjoint = True
-
-    def fold(self, matrix: np.ndarray) -> bool:
-        """Absorb fixed gates on all wires into the front; False if it has several groups and can't."""
-        if len(self._wires) > 1:
-            return False
-        self._decoders[0] = np.ascontiguousarray(matrix.real @ self._decoders[0], dtype=self._decoders[0].dtype)
-        return True
 
     def load(self, parameters: Any) -> tuple[np.ndarray, Any]:
         """The states, of shape (2ⁿ, B), and what ``add_gradient`` needs."""

@@ -46,7 +46,7 @@ class FusedSteps:
         fixed: Fixed gates before each layer and behind all.
         n_wires: Number of wires.
         n_shared: Number of shared angles.
-        dtype: Of the states.
+        dtype: Of the states, complex.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class FusedSteps:
         self._order = _row_order(self._posts)
         self._traces = _trace_index(n_wires)
 
-    def prepare_shared(self, shared: np.ndarray) -> Prepared:
+    def prepare_shared(self, shared: np.ndarray, _n_samples: int) -> Prepared:
         """The matrices of all layers for these angles."""
         runs, products = self._runs.matrices(shared)
         layers = runs[:, 0]
@@ -130,7 +130,9 @@ class FusedSteps:
                 states = first @ states
         return states, memory
 
-    def backward(self, memory: Memory, adjoint: np.ndarray, gradient: Any, need_start: bool) -> np.ndarray:
+    def backward(
+        self, memory: Memory, adjoint: np.ndarray, gradient: Any, need_start: bool, need_shared: bool = True
+    ) -> np.ndarray:
         """Add the angles' gradients, from the adjoint states behind all steps; return those before all steps."""
         prepared = memory.prepared
         inner = np.empty_like(prepared.layers)
@@ -146,7 +148,8 @@ class FusedSteps:
                 for k in reversed(range(first, second)):
                     # (A† λ)* = (A^T λ*), so that no copy of A is made.
                     columns = np.matmul(prepared.layers[k].T, columns.conj(), out=adjoints[k - first]).conj()
-                np.matmul(before, adjoints.swapaxes(1, 2), out=inner[first:second])
+                if need_shared:
+                    np.matmul(before, adjoints.swapaxes(1, 2), out=inner[first:second])
                 if needed:
                     adjoint = columns if states is None else product.conj().T @ adjoint
             elif kind == "phases":
@@ -167,15 +170,18 @@ class FusedSteps:
                 adjoint = first.conj().T @ adjoint
         for layer, slope in slopes.values():
             layer.add_gradient(slope, gradient.batched, gradient.shared)
-        if len(inner):
+        if len(inner) and need_shared:
             traced = inner.reshape(len(inner), -1)[:, self._traces].sum(axis=-1)
             gradient.shared += self._runs.gradient(
                 prepared.runs, prepared.products, traced.reshape(len(inner), self._n, 2, 2)
             )
         return adjoint
 
+    def finish(self, prepared: Prepared, gradient: Any) -> None:
+        """Nothing is left."""
+
     def _cast(self, matrix: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(matrix if self._dtype.kind == "c" else matrix.real, dtype=self._dtype)
+        return np.ascontiguousarray(matrix, dtype=self._dtype)
 
 
 def fixed_matrix(gates: list[Gate], n_wires: int) -> np.ndarray:

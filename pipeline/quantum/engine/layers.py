@@ -18,10 +18,11 @@ from pipeline.quantum.program.tape import Gate
 
 RUN = 3
 """Rotations on one wire in one layer: their 2×2 matrix is linear in 2³ products of cosines and sines."""
-_TO_Z = {
-    "X": Gate("Hadamard", (0,), matrix=np.array([[1, 1], [1, -1]], dtype=complex) / np.sqrt(2)),
-    "Y": Gate("basis", (0,), matrix=np.array([[1, -1j], [1, 1j]]) / np.sqrt(2)),
+TO_Z = {
+    "X": np.array([[1, 1], [1, -1]], dtype=complex) / np.sqrt(2),
+    "Y": np.array([[1, -1j], [1, 1j]]) / np.sqrt(2),
 }
+"""The changes of basis that make X and Y diagonal."""
 
 
 @dataclass
@@ -44,12 +45,18 @@ class Layer:
 class Schedule:
     """The layers of a program.
 
+    Args:
+        program: The traced circuit.
+        run: Most rotations on one wire in one layer of kind ``wires``; with 0 all rotations go into ``phases``.
+        basis: The letter of rotations that need no change of basis: Y if phases are meant in the basis of Y.
+
     Attributes:
         layers: In order.
         fixed: Fixed gates before each layer, and, last, those behind all of them.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, run: int = RUN, basis: str = "Z") -> None:
+        self._run, self._basis = run, basis
         self.layers: list[Layer] = []
         self.fixed: list[list[Gate]] = [[]]
         # The last layer with a gate on the wire, and the first one behind the last fixed gate on it.
@@ -60,7 +67,7 @@ class Schedule:
                 self._place_fixed(gate)
             elif parameter.kind == "matrix":
                 self._append(Layer("matrix", gate=(gate, parameter)), gate.wires)
-            elif parameter.kind == "shared" and len(gate.wires) == 1:
+            elif run and parameter.kind == "shared" and len(gate.wires) == 1:
                 self._place_rotation(gate, parameter)
             else:
                 self._place_word(gate, parameter)
@@ -93,7 +100,7 @@ class Schedule:
         wire = gate.wires[0]
         for place in range(max(self._used[wire], self._ready[wire], 0), len(self.layers)):
             layer = self.layers[place]
-            if layer.kind == "wires" and sum(isinstance(e, tuple) for e in layer.runs.get(wire, [])) < RUN:
+            if layer.kind == "wires" and sum(isinstance(e, tuple) for e in layer.runs.get(wire, [])) < self._run:
                 break
         else:
             place = self._append(Layer("wires"), ())
@@ -109,9 +116,9 @@ class Schedule:
 
     def _place_word(self, gate: Gate, parameter: Parameter) -> None:
         changes = [
-            Gate(_TO_Z[letter].name, (wire,), matrix=_TO_Z[letter].matrix)
+            Gate("Hadamard" if letter == "X" else "basis", (wire,), matrix=TO_Z[letter])
             for wire, letter in zip(gate.wires, gate.word, strict=True)
-            if letter != "Z"
+            if letter != self._basis
         ]
         for change in changes:
             self._place_fixed(change)

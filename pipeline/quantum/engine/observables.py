@@ -49,6 +49,13 @@ class Observables:
         elif rows:
             self._table = np.array([eigenvalues(m, n_wires) for m in rows]).astype(dtype)
 
+    @property
+    def eigenvalues(self) -> np.ndarray | None:
+        """Of measurements in the basis of Z alone, those of each basis state, (n_outputs, 2ⁿ); None of others."""
+        if self._halves is not None:
+            return z_signs(self.n_wires).astype(self._dtype)
+        return self._table if self._all_diagonal else None
+
     def values(self, states: np.ndarray) -> np.ndarray:
         """Shape (B, n_outputs)."""
         if np.iscomplexobj(states):

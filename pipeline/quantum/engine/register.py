@@ -1,9 +1,8 @@
 """Many qubits: gates that all samples share run in Lightning's register, one by one, on all samples at once.
 
-In: states of shape (2ⁿ, columns), the columns a power of two: they are further wires behind those of the circuit. Real
-states ride in pairs, as real and imaginary part of one column. A run of rotations is one 2×2 matrix; its derivatives
-need N = tr_{other wires} |Φ⟩⟨λ|. Three products of the halves of Φ and λ determine it, because |Φ⟩⟨λ| of an observable
-has a real trace.
+In: states of shape (2ⁿ, columns), the columns a power of two: they are further wires behind those of the circuit. A run
+of rotations is one 2×2 matrix; its derivatives need N = tr_{other wires} |Φ⟩⟨λ|. Three products of the halves of Φ and
+λ determine it, because |Φ⟩⟨λ| of an observable has a real trace.
 """
 
 from __future__ import annotations
@@ -57,7 +56,6 @@ class RegisterSteps:
         self, layers: list[Layer], fixed: list[list[Gate]], n_wires: int, n_shared: int, dtype: np.dtype
     ) -> None:
         self._n, self._dtype = n_wires, dtype
-        self._c_dtype = np.result_type(dtype, np.complex64)
         wires = [layer for layer in layers if layer.kind == "wires"]
         self._runs = Runs(wires, n_wires, n_shared)
         self._steps: list[tuple[str, Any]] = []
@@ -76,19 +74,17 @@ class RegisterSteps:
             else:
                 self._steps.append(("matrix", layer.gate))
         runs_of = [run for kind, step in self._steps if kind == "wires" for run in step[1]]
-        self._products = _Products(
-            n_wires, sorted({run[0] for run in runs_of}), {run[1] for run in runs_of}, dtype.kind != "c"
-        )
+        self._products = _Products(n_wires, sorted({run[0] for run in runs_of}), {run[1] for run in runs_of})
         self._n_runs = n_runs
         self._phases = [step for kind, step in self._steps if kind == "phases"]
         self._first_wires = next((k for k, (kind, _) in enumerate(self._steps) if kind == "wires"), -1)
         self._first_angle = next((k for k, (kind, _) in enumerate(self._steps) if kind != "fixed"), len(self._steps))
         self._local = threading.local()
 
-    def prepare_shared(self, shared: np.ndarray) -> Prepared:
+    def prepare_shared(self, shared: np.ndarray, _n_samples: int) -> Prepared:
         """The matrices of all runs for these angles."""
         runs, products = self._runs.matrices(shared)
-        return Prepared(runs.astype(self._c_dtype), products, [[angle] for angle in shared.tolist()])
+        return Prepared(runs.astype(self._dtype), products, [[angle] for angle in shared.tolist()])
 
     def forward(
         self,
@@ -127,7 +123,9 @@ class RegisterSteps:
         memory.outputs = current.outside()
         return memory.outputs, memory
 
-    def backward(self, memory: Memory, adjoint: np.ndarray, gradient: Any, need_start: bool) -> np.ndarray:
+    def backward(
+        self, memory: Memory, adjoint: np.ndarray, gradient: Any, need_start: bool, need_shared: bool = True
+    ) -> np.ndarray:
         """Add the angles' gradients, from the adjoint states behind all steps; return those before all steps."""
         prepared = memory.prepared
         inner = np.zeros((*prepared.runs.shape[:2], 2, 2), dtype=self._dtype)
@@ -147,7 +145,7 @@ class RegisterSteps:
             if forgotten and kind != "phases":
                 states = self._undone(k, states, memory)
                 kept = states
-            if kind == "wires":
+            if kind == "wires" and need_shared:
                 pending.append((step[0], kept, current.outside()))
                 if len(pending) * kept.size >= TOGETHER or k == self._first_wires:
                     self._take(pending, inner)
@@ -174,9 +172,12 @@ class RegisterSteps:
                 current = _Current(register := self._register(array.shape[1]), np.ascontiguousarray(array))
         for layer, slope in slopes.values():
             layer.add_gradient(slope, gradient.batched, gradient.shared)
-        if len(inner):
+        if len(inner) and need_shared:
             gradient.shared += self._runs.gradient(prepared.runs, prepared.products, inner)
         return current.outside() if need_start else adjoint
+
+    def finish(self, prepared: Prepared, gradient: Any) -> None:
+        """Nothing is left."""
 
     def _take(self, pending: list[tuple[int, np.ndarray, np.ndarray]], inner: np.ndarray) -> None:
         """Compute the products of the waiting layers and empty the list."""
@@ -215,12 +216,10 @@ class RegisterSteps:
 
     def _register(self, n_columns: int, use: str = "") -> StateVector:
         # One a thread, because a pass leaves its state in the register between two calls.
-        if self._dtype.kind != "c":
-            n_columns //= 2
         registers = self._local.__dict__
         key = f"{n_columns} {use}"
         if key not in registers:
-            registers[key] = StateVector(self._n + n_columns.bit_length() - 1, self._c_dtype.name)
+            registers[key] = StateVector(self._n + n_columns.bit_length() - 1, self._dtype.name)
         return registers[key]
 
 
@@ -236,7 +235,7 @@ class _Current:
         """Load the state into the register, to change it there; return the register."""
         if not self._is_inside:
             assert self._array is not None
-            self._register.load(self._array.reshape(-1).view(self._register.c_dtype))
+            self._register.load(self._array.reshape(-1))
             self._is_inside = True
         self._array = None
         return self._register
@@ -245,7 +244,7 @@ class _Current:
         """The state as an array. A state in the register stays there too."""
         if self._array is None:
             self._array = np.empty(self._shape, dtype=self._dtype)
-            self._register.read(self._array.reshape(-1).view(self._register.c_dtype))
+            self._register.read(self._array.reshape(-1))
         return self._array
 
 
@@ -262,10 +261,10 @@ class _Products:
     Only the anti-Hermitian part of N matters, because R† dR is anti-Hermitian; Im tr N is zero.
     """
 
-    def __init__(self, n_wires: int, wires: list[int], letters: set[str], is_real: bool) -> None:
+    def __init__(self, n_wires: int, wires: list[int], letters: set[str]) -> None:
         self._n, self._wires = n_wires, wires
         self._pairs = [(1, 0), (0, 1)] if letters - {"Z"} else []
-        if letters & {"Z", "all"} and not is_real:
+        if letters & {"Z", "all"}:
             self._pairs.append((0, 0))
 
     def __call__(self, states: np.ndarray, adjoints: np.ndarray, inner: np.ndarray) -> None:

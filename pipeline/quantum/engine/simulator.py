@@ -6,26 +6,28 @@ respect to these, its gradient with respect to angles and amplitudes, by adjoint
 Amplitude s of sample b is entry (s, b) of a matrix of shape (2ⁿ, B): samples stand last, side by side. States need not
 have norm 1, because everything is linear. A layer with an angle for each sample multiplies by phases. Layers that all
 samples share are one matrix (``fused.py``), or run in Lightning's register, where the samples are further wires behind
-those of the circuit (``register.py``). With λ = Σ g O Φ behind the circuit, Φ and λ go back through the same layers:
-the derivative of a rotation exp(-iθP/2) is Im⟨λ|P|Φ⟩ at that gate.
+those of the circuit (``register.py``; ``packed.py`` for circuits of real gates). With λ = Σ g O Φ behind the circuit, Φ
+and λ go back through the same layers: the derivative of a rotation exp(-iθP/2) is Im⟨λ|P|Φ⟩ at that
+gate.
 
 Source of adjoint differentiation: T. Jones, J. Gacon, arXiv:2009.02823.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from pipeline.quantum.engine.fronts import AmplitudeFront, ConstantFront, ProductFront, real_front
-from pipeline.quantum.engine.fused import FusedSteps, fixed_matrix
+from pipeline.quantum.engine.fused import FusedSteps
 from pipeline.quantum.engine.layers import Schedule
 from pipeline.quantum.engine.observables import Observables
+from pipeline.quantum.engine.packed import PackedSteps
 from pipeline.quantum.engine.phases import UnitPhases
 from pipeline.quantum.engine.register import RegisterSteps
-from pipeline.quantum.engine.runs import Runs
 from pipeline.quantum.matrices import apply_matrix
 from pipeline.quantum.program.program import Program
 
@@ -64,22 +66,41 @@ class Parameters:
             result[:, :size] = array[:, samples]
             return result
 
-        matrices = []
-        for matrix in self.matrices:
-            if matrix.ndim == 3:
-                padded = np.zeros((width, *matrix.shape[1:]), dtype=matrix.dtype)
-                padded[:size] = matrix[samples]
-                matrices.append(padded)
-            else:
-                matrices.append(matrix)
+        matrices = [
+            m if m.ndim == 2 else cut(m.reshape(len(m), -1).T).T.reshape(-1, *m.shape[1:]) for m in self.matrices
+        ]
         amplitudes = None if self.amplitudes is None else cut(self.amplitudes)
         return Parameters(self.shared, cut(self.batched), amplitudes, matrices)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Parameters], n_samples: int) -> Parameters:
+        """Gradients of successive blocks of samples, without their padding, as one."""
+        first = parts[0]
+        if len(parts) == 1 and first.batched.shape[1] == n_samples:
+            return first
+        sizes = [part.batched.shape[1] for part in parts[:-1]]
+        sizes.append(n_samples - sum(sizes))
+        amplitudes = None
+        if first.amplitudes is not None:
+            amplitudes = np.concatenate([p.amplitudes[:, :n] for p, n in zip(parts, sizes, strict=True)], axis=1)  # type: ignore[index]
+        return cls(
+            np.add.reduce([part.shared for part in parts]),
+            np.concatenate([part.batched[:, :size] for part, size in zip(parts, sizes, strict=True)], axis=1),
+            amplitudes,
+            [
+                np.add.reduce(of_gate)
+                if of_gate[0].ndim == 2
+                else np.concatenate([matrix[:size] for matrix, size in zip(of_gate, sizes, strict=True)])
+                for of_gate in zip(*(part.matrices for part in parts), strict=True)
+            ],
+        )
 
 
 @dataclass
 class Pass:
     """Forward pass of one block of samples, kept for the backward pass."""
 
+    parameters: Parameters
     front: Any
     steps: Any
     outputs: np.ndarray
@@ -90,8 +111,8 @@ class Memory:
     """Memory for ``Simulator.backward``; ``passes`` has None for blocks to compute again."""
 
     parameters: Parameters
-    n_samples: int
     prepared: Any
+    blocks: list[slice]
     passes: list[Pass | None]
 
 
@@ -108,106 +129,91 @@ class Simulator:
         self._c_dtype = np.dtype(c_dtype)
         self._r_dtype = np.zeros(0, c_dtype).real.dtype
         self._observables = Observables(program.measurements, n_wires, self._r_dtype)
-        self._n_batched = program.n_batched
-        schedule, front = _real_start(program, self._r_dtype)
-        self.is_real = front is not None
-        dtype = self._r_dtype if self.is_real else self._c_dtype
+        schedule, self._front = _real_start(program, self._r_dtype)
+        self.is_real = schedule is not None
         if schedule is None:
             schedule = Schedule(program)
-        self._fused = n_wires <= FUSED_QUBITS
-        self._front: Any = front
-        if front is None and program.amplitudes is not None:
-            self._front = AmplitudeFront(program.amplitudes, n_wires, dtype)
-        elif front is None:
-            state = np.zeros((2**n_wires, 1), dtype=complex)
-            state[0] = 1
-            for gate in schedule.fixed[0]:
-                state = _applied(gate, state)
-            schedule.fixed[0] = []
-            self._front = ConstantFront(state[:, 0].astype(dtype))
-        folds = self._fused and isinstance(self._front, ProductFront) and bool(schedule.fixed[0])
-        if folds and self._front.fold(fixed_matrix(schedule.fixed[0], n_wires)):
-            schedule.fixed[0] = []
+            self._front = _complex_front(program, schedule, self._c_dtype)
+        dtype = self._r_dtype if self.is_real else self._c_dtype
+        self._pads = not self.is_real and n_wires > FUSED_QUBITS
         self._needs_units = any(layer.kind == "phases" for layer in schedule.layers)
         self._shares_units = any(
             parameter.kind == "shared" for layer in schedule.layers for _, parameter in layer.words
         )
-        kind = FusedSteps if self._fused else RegisterSteps
-        self._steps: Any = kind(schedule.layers, schedule.fixed, n_wires, program.n_shared, dtype)
-        self._n_layers = 1 + len(schedule.layers)
+        kind: Any = PackedSteps if self.is_real else RegisterSteps if self._pads else FusedSteps
+        self._steps = kind(schedule.layers, schedule.fixed, n_wires, program.n_shared, dtype)
+        # Of real circuits only the states behind all steps are kept.
+        self._n_kept = 1 if self.is_real else 1 + len(schedule.layers)
 
     def forward(self, parameters: Parameters, n_samples: int, keep: bool = True) -> tuple[np.ndarray, Memory | None]:
         """Values (B, n_outputs), and the memory for ``backward`` if ``keep``.
 
         If no angle or amplitude differs between samples, one column is computed for all.
         """
-        shared = parameters.shared
-        values = np.empty((n_samples, self._observables.n_outputs), dtype=self._r_dtype)
-        memory = Memory(parameters, n_samples, None, [])
-        memory.prepared = self._steps.prepare_shared(shared)
+        prepared = self._steps.prepare_shared(parameters.shared, n_samples if self._front.needs_adjoint else 1)
+        memory = Memory(parameters, prepared, self._blocks(n_samples), [])
+        values = []
         kept = 0
-        for block in self._blocks(n_samples):
-            done = self._pass(parameters, memory.prepared, block, keep)
-            found = self._observables.values(done.outputs)
-            values[block] = found[: block.stop - block.start]
-            kept += done.outputs.size * self._n_layers
+        for block in memory.blocks:
+            done = self._pass(memory, block, keep)
+            kept += done.outputs.size * self._n_kept
             memory.passes.append(done if keep and (kept <= KEEP or not memory.passes) else None)
-        return values, memory if keep else None
+            values.append(self._values(done.outputs, block.stop - block.start))
+        return values[0] if len(values) == 1 else np.concatenate(values), memory if keep else None
 
-    def backward(self, memory: Memory, upstream: np.ndarray) -> Parameters:
-        """The gradient of all parameters, from the values' gradient (B, n_outputs)."""
-        parameters = memory.parameters
-        gradient = Parameters(
-            np.zeros(len(parameters.shared), dtype=self._r_dtype),
-            np.zeros(parameters.batched.shape, dtype=self._r_dtype),
-            matrices=[np.zeros(matrix.shape, dtype=self._c_dtype) for matrix in parameters.matrices],
-        )
-        blocks = self._blocks(memory.n_samples)
-        whole = len(blocks) == 1
-        if parameters.amplitudes is not None:
-            gradient.amplitudes = np.zeros(parameters.amplitudes.shape, dtype=self._c_dtype)
-        for block, kept in zip(blocks, memory.passes, strict=True):
-            done = kept or self._pass(parameters, memory.prepared, block, True)
-            width = done.outputs.shape[1]
-            part = upstream[block]
-            if len(part) > width:
-                part = part.sum(axis=0, keepdims=True)
-            elif len(part) < width:
-                part = np.concatenate([part, np.zeros((width - len(part), part.shape[1]), dtype=part.dtype)])
-            adjoint = self._observables.adjoint(done.outputs, part)
-            size = block.stop - block.start
-            same = whole and self._width(size) == size
-            target = (
-                gradient
-                if same
-                else Parameters(
-                    gradient.shared,
-                    np.zeros((len(parameters.batched), self._width(size)), dtype=self._r_dtype),
-                    matrices=[
-                        np.zeros((self._width(size), *m.shape[1:]), dtype=m.dtype) if m.ndim == 3 else m
-                        for m in gradient.matrices
-                    ],
-                )
-            )
-            start = self._steps.backward(done.steps, adjoint, target, self._front.needs_adjoint)
-            self._front.add_gradient(done.front, start, target)
-            if not same:
-                gradient.batched[:, block] = target.batched[:, :size]
-                if gradient.amplitudes is not None and target.amplitudes is not None:
-                    gradient.amplitudes[:, block] = target.amplitudes[:, :size]
-                for whole_matrix, part_matrix in zip(gradient.matrices, target.matrices, strict=True):
-                    if whole_matrix.ndim == 3:
-                        whole_matrix[block] = part_matrix[:size]
+    def backward(
+        self, memory: Memory, upstream: np.ndarray, need_batched: bool = True, need_shared: bool = True
+    ) -> Parameters:
+        """The gradient of all parameters, from the values' gradient (B, n_outputs).
+
+        Shared angles' gradients may be missing without ``need_shared``, samples' own without ``need_batched``.
+        """
+        parts = [
+            self._gradient(kept or self._pass(memory, block, True), upstream[block], need_batched, need_shared)
+            for block, kept in zip(memory.blocks, memory.passes, strict=True)
+        ]
+        gradient = Parameters.joined(parts, len(upstream))
+        self._steps.finish(memory.prepared, gradient)
         return gradient
 
-    def _pass(self, parameters: Parameters, prepared: Any, block: slice, keep: bool) -> Pass:
-        part = parameters.part(block, self._width(block.stop - block.start))
+    def _pass(self, memory: Memory, block: slice, keep: bool) -> Pass:
+        part = memory.parameters.part(block, self._width(block.stop - block.start))
         states, front = self._front.load(part)
         units = None
         if self._needs_units:
             units = UnitPhases(part.batched, part.shared if self._shares_units else None, self._c_dtype)
-        outputs, steps = self._steps.forward(prepared, states, units, part.matrices, keep)
-        return Pass(front, steps, outputs)
+        outputs, steps = self._steps.forward(memory.prepared, states, units, part.matrices, keep)
+        return Pass(part, front, steps, outputs)
+
+    def _values(self, outputs: np.ndarray, n_samples: int) -> np.ndarray:
+        values = self._observables.values(outputs)
+        if len(values) == n_samples:
+            return values
+        return values[:n_samples] if len(values) > n_samples else np.repeat(values, n_samples, axis=0)
+
+    def _gradient(self, done: Pass, upstream: np.ndarray, need_batched: bool, need_shared: bool) -> Parameters:
+        """The gradient of the parameters of one block."""
+        parameters, n_columns = done.parameters, done.outputs.shape[1]
+        gradient = Parameters(
+            np.zeros(len(parameters.shared), dtype=self._r_dtype),
+            np.zeros(parameters.batched.shape, dtype=self._r_dtype),
+            None if parameters.amplitudes is None else np.zeros(parameters.amplitudes.shape, dtype=self._c_dtype),
+            [np.zeros(matrix.shape, dtype=self._c_dtype) for matrix in parameters.matrices],
+        )
+        if len(upstream) > n_columns:
+            upstream = upstream.sum(axis=0, keepdims=True)
+        elif len(upstream) < n_columns:
+            padding = np.zeros((n_columns - len(upstream), upstream.shape[1]), dtype=upstream.dtype)
+            upstream = np.concatenate([upstream, padding])
+        adjoint = self._observables.adjoint(done.outputs, upstream)
+        if self.is_real:
+            # Of real states only the real part counts: Φ moves along real directions.
+            adjoint = adjoint.real
+        need_start = need_batched and self._front.needs_adjoint
+        start = self._steps.backward(done.steps, adjoint, gradient, need_start, need_shared)
+        if need_start:
+            self._front.add_gradient(done.front, start, gradient)
+        return gradient
 
     def _blocks(self, n_samples: int) -> list[slice]:
         """Samples that go through the circuit together: as many as fill one block."""
@@ -215,26 +221,41 @@ class Simulator:
         return [slice(start, min(start + size, n_samples)) for start in range(0, n_samples, size)]
 
     def _width(self, n_samples: int) -> int:
-        """Columns for a number of samples: in the register, the next power of two."""
-        return n_samples if self._fused else max(2, 1 << (n_samples - 1).bit_length())
+        """Columns for a number of samples: the next power of two, where they go through the register as they are."""
+        return max(2, 1 << (n_samples - 1).bit_length()) if self._pads else n_samples
 
 
-def _real_start(program: Program, dtype: np.dtype) -> tuple[Schedule | None, ProductFront | None]:
-    """The schedule behind a real product front, and the front; (None, None) where the states are complex."""
-    if program.amplitudes is not None:
+def _real_start(program: Program, dtype: np.dtype) -> tuple[Schedule | None, Any]:
+    """The schedule and front of a circuit of real gates; (None, None) where states are complex."""
+    schedule = Schedule(program, run=1)
+    found = None
+    if program.amplitudes is None:
+        found = real_front(schedule, program.n_wires, program.n_batched)
+    elif program.amplitudes.traced:
         return None, None
-    schedule = Schedule(program)
-    found = real_front(schedule, program.n_wires, program.n_batched)
-    if found is None or any(layer.kind != "wires" for layer in schedule.layers):
-        return None, None
-    if any(
-        np.abs(gate.matrix.imag).max() > 1e-14 for gates in schedule.fixed for gate in gates if gate.matrix is not None
+    runs = [element for layer in schedule.layers for run in layer.runs.values() for element in run]
+    matrices = [element for element in runs if isinstance(element, np.ndarray)]
+    matrices += [gate.matrix for gates in schedule.fixed for gate in gates if gate.matrix is not None]
+    if (
+        any(layer.kind != "wires" for layer in schedule.layers)
+        or any(isinstance(element, tuple) and element[0] != "Y" for element in runs)
+        or any(np.abs(matrix.imag).max() > 1e-14 for matrix in matrices)
     ):
         return None, None
-    if not Runs(schedule.layers, program.n_wires, program.n_shared).is_real:
-        return None, None
-    return schedule, ProductFront(*found, dtype)
+    if found is not None:
+        return schedule, ProductFront(*found, dtype)
+    if program.amplitudes is not None:
+        return schedule, AmplitudeFront(program.amplitudes, program.n_wires, dtype)
+    return schedule, ConstantFront(np.eye(1, 2**program.n_wires, dtype=dtype)[0])
 
 
-def _applied(gate: Any, state: np.ndarray) -> np.ndarray:
-    return apply_matrix(gate.matrix, gate.wires, state)
+def _complex_front(program: Program, schedule: Schedule, dtype: np.dtype) -> AmplitudeFront | ConstantFront:
+    """Amplitudes, or |0…0⟩ with the first fixed gates, which it takes out of the schedule."""
+    if program.amplitudes is not None:
+        return AmplitudeFront(program.amplitudes, program.n_wires, dtype)
+    state = np.eye(2**program.n_wires, 1, dtype=complex)
+    for gate in schedule.fixed[0]:
+        assert gate.matrix is not None
+        state = apply_matrix(gate.matrix, gate.wires, state)
+    schedule.fixed[0] = []
+    return ConstantFront(state[:, 0].astype(dtype))

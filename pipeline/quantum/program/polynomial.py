@@ -18,7 +18,7 @@ TOLERANCE = 1e-9
 
 
 class Angles(NamedTuple):
-    """The angles of a batch: ``shared`` (n_shared,) for all samples, ``batched`` (n_batched, B) one a sample."""
+    """The angles of samples of heads: ``shared`` (n_shared, heads), ``batched`` (n_batched, B · heads)."""
 
     shared: np.ndarray
     batched: np.ndarray
@@ -37,6 +37,8 @@ class Polynomials:
         places: For each angle ``shared`` or ``batched``, and its index; equal angles share one.
         n_shared: Number of different shared angles.
         n_batched: Number of different batched angles.
+        plain_inputs: Whether the batched angles are the inputs themselves, in their order.
+        plain_weights: Whether the shared angles are the weights themselves, in their order.
     """
 
     def __init__(
@@ -71,24 +73,23 @@ class Polynomials:
         self._shared_linear = self._shared.linear[:, n_inputs:]
         self._by_inputs = self._batched.linear[:, :n_inputs]
         self._by_weights = self._batched.linear[:, n_inputs:]
-        self._plain_weights = _is_identity(self._shared_linear) and self._shared.is_linear
-        self._plain_inputs = _is_identity(self._by_inputs) and self._batched.is_linear and not self._by_weights.any()
+        self.plain_weights = _is_identity(self._shared_linear) and self._shared.is_linear
+        self.plain_inputs = _is_identity(self._by_inputs) and self._batched.is_linear and not self._by_weights.any()
 
     def __call__(self, inputs: np.ndarray, weights: np.ndarray) -> Angles:
-        """The angles of inputs (B, n_inputs) and weights (n_weights,)."""
-        if self._plain_weights:
-            shared = weights
-        else:
+        """The angles of inputs (n_inputs, B · heads) and weights (n_weights, heads): columns by sample, then head."""
+        shared = weights
+        if not self.plain_weights:
             shared = self._shared_linear @ weights
-            shared += self._shared.constants
+            shared += self._shared.constants[:, None]
             if len(self._shared.pairs):
-                shared += self._shared.products @ self._shared.monomials(
-                    np.concatenate([np.zeros(self._n_inputs), weights])
-                )
-        if self._plain_inputs:
-            return Angles(shared, np.ascontiguousarray(inputs.T))
-        batched = self._by_inputs @ inputs.T
-        batched += (self._by_weights @ weights + self._batched.constants)[:, None]
+                shared += self._shared.products @ self._shared.monomials(self._without_inputs(weights))
+        if self.plain_inputs:
+            return Angles(shared, np.ascontiguousarray(inputs))
+        batched = self._by_inputs @ inputs
+        by_head = self._by_weights @ weights + self._batched.constants[:, None]
+        n_heads = weights.shape[1]
+        batched.reshape(len(batched), inputs.shape[1] // n_heads, n_heads)[:] += by_head[:, None]
         if len(self._batched.pairs):
             batched += self._batched.products @ self._batched.monomials(_joined(inputs, weights))
         return Angles(shared, batched)
@@ -106,26 +107,29 @@ class Polynomials:
     def gradients(
         self, inputs: np.ndarray, weights: np.ndarray, gradient: Angles, need_inputs: bool, need_weights: bool
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """The gradients of inputs and weights from those of the angles."""
+        """The gradients of inputs and weights, as they lie there, from those of the angles."""
         input_gradient = weight_gradient = None
         n = self._n_inputs
         products = None
         if len(self._batched.pairs):
             products = self._batched.slopes(gradient.batched, _joined(inputs, weights))
         if need_inputs:
-            input_gradient = gradient.batched.T if self._plain_inputs else gradient.batched.T @ self._by_inputs
+            input_gradient = gradient.batched if self.plain_inputs else self._by_inputs.T @ gradient.batched
             if products is not None:
-                input_gradient = input_gradient + products[:n].T
+                input_gradient = input_gradient + products[:n]
         if need_weights:
-            weight_gradient = gradient.shared if self._plain_weights else gradient.shared @ self._shared_linear
-            if not self._plain_inputs:
-                weight_gradient = weight_gradient + gradient.batched.sum(axis=1) @ self._by_weights
+            weight_gradient = gradient.shared if self.plain_weights else self._shared_linear.T @ gradient.shared
+            if not self.plain_inputs:
+                weight_gradient = weight_gradient + self._by_weights.T @ _of_heads(gradient.batched, weights)
             if products is not None:
-                weight_gradient = weight_gradient + products[n:].sum(axis=1)
+                weight_gradient = weight_gradient + _of_heads(products[n:], weights)
             if len(self._shared.pairs):
-                z = np.concatenate([np.zeros(n), weights])
-                weight_gradient = weight_gradient + self._shared.slopes(gradient.shared, z)[n:]
+                slopes = self._shared.slopes(gradient.shared, self._without_inputs(weights))
+                weight_gradient = weight_gradient + slopes[n:]
         return input_gradient, weight_gradient
+
+    def _without_inputs(self, weights: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.zeros((self._n_inputs, weights.shape[1]), dtype=weights.dtype), weights])
 
 
 class _Map:
@@ -176,7 +180,7 @@ def find_polynomials(
     polynomials = Polynomials(constants, linear, quadratic, n_inputs)
     for values, (inputs, weights) in zip(angles, leaves, strict=True):
         flat = np.concatenate([np.zeros(0), *(weight.detach().reshape(-1).numpy() for weight in weights)])
-        expected = polynomials(np.atleast_2d(inputs.detach().numpy()), flat)
+        expected = polynomials(np.atleast_2d(inputs.detach().numpy()).T, flat[:, None])
         for value, (kind, index) in zip(values, polynomials.places, strict=True):
             seen, row = value.detach().numpy(), getattr(expected, kind)[index]
             if not np.allclose(seen, row, rtol=TOLERANCE, atol=TOLERANCE):
@@ -221,8 +225,14 @@ def _first_sample(inputs: torch.Tensor, weights: list[torch.Tensor]) -> np.ndarr
 
 
 def _joined(inputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """z of every sample, shape (n_inputs + n_weights, B)."""
-    return np.concatenate([inputs.T, np.broadcast_to(weights[:, None], (len(weights), len(inputs)))])
+    """z of every column, shape (n_inputs + n_weights, B · heads)."""
+    return np.concatenate([inputs, np.tile(weights, inputs.shape[1] // weights.shape[1])])
+
+
+def _of_heads(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The sum over the samples of each head."""
+    n_heads = weights.shape[1]
+    return columns.reshape(len(columns), columns.shape[1] // n_heads, n_heads).sum(axis=1)
 
 
 def _is_identity(matrix: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""The batched adjoint against ordinary QNodes and closed forms."""
+"""Circuits of real gates, the paper's above all, against ordinary QNodes and closed forms."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import pytest
 from hypothesis import given, settings
 
 from pipeline.quantum.circuit import Circuit
-from pipeline.quantum.mari import adjoint
-from pipeline.quantum.mari.adjoint import BatchedAdjoint, batched_adjoint
-from tests.circuits import MixedCircuit, RotCircuit, batches, by_qnode, circuits, problem, seeds
+from pipeline.quantum.engine import packed, simulator
+from tests.circuits import MixedCircuit, RotCircuit, batches, by_qnode, circuits, engine_of, problem, seeds
 
 
 def check(circuit, n_samples, seed, c_dtype="complex128", tolerance=1e-10, diff_method="backprop"):
     angles, weights, upstream = problem(circuit, n_samples, seed)
-    simulator = batched_adjoint(circuit, c_dtype)
-    values, memory = simulator.forward(angles.numpy(), weights.numpy())
-    results = values, *simulator.backward(memory, upstream.numpy())
+    engine = engine_of(circuit, c_dtype)
+    values, memory = engine.forward(angles.numpy(), weights.numpy())
+    results = values, *engine.backward(memory, upstream.numpy())
     for result, expected in zip(results, by_qnode(circuit, angles, weights, upstream, diff_method), strict=True):
         scale = max(1, np.abs(expected).max(initial=0)) if c_dtype == "complex64" else 1
         np.testing.assert_allclose(result, expected, rtol=0, atol=tolerance * scale)
@@ -52,20 +51,20 @@ def test_complex_gates(kind, shape):
 
 
 def test_one_qubit_without_layers_is_minus_sine():
-    simulator = BatchedAdjoint(Circuit(n_qubits=1, depth=0))
+    engine = engine_of(Circuit(n_qubits=1, depth=0))
     angles = np.linspace(-3, 3, 7)[:, None]
-    values, memory = simulator.forward(angles, np.zeros(0))
+    values, memory = engine.forward(angles, np.zeros(0))
     np.testing.assert_allclose(values, -np.sin(angles), atol=1e-15)
-    gradient, _ = simulator.backward(memory, np.ones((7, 1)))
+    gradient, _ = engine.backward(memory, np.ones((7, 1)))
     np.testing.assert_allclose(gradient, -np.cos(angles), atol=1e-15)
 
 
 def test_one_qubit_adds_its_angles():
-    simulator = BatchedAdjoint(Circuit(n_qubits=1, depth=2))
+    engine = engine_of(Circuit(n_qubits=1, depth=2))
     angles, weights = np.array([[0.3]]), np.array([0.5, -1.1])
-    values, memory = simulator.forward(angles, weights)
+    values, memory = engine.forward(angles, weights)
     np.testing.assert_allclose(values, [[-np.sin(0.3 + 0.5 - 1.1)]], atol=1e-15)
-    for gradient in simulator.backward(memory, np.ones((1, 1))):
+    for gradient in engine.backward(memory, np.ones((1, 1))):
         np.testing.assert_allclose(gradient, np.full(gradient.shape, -np.cos(0.3 + 0.5 - 1.1)), atol=1e-15)
 
 
@@ -74,14 +73,15 @@ def test_one_qubit_adds_its_angles():
 def test_slices_and_forgotten_states_change_nothing(monkeypatch, kind, n_samples):
     circuit = kind(n_qubits=5, depth=2)
     angles, weights, upstream = (tensor.numpy() for tensor in problem(circuit, n_samples, 2))
-    whole = BatchedAdjoint(circuit)
+    whole = engine_of(circuit)
     values, memory = whole.forward(angles, weights)
     expected = values, *whole.backward(memory, upstream)
-    monkeypatch.setattr(adjoint, "BLOCK", 2**7)
-    monkeypatch.setattr(adjoint, "KEEP", 2**8)
-    sliced = BatchedAdjoint(circuit)
+    monkeypatch.setattr(packed, "BLOCK", 2**7)
+    monkeypatch.setattr(simulator, "BLOCK", 2**7)
+    monkeypatch.setattr(simulator, "KEEP", 2**8)
+    sliced = engine_of(circuit)
     values, memory = sliced.forward(angles, weights)
-    assert (n_samples > 8) == any(states is None for states in memory.states)
+    assert n_samples <= 8 or any(done is None for done in memory.of_simulator.passes)
     for result, reference in zip((values, *sliced.backward(memory, upstream)), expected, strict=True):
         np.testing.assert_allclose(result, reference, rtol=0, atol=1e-12)
 
@@ -90,12 +90,12 @@ def test_only_what_is_asked_for():
     for n_samples in (3, 30):
         circuit = Circuit(n_qubits=3, depth=2)
         angles, weights, upstream = (tensor.numpy() for tensor in problem(circuit, n_samples, 3))
-        simulator = BatchedAdjoint(circuit)
-        assert simulator.forward(angles, weights, keep=False)[1] is None
-        _, memory = simulator.forward(angles, weights)
-        both = simulator.backward(memory, upstream)
-        only_angles = simulator.backward(memory, upstream, need_weights=False)
-        only_weights = simulator.backward(memory, upstream, need_angles=False)
+        engine = engine_of(circuit)
+        assert engine.forward(angles, weights, keep=False)[1] is None
+        _, memory = engine.forward(angles, weights)
+        both = engine.backward(memory, upstream)
+        only_angles = engine.backward(memory, upstream, need_weights=False)
+        only_weights = engine.backward(memory, upstream, need_inputs=False)
         assert only_angles[1] is None
         assert only_weights[0] is None
         np.testing.assert_allclose(only_angles[0], both[0], atol=1e-14)
@@ -105,11 +105,11 @@ def test_only_what_is_asked_for():
 def test_threads_do_not_disturb_each_other():
     circuit = Circuit(n_qubits=6, depth=3)
     problems = [[tensor.numpy() for tensor in problem(circuit, 5, seed)] for seed in range(4)]
-    simulator = BatchedAdjoint(circuit)
+    engine = engine_of(circuit)
 
     def run(angles, weights, upstream):
-        values, memory = simulator.forward(angles, weights)
-        return values, *simulator.backward(memory, upstream)
+        values, memory = engine.forward(angles, weights)
+        return values, *engine.backward(memory, upstream)
 
     expected = [run(*p) for p in problems]
     wrong = []
@@ -133,10 +133,10 @@ def test_memory_stays_bounded():
     peaks = []
     for n_samples in (32, 64):
         angles, weights, upstream = (tensor.numpy() for tensor in problem(circuit, n_samples, 4))
-        simulator = BatchedAdjoint(circuit)
+        engine = engine_of(circuit)
         tracemalloc.start()
-        _, memory = simulator.forward(angles, weights)
-        simulator.backward(memory, upstream)
+        _, memory = engine.forward(angles, weights)
+        engine.backward(memory, upstream)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[0] < 3 * 32 * 2**20

@@ -1,0 +1,1 @@
+"""The simulator ``dense``: a program in torch's own operations."""
