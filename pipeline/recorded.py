@@ -1,4 +1,4 @@
-"""The records in OUT: how its features were made, and whether its report is current.
+"""The records in OUT: how its features were made, and whether its run and its report are current.
 
 In: provenance and records on the disk. Out: the differences between these and the flags of a command.
 """
@@ -91,6 +91,19 @@ class Recorded:
 # Flags that leave the features unchanged.
 _HOW = ("out", "shards", "shard_rows", "runtime", "device", "batch", "workers", "engine", "address", "offline", "force",
         "note", "list_backbones")  # fmt: skip
+
+
+def run_stands(run: Path, features: Path) -> bool:
+    """Whether there is a run that was trained on these features.
+
+    Raises:
+        InputError: if either can't be read.
+    """
+    from features.cache.store import verify_features
+    from pipeline.training.folder import RunFolder
+
+    standing, there = RunFolder(run).standing(), verify_features(features)
+    return standing is not None and standing.features.content_sha256 in (there.content_sha256, *there.known_as)
 
 
 def report_stands(config: EvalConfig, *, asked: bool, from_images: bool) -> bool:

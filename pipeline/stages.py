@@ -23,7 +23,7 @@ from features.util.flags import FlagError, Flags, parse
 from pipeline.cli import COMMANDS
 from pipeline.demo.config import DemoConfig
 from pipeline.inference.config import EvalConfig, ExportConfig, PredictConfig
-from pipeline.recorded import Recorded, report_stands
+from pipeline.recorded import Recorded, report_stands, run_stands
 from pipeline.training.config import TrainConfig
 from pipeline.training.names import CHECKPOINT, RECORD
 from pipeline.variables import Inputs, paths_of
@@ -71,17 +71,7 @@ class Stages:
         self.out = Path(variables.get("OUT", "out")).expanduser()
         self.run = self.out / "run"
         self.features = self.out / "features.h5"
-        self.inputs = Inputs(
-            rows=variables.get("FEATURES", ""),
-            data=variables.get("DATA", ""),
-            backbone=variables.get("BACKBONE", ""),
-            weights=variables.get("WEIGHTS", ""),
-            offline=bool(variables.get("OFFLINE")),
-        )
-        if self.inputs.rows and (given := self.inputs.of_pictures):
-            raise InputError(
-                f"FEATURES is {self.inputs.rows}, and {' and '.join(given)} of pictures is given too; give one of them"
-            )
+        self.inputs = Inputs.given(variables)
         stages = [stage for goal in goals for stage in (*NEEDS[goal], goal)]
         self.stages = list(dict.fromkeys(stages))
         self.words = {stage: self._words(stage) for stage in self.stages}
@@ -194,7 +184,7 @@ class Stages:
 
             default = replace(Checkpoint.load(stopped).config, features=self.features, out=self.run)
         config: TrainConfig = self._parse("train", default)
-        if folder.action(config) != "none":
+        if (standing is None or self.words["train"]) and folder.action(config) != "none":
             from pipeline.training.loop import untrained
 
             untrained(config, 1, 2)  # what does not fit into memory is refused before stage 1
@@ -256,9 +246,14 @@ class Stages:
             self.features, recorded = self._make_features()
             if train is not None:
                 from pipeline.training.folder import RunFolder
+                from pipeline.training.loop import up_to_date
 
                 RunFolder(self.run).recover()
-                COMMANDS["train"].run(replace(train, features=self.features))
+                train = replace(train, features=self.features)
+                if not self.words["train"] and run_stands(self.run, self.features):
+                    up_to_date(train)  # as it was recorded, though the file of its circuit may have changed since
+                else:
+                    COMMANDS["train"].run(train)
             if "eval" in self.stages:
                 self._evaluate(recorded)
 

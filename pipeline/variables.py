@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +24,22 @@ class Inputs:
     backbone: str
     weights: str
     offline: bool
+
+    @classmethod
+    def given(cls, variables: Mapping[str, str]) -> Inputs:
+        """Those among make's variables.
+
+        Raises:
+            InputError: if they name rows and pictures.
+        """
+        names = {"rows": "FEATURES", "data": "DATA", "backbone": "BACKBONE", "weights": "WEIGHTS"}
+        texts = {field: variables.get(name, "") for field, name in names.items()}
+        inputs = cls(**texts, offline=bool(variables.get("OFFLINE")))
+        if inputs.rows and (given := inputs.of_pictures):
+            raise InputError(
+                f"FEATURES is {inputs.rows}, and {' and '.join(given)} of pictures is given too; give one of them"
+            )
+        return inputs
 
     def of(self, recorded: ExtractConfig) -> ExtractConfig:
         """The recorded flags of stage 1, with the given variables in their place."""

@@ -22,6 +22,7 @@ def run_command(command: Callable[[], None]) -> int:
         with warnings.catch_warnings():
             # Pillow only warns of a picture of one to two times its limit; we refuse it, which says more.
             warnings.filterwarnings("ignore", message=".* decompression bomb DOS attack")
+            warnings.showwarning = _warn_once()
             command()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -46,6 +47,18 @@ def run_command(command: Callable[[], None]) -> int:
         print(f"\n{stop}" if stop.args else "\nstopped by Ctrl-C; no half-written file is left", file=sys.stderr)
         return 130
     return 0
+
+
+def _warn_once() -> Callable[..., None]:
+    """What prints a warning to the user: once, and without Python's line of code."""
+    said: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in said:
+            said.add(str(message))
+            print(f"warning: {message}", file=sys.stderr)
+
+    return show
 
 
 _STORAGE_PROBLEMS = {

@@ -116,7 +116,9 @@ def load_run(path: Path) -> Run:
     for name, belongs in ((RECORD, beside == record), (HISTORY, _is_history_of(run))):
         if not belongs:
             raise InputError(f"{path / name} belongs to another run than {path / HEAD}; {_AGAIN}")
-    for problem in changed_circuit(None if run.circuit is None else run.circuit.sha256, run.config):
+    # On another machine, or in another folder, there is no such file, and the record has its text.
+    there = Path(run.config.circuit.rpartition(":")[0]).is_file()
+    for problem in changed_circuit(run.circuit.sha256 if run.circuit and there else None, run.config):
         warnings.warn(f"{problem}; the run in {path} goes on with the circuit that it recorded", stacklevel=2)
     return run
 

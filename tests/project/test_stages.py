@@ -212,6 +212,31 @@ def test_a_run_of_an_earlier_version_is_used(make: Make, tmp_path: Path) -> None
     assert (tmp_path / "out/run/head.safetensors").read_bytes() == head
 
 
+@pytest.mark.filterwarnings("default:the circuit's file")
+def test_a_run_whose_circuits_file_has_changed_is_used_as_recorded(make: Make, run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    text = """import pennylane as qml
+weight_shapes = {"w": (2,)}
+def mine(inputs, w):
+    qml.RY(inputs[..., 0] + w[0], 0)
+    qml.RX(w[1], 0)
+    return qml.expval(qml.Z(0))
+"""
+    file.write_text(text)
+    asked = f"--circuit {file}:mine"
+    assert make("train", ARGS=f"{asked} --force")[0] == 0
+    head = (run / "head.safetensors").read_bytes()
+    file.write_text(text + "# changed\n")
+    code, _, err = make("eval")
+    said = f"warning: the circuit's file {file} has changed since; the run in {run} goes on with the circuit that it"
+    assert (code, err) == (0, f"{said} recorded\n")
+    code, _, err = make("eval", TRAIN_ARGS=asked)
+    assert (code, f"the circuit's file {file} has changed since. Nothing was changed" in err) == (2, True)
+    file.unlink()
+    assert make("eval", ARGS="--shots 10")[::2] == (0, "")
+    assert (run / "head.safetensors").read_bytes() == head
+
+
 def test_a_stopped_training_goes_on_with_its_own_flags(make: Make, tmp_path: Path, monkeypatch) -> None:
     from pipeline.training.loop import Training
 

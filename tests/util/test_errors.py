@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 
 import pytest
 
@@ -54,6 +55,16 @@ def test_a_lack_of_memory_is_no_traceback(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == (
         "error: this takes more memory than there is (16 TiB wanted); take fewer qubits or smaller batches\n"
     )
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_warning_is_one_line_and_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        for _ in range(2):
+            warnings.warn("slow", RuntimeWarning, stacklevel=1)
+
+    assert run_command(command) == 0
+    assert capsys.readouterr().err == "warning: slow\n"
 
 
 def test_ctrl_c_says_what_is_left_and_exits_130(capsys: pytest.CaptureFixture[str]) -> None:
