@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from features.backbone.library import Library, State
 from features.backbone.preprocess import Preprocess
 from features.backbone.torchvision_models import TORCHVISION
-from features.util.errors import InputError, first_line, listing
+from features.util.errors import InputError, did_you_mean, first_line, listing
 from features.util.provenance import tensors_sha256
 
 DEFAULT = "resnet18"
@@ -131,23 +130,20 @@ def _found(backbone: str) -> tuple[Library, str]:
     prefix, _, name = backbone.rpartition(":")
     library = LIBRARIES.get(prefix)
     if library is None or name not in library.names():
-        near = get_close_matches(backbone.lower().replace("-", "_"), backbone_names())
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = did_you_mean(backbone.lower().replace("-", "_"), backbone_names())
         titles = " or ".join(library.title for library in LIBRARIES.values())
         raise InputError(
             f"{backbone} is no classification model of {titles}; --backbone (make: BACKBONE=) takes one of those that "
-            f"`python -m features --list-backbones` lists.{hint}"
+            f"`python -m features --list-backbones` lists{hint}"
         )
     return library, name
 
 
 def _read_state_dict(file: Path, architecture: str, names: list[str]) -> State:
     if not file.is_file():
-        near = get_close_matches(str(file), names, cutoff=0.4)
-        hint = f" Did you mean {near[0]}?" if near else ""
         raise InputError(
             f"{file} is neither a file nor one of {architecture} weights ({', '.join(names)}); "
-            f"--weights (make: WEIGHTS=) takes a file or one of these names.{hint}"
+            f"--weights (make: WEIGHTS=) takes a file or one of these names{did_you_mean(str(file), names)}"
         )
     try:
         if file.suffix == ".safetensors":

@@ -109,7 +109,7 @@ class Head(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
     @property
-    def n_between(self) -> int | None:
+    def n_middle(self) -> int | None:
         """The number of them between ``pre_net`` and ``post_net``; None for a head without these two layers."""
         if not hasattr(self, "pre_net"):
             return None

@@ -15,8 +15,8 @@ def list_heads(config: HeadsConfig) -> None:
     settings = HeadConfig(qubits=config.qubits, depth=config.depth, simulator="dense")
     for name in HEADS:
         head = new_head(replace(settings, head=name), config.n_features, config.n_classes)
-        between = "" if head.n_between is None else head.n_between
-        print(f"{name:9}  {head.n_trainable:7}  {between:13}  {head.description}")
+        middle = "" if head.n_middle is None else head.n_middle
+        print(f"{name:9}  {head.n_trainable:7}  {middle:13}  {head.description}")
     print("\ncircuits of the quantum head: --circuit NAME, or --circuit my_circuit.py:name for one of yours")
     for name, entry in CIRCUITS.items():
         print(f"{name:21}  {entry.summary}")

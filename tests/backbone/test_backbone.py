@@ -278,7 +278,7 @@ def test_an_unknown_backbone() -> None:
             call("ResNet-50")
         assert str(caught.value).startswith(
             "ResNet-50 is no classification model of torchvision; --backbone (make: BACKBONE=) takes one of those that "
-            "`python -m features --list-backbones` lists. Did you mean resnet50"
+            "`python -m features --list-backbones` lists (did you mean resnet50"
         )
 
 
@@ -287,7 +287,7 @@ def test_weights_that_another_backbone_has() -> None:
         load_backbone("vit_h_14", "IMAGENET1K_V1")
     assert str(caught.value).startswith(
         "IMAGENET1K_V1 is neither a file nor one of torchvision's vit_h_14 weights (IMAGENET1K_SWAG_E2E_V1, "
-        "IMAGENET1K_SWAG_LINEAR_V1); --weights (make: WEIGHTS=) takes a file or one of these names."
+        "IMAGENET1K_SWAG_LINEAR_V1); --weights (make: WEIGHTS=) takes a file or one of these names"
     )
 
 

@@ -25,9 +25,9 @@ def refusal(weights: Path | str) -> str:
 def test_neither_file_nor_name() -> None:
     assert refusal("IMAGENET1K_v2") == (
         "IMAGENET1K_v2 is neither a file nor one of torchvision's resnet18 weights (IMAGENET1K_V1); "
-        "--weights (make: WEIGHTS=) takes a file or one of these names. Did you mean IMAGENET1K_V1?"
+        "--weights (make: WEIGHTS=) takes a file or one of these names (did you mean IMAGENET1K_V1?)"
     )
-    assert refusal("/no/such/file.pth").endswith("takes a file or one of these names.")
+    assert refusal("/no/such/file.pth").endswith("takes a file or one of these names")
 
 
 def test_weights_of_another_architecture(tmp_path: Path) -> None:
