@@ -27,7 +27,7 @@ extra  = $(1:%=.venv/.ready-%)
 endif
 FLAGS  = $(ARGS) $(FEATURES_ARGS) $(TRAIN_ARGS) $(EVAL_ARGS)
 ASKED  = $(if $(findstring engine ray,$(FLAGS))$(findstring engine=ray,$(FLAGS)),ray) \
-         $(if $(findstring qiskit,$(FLAGS)),qiskit) $(if $(filter %.parquet,$(DATA) $(FEATURES)),parquet)
+         $(if $(filter timm:%,$(BACKBONE)),timm) $(if $(filter hf:%,$(BACKBONE)),hf) $(if $(findstring qiskit,$(FLAGS)),qiskit) $(if $(filter %.parquet,$(DATA) $(FEATURES)),parquet)
 
 STAGES = features train eval predict demo export compare paper sweep
 GOALS  = $(filter $(STAGES),$(MAKECMDGOALS))
@@ -51,7 +51,7 @@ help: ## list the targets and variables
 	@echo '                  or in CLASS/, with FEATURES_ARGS="--split 0.2"; or a .csv or .parquet list; or a'
 	@echo '                  torchvision data set by name: cifar10, oxford-iiit-pet, …'
 	@echo '  FEATURES=FILE   rows of features of your own, in place of pictures: .npz, .parquet, .csv, .h5, .pt, …'
-	@echo '  BACKBONE=NAME   the frozen network, any of torchvision'\''s: python -m features --list-backbones'
+	@echo '  BACKBONE=NAME   the frozen network, any of torchvision'\''s, timm:NAME, hf:REPOSITORY: python -m features --list-backbones'
 	@echo '  WEIGHTS=FILE    its state_dict, or a name  (default: IMAGENET1K_V1, torchvision'\''s download)'
 	@echo '  OUT=FOLDER      where results go  (default: out)'
 	@echo '  ARGS="--FLAG …" further flags of the target you name: make train ARGS="--qubits 6"; they are listed by'

@@ -47,10 +47,11 @@ class ExtractConfig(Flags):
     skip_bad: bool = False
     """Leave unreadable images out and list them in the file, instead of stopping before the network starts."""
     backbone: str = "resnet18"
-    """The frozen network: any classification model of torchvision; see --list-backbones."""
+    """The frozen network: any classification model of torchvision (see --list-backbones), `timm:NAME` (the extra
+    `timm`), or `hf:REPOSITORY`, an image model of Hugging Face or a folder of its format (the extra `hf`)."""
     weights: str = "IMAGENET1K_V1"
-    """A name of torchvision's weights for that backbone (downloaded and verified), or a file holding its `state_dict`
-    (.pth, .pt or .safetensors)."""
+    """A name of torchvision's weights for that backbone (downloaded and verified), a name of timm's, or a file holding
+    its `state_dict` (.pth, .pt or .safetensors); unless given, that of torchvision, or another library's own first."""
     list_backbones: bool = False
     """List the backbones with their features, image sizes and weights, and do nothing else."""
     views: Annotated[int, at_least(0)] = 0

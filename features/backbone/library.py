@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,11 +17,11 @@ class NamedWeights:
     """Weights that a library knows by name.
 
     Attributes:
-        preset: How their images are prepared, with the attributes of torchvision's presets.
+        preset: How their images are prepared: makes an object with the attributes of torchvision's presets.
         fetch: Their ``state_dict``; raises DownloadError.
     """
 
-    preset: Any
+    preset: Callable[[], Any]
     fetch: Callable[[], State]
 
 
@@ -47,12 +48,16 @@ class Library:
 
     Attributes:
         title: Its name, for messages.
-        names: Its networks.
+        names: Its networks; None where any name may be one.
         weights: The named weights of one of them, the oldest first; there is at least one.
         build: One of them, for square images of so many pixels a side.
+        folder: The weights of one of them in a folder of the library's own format; None where there is no such format.
+        note: What stands in the list of networks in place of their names, where these are too many.
     """
 
     title: str
-    names: Callable[[], list[str]]
+    names: Callable[[], list[str]] | None
     weights: Callable[[str], dict[str, NamedWeights]]
     build: Callable[[str, int], Network]
+    folder: Callable[[str, Path], NamedWeights] | None = None
+    note: str = ""

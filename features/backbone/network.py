@@ -7,6 +7,7 @@ In: the name of a network, and that of weights, or a file of them. Out: a :class
 from __future__ import annotations
 
 import pickle
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from features.backbone.library import Library, State
+from features.backbone.huggingface_models import HUGGING_FACE
+from features.backbone.library import Library, NamedWeights, State
 from features.backbone.preprocess import Preprocess
+from features.backbone.timm_models import TIMM
 from features.backbone.torchvision_models import TORCHVISION
 from features.util.errors import InputError, did_you_mean, first_line, listing
 from features.util.provenance import tensors_sha256
 
-DEFAULT = "resnet18"
+DEFAULT, DEFAULT_WEIGHTS = "resnet18", "IMAGENET1K_V1"
 # A further library is a module like that of torchvision, and an entry here: its networks are called `prefix:name`.
-LIBRARIES: dict[str, Library] = {"": TORCHVISION}
+LIBRARIES: dict[str, Library] = {"": TORCHVISION, "timm": TIMM, "hf": HUGGING_FACE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +58,10 @@ def load_backbone(backbone: str, weights: str) -> Backbone:
 
     Args:
         backbone: One of :func:`backbone_names`.
-        weights: One of :func:`weight_names`, or the path of a ``state_dict`` (.pth, .pt or .safetensors). Its
-            classification layer may have any number of classes or be absent, and so may auxiliary classifiers: they are
-            not used. A file's images are prepared as for the first of the named weights.
+        weights: One of :func:`weight_names`, or the path of a ``state_dict`` (.pth, .pt or .safetensors), or of a
+            folder of the library's own format. Its classification layer may have any number of classes or be absent,
+            and so may auxiliary classifiers: they are not used. A file's images are prepared as for the first of the
+            named weights, which ``DEFAULT_WEIGHTS`` stands for in all libraries but torchvision.
 
     Raises:
         DownloadError: if named weights can't be had.
@@ -66,11 +70,10 @@ def load_backbone(backbone: str, weights: str) -> Backbone:
     library, name = _found(backbone)
     known = library.weights(name)
     architecture = f"{library.title}'s {name}"
-    if weights in known:
-        state = known[weights].fetch()
-    else:
-        state = _read_state_dict(Path(weights).expanduser(), architecture, list(known))
-    preprocess = Preprocess(known.get(weights, next(iter(known.values()))).preset)
+    weights = _full_name(library, weights, known)
+    chosen = known.get(weights) or _from_disk(library, name, Path(weights).expanduser(), known)
+    preprocess = Preprocess(chosen.preset())
+    state = chosen.fetch()
     network = library.build(name, preprocess.crop)
     state = network.translate(state)
     _refuse_other_architecture(network.model, state, architecture, weights)
@@ -89,8 +92,9 @@ def load_backbone(backbone: str, weights: str) -> Backbone:
 
 
 def backbone_names() -> list[str]:
-    """All networks of all libraries."""
-    return [f"{prefix}:{name}".lstrip(":") for prefix, library in LIBRARIES.items() for name in library.names()]
+    """All networks of the libraries that list theirs."""
+    listed = ((prefix, library) for prefix, library in LIBRARIES.items() if not library.note)
+    return [f"{prefix}:{name}".lstrip(":") for prefix, library in listed for name in (library.names or list)()]
 
 
 def weight_names(backbone: str) -> list[str]:
@@ -109,7 +113,9 @@ def is_named(backbone: str, weights: str) -> bool:
     Raises:
         InputError: if there is no such network.
     """
-    return weights in weight_names(backbone)
+    library, name = _found(backbone)
+    known = library.weights(name)
+    return _full_name(library, weights, known) in known
 
 
 def list_backbones() -> str:
@@ -118,22 +124,40 @@ def list_backbones() -> str:
     for backbone in backbone_names():
         library, name = _found(backbone)
         known = library.weights(name)
-        crop = Preprocess(next(iter(known.values())).preset).crop
+        crop = Preprocess(next(iter(known.values())).preset()).crop
         network = library.build(name, crop)
         millions = sum(parameter.numel() for parameter in network.model.parameters()) / 1e6
         lines.append(f"{backbone:20} {network.width:8} {crop:6} {millions:8.1f} M  {', '.join(known)}")
-    return "\n".join(lines)
+    return "\n".join(
+        [*lines, *(f"{prefix}:{'NAME':15} {each.note}" for prefix, each in LIBRARIES.items() if each.note)]
+    )
+
+
+def _full_name(library: Library, weights: str, known: Collection[str]) -> str:
+    """The first weights where the default is asked for, whose name is torchvision's, of another library."""
+    return next(iter(known)) if weights == DEFAULT_WEIGHTS and library is not TORCHVISION else weights
+
+
+def _from_disk(library: Library, name: str, path: Path, known: Mapping[str, NamedWeights]) -> NamedWeights:
+    """The weights in a file, or in a folder of the library's own format."""
+    if library.folder is not None and path.is_dir():
+        return library.folder(name, path)
+    first = next(iter(known.values()))
+    return NamedWeights(
+        preset=first.preset, fetch=lambda: _read_state_dict(path, f"{library.title}'s {name}", list(known))
+    )
 
 
 def _found(backbone: str) -> tuple[Library, str]:
     """The library of a network, and the network's name there."""
-    prefix, _, name = backbone.rpartition(":")
+    before, colon, after = backbone.partition(":")
+    prefix, name = (before, after) if colon else ("", backbone)
     library = LIBRARIES.get(prefix)
-    if library is None or name not in library.names():
+    if library is None or not name or (library.names is not None and name not in library.names()):
         hint = did_you_mean(backbone.lower().replace("-", "_"), backbone_names())
-        titles = " or ".join(library.title for library in LIBRARIES.values())
+        title = library.title if library else " or ".join(each.title for each in LIBRARIES.values())
         raise InputError(
-            f"{backbone} is no classification model of {titles}; --backbone (make: BACKBONE=) takes one of those that "
+            f"{backbone} is no classification model of {title}; --backbone (make: BACKBONE=) takes one of those that "
             f"`python -m features --list-backbones` lists{hint}"
         )
     return library, name

@@ -84,7 +84,7 @@ def _weights(name: str) -> dict[str, NamedWeights]:
     # Iterating leaves out the alias DEFAULT, whose meaning may change. Weights without categories (a VGG for style
     # transfer) hold no values for the layers below the classification.
     known = [each for each in models.get_model_weights(name) if each.meta["categories"]]
-    return {each.name: NamedWeights(preset=each.transforms(), fetch=partial(download_weights, each)) for each in known}
+    return {each.name: NamedWeights(preset=each.transforms, fetch=partial(download_weights, each)) for each in known}
 
 
 TORCHVISION = Library(

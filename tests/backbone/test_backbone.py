@@ -128,8 +128,10 @@ def test_named_weights_that_can_not_be_had(web: Web, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture(scope="module")
 def table() -> dict[str, list[str]]:
-    """The words of each line of the list of backbones, by the first."""
-    return {line.split()[0]: line.split()[1:] for line in list_backbones().splitlines()[1:]}
+    """The words of each line of the list of backbones, by the first; other libraries are a line each at its end."""
+    lines = list_backbones().splitlines()
+    assert [line.split()[0] for line in lines[-2:]] == ["timm:NAME", "hf:NAME"]
+    return {line.split()[0]: line.split()[1:] for line in lines[1:-2]}
 
 
 def test_the_list_names_every_classification_model(table: dict[str, list[str]]) -> None:
@@ -303,7 +305,7 @@ def test_a_further_library_is_an_entry(tmp_path: Path, monkeypatch: pytest.Monke
         return Network(model=model, head_at="3", width=5, translate=lambda state: state)
 
     state = {"2.weight": torch.randn(5, 3), "2.bias": torch.randn(5)}
-    preset = models.ResNet18_Weights.IMAGENET1K_V1.transforms()
+    preset = models.ResNet18_Weights.IMAGENET1K_V1.transforms
     weights = {"V1": NamedWeights(preset=preset, fetch=lambda: state)}
     tiny = Library(title="tiny", names=lambda: ["mean"], weights=lambda _: weights, build=build)
     monkeypatch.setitem(LIBRARIES, "tiny", tiny)
@@ -314,8 +316,8 @@ def test_a_further_library_is_an_entry(tmp_path: Path, monkeypatch: pytest.Monke
     assert named.weights_sha256 == file.weights_sha256
     pixels = torch.rand(2, 3, 224, 224)
     torch.testing.assert_close(named.model(pixels), pixels.mean((2, 3)) @ state["2.weight"].T + state["2.bias"])
-    assert list_backbones().splitlines()[-1].split() == ["tiny:mean", "5", "224", "0.0", "M", "V1"]
-    with pytest.raises(InputError, match=r"^tiny:man is no classification model of torchvision or tiny; .* tiny:mean"):
+    assert list_backbones().splitlines()[-3].split() == ["tiny:mean", "5", "224", "0.0", "M", "V1"]
+    with pytest.raises(InputError, match=r"^tiny:man is no classification model of tiny; .* tiny:mean"):
         load_backbone("tiny:man", "V1")
     with pytest.raises(InputError, match=r"^V2 is neither a file nor one of tiny's mean weights .V1.;"):
         load_backbone("tiny:mean", "V2")

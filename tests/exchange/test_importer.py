@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value
 from pyarrow import parquet
 
 from features.cache.store import read_features, verify_features
@@ -90,6 +89,8 @@ def as_csv(folder: Path, x, y, ids, splits) -> Path:
 
 
 def as_dataset(folder: Path, x, y, ids, splits) -> Path:
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value  # takes seconds
+
     kinds = Features(
         {"id": Value("string"), "features": Sequence(Value("float32")), "label": ClassLabel(names=NAMES.tolist())}
     )
