@@ -43,9 +43,9 @@ class Late:
 
     name: str
 
-    def __call__(self, config: Any) -> None:
+    def __call__(self, argument: Any) -> Any:
         """Import and call it."""
-        resolve_name(self.name)(config)
+        return resolve_name(self.name)(argument)
 
 
 def main(command: Command, prog: str) -> int:

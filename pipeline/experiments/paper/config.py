@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from features.util.flags import Flags, at_least
+from pipeline.experiments.paper.rows import ROWS
 
-Name = Literal["cc", "cq", "cats-dogs", "planes-cars", "spirals", "shapes", "qc", "qq"]
-NAMES: tuple[str, ...] = get_args(Name)
+if TYPE_CHECKING:
+    RowName = str
+else:
+    RowName = Literal[tuple(row.name for row in ROWS)]
+"""The type of a flag that names a row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +33,7 @@ class PaperConfig(Flags):
     """The cached features of ants and bees that stage 1 made."""
     out: Path = Path("out/paper")
     """The folder to write."""
-    rows: tuple[Name, ...] = ()
+    rows: tuple[RowName, ...] = ()
     """Only these rows; all of them if none is given."""
     seeds: Annotated[int, at_least(1)] = 20
     """Repetitions of everything, each with data, initial weights and order of its own. With fewer than 5, intervals say

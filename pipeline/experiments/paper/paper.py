@@ -15,7 +15,7 @@ from pathlib import Path
 from features.util.errors import InputError
 from features.util.files import write_text
 from features.util.provenance import canonical_json, versions
-from pipeline.experiments.paper.config import NAMES, PaperConfig
+from pipeline.experiments.paper.config import PaperConfig
 from pipeline.experiments.paper.record import FORMAT_VERSION, RowRecord, Table, lines
 from pipeline.experiments.paper.row import Context, Job, Row
 from pipeline.experiments.paper.rows import ROWS
@@ -37,7 +37,7 @@ def paper(config: PaperConfig) -> Table:
     seeds = tuple(range(config.seed, config.seed + config.seeds))
     context = Context(out=config.out, features=config.features, cifar=config.cifar, weights=config.weights, seeds=seeds)
     done = _rows_done(config.out / "paper.json", seeds)
-    asked = [row for row in ROWS if row.name in (config.rows or NAMES)]
+    asked = [row for row in ROWS if not config.rows or row.name in config.rows]
     try:
         for row in tqdm(asked, unit="row", desc="paper", disable=None):
             done[row.name], line = _up_to_date(row, context, done.get(row.name))

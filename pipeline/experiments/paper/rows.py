@@ -1,11 +1,9 @@
-"""All rows of the table, in its order."""
+"""All rows of the table, in its order. Their functions are imported when they run, because flags name rows."""
 
 from __future__ import annotations
 
-from pipeline.experiments.paper import images
-from pipeline.experiments.paper.plane import tasks as plane
+from features.util.commands import Late
 from pipeline.experiments.paper.row import Row
-from pipeline.experiments.paper.states import transfer
 
 ROWS = (
     Row(
@@ -14,7 +12,7 @@ ROWS = (
         words="ResNet18 → linear or classical head, ants / bees",
         published=0.9542,
         published_time="9 min 56 s",
-        prepare=images.prepare_cc,
+        prepare=Late("pipeline.experiments.paper.images:prepare_cc"),
     ),
     Row(
         name="cq",
@@ -22,7 +20,7 @@ ROWS = (
         words="ResNet18 → dressed quantum head, ants / bees",
         published=0.9673,
         published_time="87 min 21 s",
-        prepare=images.prepare_cq,
+        prepare=Late("pipeline.experiments.paper.images:prepare_cq"),
     ),
     Row(
         name="cats-dogs",
@@ -30,7 +28,7 @@ ROWS = (
         words="ResNet18 → dressed quantum head, CIFAR-10 cats / dogs",
         published=0.8270,
         published_time="676 min",
-        prepare=images.prepare_cats_dogs,
+        prepare=Late("pipeline.experiments.paper.images:prepare_cats_dogs"),
     ),
     Row(
         name="planes-cars",
@@ -38,7 +36,7 @@ ROWS = (
         words="ResNet18 → dressed quantum head, CIFAR-10 planes / cars",
         published=0.9605,
         published_time="478 min",
-        prepare=images.prepare_planes_cars,
+        prepare=Late("pipeline.experiments.paper.images:prepare_planes_cars"),
     ),
     Row(
         name="spirals",
@@ -46,7 +44,7 @@ ROWS = (
         words="the dressed circuit alone, two spirals",
         published=0.970,
         published_time="669 min",
-        prepare=plane.prepare_spirals,
+        prepare=Late("pipeline.experiments.paper.plane.tasks:prepare_spirals"),
     ),
     Row(
         name="shapes",
@@ -54,7 +52,7 @@ ROWS = (
         words="the dressed circuit alone, square and moons",
         published=0.930,
         published_time="114 min",
-        prepare=plane.prepare_shapes,
+        prepare=Late("pipeline.experiments.paper.plane.tasks:prepare_shapes"),
     ),
     Row(
         name="qc",
@@ -62,7 +60,7 @@ ROWS = (
         words="pretrained quantum network → linear head, tetromino states",
         published=0.8067,
         published_time="2 s a batch",
-        prepare=transfer.prepare_qc,
+        prepare=Late("pipeline.experiments.paper.states.transfer:prepare_qc"),
     ),
     Row(
         name="qq",
@@ -70,6 +68,6 @@ ROWS = (
         words="pretrained quantum network → quantum layers, tetromino states",
         published=0.8755,
         published_time="0.05 s a batch",
-        prepare=transfer.prepare_qq,
+        prepare=Late("pipeline.experiments.paper.states.transfer:prepare_qq"),
     ),
 )
