@@ -25,12 +25,14 @@ class HeadEntry:
     Attributes:
         summary: A few words for the list of heads.
         build: Makes an untrained head from a configuration, the width of the features and the number of classes.
+        compared: Whether ``compare`` takes it unless told otherwise.
         fitted: Whether one call of ``Head.fit`` on all rows trains it. The others are trained step by step, and many
             of them side by side.
     """
 
     summary: str
     build: Callable[[HeadConfig, int, int, str | None], Head]
+    compared: bool = True
     fitted: bool = False
 
 
@@ -81,6 +83,27 @@ def _mlp(config: HeadConfig, n_features: int, n_classes: int, _source: str | Non
     return MlpNet(n_features, n_classes, config.qubits, config.depth)
 
 
+def _ends_frozen(config: HeadConfig, n_features: int, n_classes: int, source: str | None) -> Head:
+    head = _quantum(config, n_features, n_classes, source)
+    for name, parameter in head.named_parameters():
+        parameter.requires_grad_(name == "q_params")
+    return head
+
+
+def _surrogate(config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
+    from pipeline.heads.surrogates import MAX_WIRES, SurrogateNet
+
+    if config.qubits > MAX_WIRES:
+        raise FlagError(f"--qubits is {config.qubits}; --head surrogate has 3^qubits features: at most {MAX_WIRES}")
+    return SurrogateNet(n_features, n_classes, config.qubits)
+
+
+def _fourier(config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
+    from pipeline.heads.surrogates import FourierNet
+
+    return FourierNet(n_features, n_classes, config.qubits, config.qubits * config.depth)
+
+
 def _linear(_config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
     from pipeline.heads.baselines import LinearNet
 
@@ -101,6 +124,15 @@ HEADS: dict[str, HeadEntry] = {
     "mlp": HeadEntry(summary="a classical layer of as many parameters in the circuit's place", build=_mlp),
     "linear": HeadEntry(summary="one linear layer", build=_linear),
     "logistic": HeadEntry(summary="scikit-learn's logistic regression, cross-validated", build=_logistic, fitted=True),
+    "surrogate": HeadEntry(
+        summary="every circuit with one rotation a wire in front, without one",
+        build=_surrogate,
+        compared=False,
+    ),
+    "fourier": HeadEntry(summary="as many random cosines as the circuit has weights", build=_fourier, compared=False),
+    "ends-frozen": HeadEntry(
+        summary="dressed circuit of which only the circuit is trained", build=_ends_frozen, compared=False
+    ),
 }
 
 if TYPE_CHECKING:

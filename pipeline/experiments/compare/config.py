@@ -30,8 +30,8 @@ class CompareConfig(Hyperparameters):
     """Repetitions, with seeds from --seed on."""
     folds: Annotated[int, at_least(2)] = 5
     """Folds of the stratified partition of all images."""
-    heads: tuple[HeadName, ...] = tuple(HEADS)
-    """Which heads to compare."""
+    heads: tuple[HeadName, ...] = tuple(name for name, entry in HEADS.items() if entry.compared)
+    """Which heads to compare; `python -m pipeline heads` lists more: surrogate, fourier, ends-frozen."""
     circuits: tuple[str, ...] = ()
     """Further circuits to compare beside these heads, as --circuit takes them; each is a quantum head of
     that circuit."""
