@@ -111,7 +111,7 @@ def _linear(_config: HeadConfig, n_features: int, n_classes: int, _source: str |
 
 
 def _logistic(_config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
-    from pipeline.heads.logistic import LogisticNet
+    from pipeline.heads.baselines import LogisticNet
 
     return LogisticNet(n_features, n_classes)
 

@@ -6,9 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.heads.baselines import ClassicalNet, LinearNet, MlpNet
+from pipeline.heads.baselines import ClassicalNet, LinearNet, LogisticNet, MlpNet
 from pipeline.heads.dressed import DressedQuantumNet
-from pipeline.heads.logistic import LogisticNet
 from pipeline.report.projection import inner_values, project, projections, separation
 
 
