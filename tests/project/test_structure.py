@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -68,6 +69,18 @@ def test_no_folder_has_more_than_a_dozen_modules(package):
         for folder in folders
     }
     assert {folder: count for folder, count in counts.items() if count > MAX_MODULES} == {}
+
+
+def test_every_room_has_a_page():
+    """What comes in and goes out, in which order to read, how to add what people add; `util` is on its parent's."""
+    pages = [ROOT / room.rstrip(".").replace(".", "/") / "README.md" for room in ROOMS if not room.endswith(".util")]
+    missing = {
+        f"{page.relative_to(ROOT)}: {what}"
+        for page in pages
+        for what in (r"\bIn:|\| in \|", "Read in this order|Reading order", "To add|How to add")
+        if not page.is_file() or not re.search(what, page.read_text(encoding="utf-8"))
+    }
+    assert missing == set()
 
 
 def test_imports_go_one_way_from_room_to_room():
