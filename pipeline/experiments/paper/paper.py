@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from features.util.files import write_text
 from features.util.provenance import canonical_json, versions
 from pipeline.experiments.paper.config import PaperConfig
 from pipeline.experiments.paper.record import FORMAT_VERSION, RowRecord, Table, lines
-from pipeline.experiments.paper.row import Context, Job, Row
+from pipeline.experiments.paper.row import Context, Job, Row, RowHeading
 from pipeline.experiments.paper.rows import ROWS
 from pipeline.experiments.paper.table import as_csv, render
 from pipeline.training.folder import make_folder
@@ -79,24 +80,18 @@ def _rows_done(file: Path, seeds: tuple[int, ...]) -> dict[str, RowRecord]:
 
 def _up_to_date(row: Row, context: Context, earlier: RowRecord | None) -> tuple[RowRecord, str]:
     """The row's record, run or kept, and a line that says which."""
-    described = {
-        "name": row.name,
-        "system": row.system,
-        "words": row.words,
-        "published": row.published,
-        "published_time": row.published_time,
-    }
+    heading = {item.name: getattr(row, item.name) for item in fields(RowHeading)}
     try:
         job = row.prepare(context)
     except InputError as error:
-        skipped = RowRecord(**described, status="skipped", reason=str(error))  # type: ignore[arg-type]
+        skipped = RowRecord(**heading, status="skipped", reason=str(error))
         return skipped, f"{row.name}: skipped: {error}"
     fingerprint = _fingerprint(row, job, context)
     if earlier is not None and earlier.fingerprint == fingerprint and _pictures_exist(earlier, context):
         return earlier, f"{row.name}: kept, done before with the same settings"
     result = job.run()
     record = RowRecord(
-        **described,  # type: ignore[arg-type]
+        **heading,
         status="done",
         fingerprint=fingerprint,
         settings=job.settings,

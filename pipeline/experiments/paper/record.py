@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.experiments.paper.row import Curve, Entry
+from pipeline.experiments.paper.row import Curve, Entry, RowHeading
 from pipeline.experiments.statistics import estimate
 
 FORMAT_VERSION = 1
@@ -48,15 +48,10 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowRecord:
+class RowRecord(RowHeading):
     """A row of the table.
 
     Attributes:
-        name: Its name in ``--rows``.
-        system: CC, CQ, dressed circuit, QC or QQ.
-        words: What it is, in a few words.
-        published: The accuracy that the paper printed.
-        published_time: The time that it printed.
         status: ``done`` or ``skipped``.
         reason: Why it was skipped.
         fingerprint: Of all that the rest depends on.
@@ -67,11 +62,6 @@ class RowRecord:
         curves: Test accuracy while training, by model.
     """
 
-    name: str
-    system: str
-    words: str
-    published: float
-    published_time: str
     status: Literal["done", "skipped"]
     reason: str = ""
     fingerprint: str = ""

@@ -94,8 +94,8 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """A row of the table.
+class RowHeading:
+    """The heading of a row of the table.
 
     Attributes:
         name: Its name in ``--rows``.
@@ -103,7 +103,6 @@ class Row:
         words: What it is, in a few words.
         published: The accuracy that the paper printed.
         published_time: The time that it printed.
-        prepare: Gets the data. Raises an InputError with the reason if they can't be had.
     """
 
     name: str
@@ -111,4 +110,14 @@ class Row:
     words: str
     published: float
     published_time: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(RowHeading):
+    """A row of the table before it runs.
+
+    Attributes:
+        prepare: Gets the data. Raises an InputError with the reason if they can't be had.
+    """
+
     prepare: Callable[[Context], Job]
