@@ -50,12 +50,13 @@ def make_features(config: ExtractConfig) -> FeatureFile:
     existing = existing_cache(config.out, shards=config.shards)
     if config.offline:
         return use_packaged(config, existing, "--offline (make: OFFLINE=1) was given, so nothing was downloaded")
+    from features.backbone.network import load_backbone, weight_names
+
+    weight_names(config.backbone)  # an unknown network ends here, before anything is downloaded
     try:
         image_set = images.open_images(
             config.data, split=config.split, seed=config.seed, classes=config.class_names, limit=config.limit
         )
-        from features.backbone.network import load_backbone
-
         backbone = load_backbone(config.backbone, config.weights)
     except DownloadError as error:
         if not packaged_serves(config):

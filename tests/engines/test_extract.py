@@ -97,6 +97,11 @@ def test_batch_and_workers_do_not_change_rows(made_once: Path, config: ExtractCo
         np.testing.assert_allclose(other.splits[split].features, reference.splits[split].features, rtol=0, atol=1e-5)
 
 
+def test_an_unknown_network_ends_before_any_download(config: ExtractConfig, monkeypatch) -> None:
+    monkeypatch.setattr(extract.images, "open_images", lambda *_, **__: pytest.fail("the images were opened"))
+    assert refusal(dataclasses.replace(config, backbone="resnet19")).startswith("resnet19 is no classification model")
+
+
 def test_an_image_that_changes_during_the_run_is_named(config: ExtractConfig, monkeypatch) -> None:
     check = extract.check.check_images
 
