@@ -28,6 +28,8 @@ class ExtractConfig(Flags):
       python -m features --backbone vit_b_16 --views 8     another network, and augmented views
       python -m features verify out/features.h5            is every byte as it was written?
       python -m features info out/features.h5              what is in it, and where it comes from (--json)
+      python -m features import rows.npz --split 0.2       rows of features of your own, in place of pictures
+      python -m features export out/features.h5 --to rows.parquet   the rows for other programs
 
     After any interruption the same command goes on from the last finished piece.
     """
