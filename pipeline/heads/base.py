@@ -50,7 +50,7 @@ class Head(nn.Module):
         """Logits of shape (B, n_classes) from features of shape (B, n_features).
 
         Raises:
-            ValueError: If the features are of another width or dtype, empty, or not finite.
+            ValueError: If the features are of another width or dtype, or not finite.
         """
         check_features(features, self.n_features, next(self.parameters()).dtype)
         *hidden, logits = self.steps(features)
@@ -132,9 +132,9 @@ def check_features(
     features: torch.Tensor, n_features: int, dtype: torch.dtype, dimensions: tuple[int, ...] = (2,)
 ) -> None:
     """Raise a ValueError unless a head of this width and dtype takes the features."""
-    if features.ndim not in dimensions or features.shape[-1] != n_features or not features.numel():
+    if features.ndim not in dimensions or features.shape[-1] != n_features:
         raise ValueError(
-            f"features have shape {tuple(features.shape)}; this head takes (B, {n_features}) with B at least 1: "
+            f"features have shape {tuple(features.shape)}; this head takes (B, {n_features}): "
             "give it features of the backbone it was built for"
         )
     if features.dtype != dtype:

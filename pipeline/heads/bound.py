@@ -20,6 +20,7 @@ import pennylane as qml
 from features.util.errors import did_you_mean
 from pipeline.heads.config import circuit_problems
 from pipeline.quantum.circuits import CIRCUITS, Shapes
+from pipeline.quantum.portable import portable, restored
 from pipeline.quantum.signature import check_signature, weight_shape
 
 
@@ -75,6 +76,17 @@ class BoundCircuit:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BoundCircuit:
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.qnode is None:
+            return self.__dict__
+        return self.__dict__ | {"qnode": portable(self.qnode), "function": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if state["qnode"] is not None:
+            qnode = restored(state["qnode"])
+            state = state | {"qnode": qnode, "function": qnode.func}
+        self.__dict__.update(state)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pipeline.heads.base import EXPECTATION, QUARTER_TURN, TANH, Head, check_fea
 from pipeline.heads.bound import BoundCircuit, bind
 from pipeline.heads.fixed import fixed_head
 from pipeline.heads.fused import cross_entropy_gradients, dressed_logits
-from pipeline.quantum.autograd import non_finite
+from pipeline.quantum.autograd import non_finite, transforms_active
 from pipeline.quantum.choices import C_DTYPES, SIMULATORS
 from pipeline.quantum.circuit import Circuit
 from pipeline.quantum.circuits import embeds_amplitudes
@@ -149,8 +149,10 @@ class DressedQuantumNet(Head):
         """Logits of shape (B, n_classes) from features of shape (B, n_features).
 
         Raises:
-            ValueError: If the features are of another width or dtype, empty, or not finite.
+            ValueError: If the features are of another width or dtype, or not finite.
         """
+        if features.dtype != self.q_params.dtype and torch.is_autocast_enabled(features.device.type):
+            features = features.to(self.q_params.dtype)
         if self._fusable(features):
             return dressed_logits(self.compiled, features, self.parameters_in_order)
         return self.post_net(self.expectation_values(self.angles(features)))
@@ -163,6 +165,9 @@ class DressedQuantumNet(Head):
         """
         check_features(features, self.n_features, self.q_params.dtype)
         angles = self.circuit_inputs(self.pre_net(features))
+        if transforms_active():
+            # Under torch.func no value can be looked at.
+            return angles
         # NaN shows in the angles, but tanh hides an infinity.
         if not angles.isfinite().all() or not features.isfinite().all():
             raise non_finite(features)
@@ -210,7 +215,14 @@ class DressedQuantumNet(Head):
     def _fusable(self, features: torch.Tensor) -> bool:
         """Whether the head may run as one node on these features; otherwise its layers must be called."""
         check_features(features, self.n_features, self.q_params.dtype)
-        return features.is_cpu and self.is_plain and self.simulator == "lightning"
+        return (
+            features.is_cpu
+            and features.dtype in (torch.float32, torch.float64)
+            and len(features) > 0
+            and self.is_plain
+            and self.simulator == "lightning"
+            and not transforms_active()
+        )
 
 
 @lru_cache(maxsize=64)

@@ -97,6 +97,8 @@ class StackedHeads(nn.Module):
     def batches(self, features: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
         """Each head's own features, of shape (heads, B, n_features), from what ``forward`` takes."""
         check_features(features, self.head.n_features, next(self.parameters()).dtype, dimensions=(2, 3))
+        if not features.numel():
+            raise ValueError(f"features have shape {tuple(features.shape)}; heads side by side need samples")
         if rows is not None:
             return features.index_select(0, rows.reshape(-1)).view(len(self), -1, features.shape[-1])
         return features.expand(len(self), -1, -1)

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+transforms_active = torch._C._are_functorch_transforms_active
+"""Whether this runs under ``torch.func``."""
+
 
 class NonFiniteError(ValueError):
     """Features or parameters are NaN or infinite."""

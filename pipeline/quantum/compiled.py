@@ -21,18 +21,18 @@ import pennylane as qml
 import torch
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
-from pipeline.quantum.autograd import dense_values, evaluate
+from pipeline.quantum.autograd import dense_values, evaluate, transforms_active
 from pipeline.quantum.check import difference
+from pipeline.quantum.choices import SIMULATORS
 from pipeline.quantum.dense.dense import Dense, backward_through
 from pipeline.quantum.engine.chain import fits
 from pipeline.quantum.engine.engine import Engine
 from pipeline.quantum.engine.heads import HeadByHead, Heads
+from pipeline.quantum.portable import portable, restored
 from pipeline.quantum.program.program import Program, make_program
 from pipeline.quantum.program.tape import UnsupportedError
 from pipeline.quantum.qnode import OrdinaryQNode
 from pipeline.quantum.signature import check_signature, weight_shape
-
-SIMULATORS = ("lightning", "dense", "qnode")
 
 
 def compile_circuit(
@@ -172,7 +172,7 @@ class CompiledCircuit:
             raise ValueError(f"inputs have shape {tuple(inputs.shape)}; this circuit takes (B, {self.n_inputs})")
         if self._engine is not None:
             try:
-                if self._wanted == "dense" or not inputs.is_cpu or torch._C._are_functorch_transforms_active():
+                if self._wanted == "dense" or not inputs.is_cpu or transforms_active():
                     return dense_values(self._engine.dense, inputs, list(weights.values()))
                 return evaluate(self._engine, inputs, list(weights.values()))
             except UnsupportedError as error:
@@ -252,7 +252,7 @@ class CompiledCircuit:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        # PennyLane's devices can be neither pickled nor copied (pennylane#2204): a copy prepares itself on first use.
+        # A copy prepares itself on first use.
         names = (
             "circuit",
             "weight_shapes",
@@ -263,10 +263,11 @@ class CompiledCircuit:
             "_device_name",
             "_wanted_rank",
         )
-        return {name: self.__dict__[name] for name in names}
+        return {name: self.__dict__[name] for name in names} | {"circuit": portable(self.circuit)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self.circuit = restored(self.circuit)
         self._reset()
 
     def _runner(self, many: bool) -> Engine | Dense | Heads | HeadByHead:

@@ -11,6 +11,8 @@ from typing import Any
 import pennylane as qml
 import torch
 
+from pipeline.quantum.autograd import transforms_active
+
 LARGEST_BACKPROP = 12
 """Wires up to which a quantum function without a device runs on default.qubit rather than lightning.qubit."""
 
@@ -28,11 +30,25 @@ class OrdinaryQNode:
     def __init__(self, circuit: Callable[..., Any], device: str | None, wires: Sequence[Any] | None, rank: int) -> None:
         self._circuit, self._device, self._wires, self._rank = circuit, device, wires, rank
         self._qnodes: dict[bool, Any] = {}
-        self._n_outputs = 0
         self._gradients_work = False
 
     def __call__(self, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Values of shape (B, n_outputs)."""
+        if not len(inputs):
+            with torch.no_grad():
+                n_outputs = self._values(inputs.new_ones(1, inputs.shape[1]), weights).shape[-1]
+            return inputs.sum() + sum(w.sum() for w in weights.values()) + inputs.new_zeros(0, n_outputs)
+        try:
+            return self._values(inputs, weights)
+        except RuntimeError as error:
+            if not transforms_active():
+                raise
+            raise RuntimeError(
+                "this circuit runs as an ordinary QNode, which this transform of torch.func can't go through; "
+                "circuits on simulator='lightning' or 'dense' can"
+            ) from error
+
+    def _values(self, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         leaves = [t for t in (inputs, *weights.values()) if torch.is_grad_enabled() and t.requires_grad]
         qnode = self._qnode(bool(leaves))
         if self._rank == 2:
@@ -47,14 +63,11 @@ class OrdinaryQNode:
                 # batch (pennylane#4462), which Lightning needs for probabilities: run the samples one by one.
                 self._rank = 1
                 try:
-                    return self(inputs, weights)
+                    return self._values(inputs, weights)
                 except Exception:
                     self._rank = 2
                 raise
         rows = [_flatten(qnode(inputs=row, **weights), (), inputs) for row in inputs]
-        if not rows:
-            return inputs.new_zeros(0, self._n_outputs)
-        self._n_outputs = len(rows[0])
         return torch.stack(rows)
 
     def _qnode(self, differentiated: bool) -> Any:

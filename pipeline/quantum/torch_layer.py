@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from pipeline.quantum.compiled import CompiledCircuit
+from pipeline.quantum.portable import portable, restored
 
 
 class TorchLayer(qml.qnn.TorchLayer):
@@ -61,6 +62,12 @@ class TorchLayer(qml.qnn.TorchLayer):
 
     __repr__ = nn.Module.__repr__
     __str__ = nn.Module.__repr__
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"qnode": portable(self.qnode)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state | {"qnode": restored(state["qnode"])})
 
     def extra_repr(self) -> str:
         """The circuit's name, its weights, and, after the first call, the simulator in use."""

@@ -155,7 +155,7 @@ def test_copies_and_derivatives(name):
 @pytest.mark.parametrize("name", MAKERS)
 def test_bad_features_and_diverged_weights(name):
     for head in (make(name), StackedHeads([make(name), make(name, 1)])):
-        with pytest.raises(ValueError, match=r"features have shape .*; this head takes \(B, 6\) with B at least 1"):
+        with pytest.raises(ValueError, match=r"features have shape .*; this head takes \(B, 6\): give it features"):
             head(torch.zeros(3, 5))
         with pytest.raises(ValueError, match=r"features are torch.float64 and the head is torch.float32"):
             head(rows().double())

@@ -166,7 +166,7 @@ def test_a_pickled_circuit_traces_itself_again():
 def test_a_circuit_of_other_arguments_is_refused():
     with pytest.raises(ValueError, match="it must take inputs and the weights"):
         compile_circuit(lambda features, weights: None, {"weights": (2,)}, 2)  # noqa: ARG005
-    with pytest.raises(ValueError, match="choose one of lightning, dense, qnode"):
+    with pytest.raises(ValueError, match="choose one of lightning, qnode, dense"):
         compile_circuit(entangling, {"weights": (2, 3, 3)}, 3, simulator="fast")
 
 
