@@ -247,7 +247,7 @@ class Training:
         stands = f"; the earlier run in {self.config.out} is unchanged" if self.config.out.exists() else ""
         if self.saved_epochs == 0:
             return f"stopped in epoch 1; nothing to resume yet{stands}"
-        return f"stopped, {self.saved_epochs} epochs are saved; to go on, run the same command with --resume{stands}"
+        return f"stopped, saved epochs: {self.saved_epochs}; to go on, run the same command with --resume{stands}"
 
     def _restore(self, file: Path) -> None:
         checkpoint = Checkpoint.load(file)
@@ -266,11 +266,12 @@ class Training:
             differing.append("other features")
         done = len(checkpoint.history)
         if done > self.config.passes:
-            differing.append(f"{done} epochs are done, --epochs is {self.config.passes}")
+            differing.append(f"epochs done: {done}, --epochs is {self.config.passes}")
         if differing:
             raise InputError(
-                f"{file} holds {done} epochs of another training: {'; '.join(differing)}. Nothing was changed. Finish "
-                "it with its own flags and --resume, name another --out (make: OUT=), or start the new one with --force"
+                f"{file} holds another training (epochs done: {done}): {'; '.join(differing)}. Nothing was changed. "
+                "Finish it with its own flags and --resume, name another --out (make: OUT=), or start the new one with "
+                "--force"
             )
 
 

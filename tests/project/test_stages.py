@@ -251,7 +251,7 @@ def test_a_stopped_training_goes_on_with_its_own_flags(make: Make, tmp_path: Pat
     with monkeypatch.context() as patch:
         patch.setattr(Training, "save", stop)
         code, _, err = make("train", ARGS="--qubits 2 --epochs 3")
-    assert (code, "1 epochs are saved" in err) == (130, True)
+    assert (code, "saved epochs: 1;" in err) == (130, True)
     code, out, _ = make("train")
     assert (code, "resuming after epoch 1 of 3" in out) == (0, True)
     assert load_run(tmp_path / "out/run").config.qubits == 2

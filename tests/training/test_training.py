@@ -81,7 +81,7 @@ def test_stopped_anywhere_and_resumed_it_ends_in_the_same_weights_bit_for_bit(co
         return whole_step(*arguments)
 
     monkeypatch.setattr(training, "train_step", interrupted_step)
-    with pytest.raises(KeyboardInterrupt, match=f"{step // 3} epochs are saved" if step >= 3 else "nothing to resume"):
+    with pytest.raises(KeyboardInterrupt, match=f"saved epochs: {step // 3};" if step >= 3 else "nothing to resume"):
         train(config)
     assert not (config.out / HEAD).exists()
     monkeypatch.setattr(training, "train_step", whole_step)
@@ -109,10 +109,10 @@ def test_without_a_checkpoint_resume_starts_from_the_beginning_and_says_so(confi
 
 def test_a_checkpoint_of_another_run_is_refused(config):
     train(config)
-    changes = r"4 epochs of another training: --seed 42 there, 1 asked for; --lr 0\.01 there, 0\.02 asked for"
+    changes = r"another training \(epochs done: 4\): --seed 42 there, 1 asked for; --lr 0\.01 there, 0\.02 asked for"
     with pytest.raises(InputError, match=changes):
         train(replace(config, resume=True, force=True, lr=0.02, seed=1))
-    with pytest.raises(InputError, match="4 epochs are done, --epochs is 3"):
+    with pytest.raises(InputError, match="epochs done: 4, --epochs is 3"):
         train(replace(config, resume=True, force=True, epochs=3))
     assert load_run(config.out).config.lr == 0.01
 
