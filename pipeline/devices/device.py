@@ -83,6 +83,7 @@ class DeviceCircuit:
         self.device, self.noise, self.shots = device, noise, shots
         self.n_qubits, self._n_inputs = head.n_wires, head.circuit.n_inputs
         self._weights = head.q_params.detach().double().numpy()
+        self._takes_batches = head.compiled.takes_batches
         circuit: Callable[..., Any] = head.circuit if noise.quiet else noise.apply_to(head.circuit)
         self._qnode = qml.set_shots(qml.QNode(circuit, device, diff_method=None), shots=shots)
         self._sample_bytes = COPIES * sample_bytes(device.name, self.n_qubits, shots)
@@ -116,10 +117,9 @@ class DeviceCircuit:
             InputError: with what the device says, if it fails.
         """
         try:
-            # Some devices leave out the axis of a batch of one.
-            found = self._qnode(angles, self._weights)
-            outputs = found if isinstance(found, (list, tuple)) else [found]
-            return np.concatenate([np.asarray(output).reshape(len(angles), -1) for output in outputs], axis=1)
+            if self._takes_batches:
+                return self._measured(angles, len(angles))
+            return np.concatenate([self._measured(sample, 1) for sample in angles])
         except Exception as error:
             hint = ""
             if not self.noise.quiet and self.device.name != "default.mixed":
@@ -127,6 +127,13 @@ class DeviceCircuit:
             elif self.shots is None and not self.device.name.startswith(("default.", "lightning.")):
                 hint = "; if it measures by shots only, give it --shots"
             raise InputError(f"{self._words} fails: {_reason(error)}{hint}") from error
+
+    def _measured(self, inputs: np.ndarray, n_samples: int) -> np.ndarray:
+        """The outputs (n_samples, n_outputs) of a batch, or of one sample (n_inputs,)."""
+        # Some devices leave out the axis of a batch of one.
+        found = self._qnode(inputs, self._weights)
+        outputs = found if isinstance(found, (list, tuple)) else [found]
+        return np.concatenate([np.asarray(output).reshape(n_samples, -1) for output in outputs], axis=1)
 
     @property
     def _words(self) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,14 @@ class CompiledCircuit:
         return self._tape
 
     @property
+    def takes_batches(self) -> bool:
+        """Whether the circuit is written for inputs of shape (B, n_inputs): ``inputs[..., k]``, not ``inputs[k]``."""
+        self._prepare()
+        if self._program is None and self._qnode is None:
+            _ = self.n_outputs
+        return (self._rank if self._qnode is None else self._qnode.rank) == 2
+
+    @property
     def n_wires(self) -> int:
         """Number of wires."""
         self._prepare()
@@ -152,8 +161,10 @@ class CompiledCircuit:
         self._prepare()
         if not self._n_outputs:
             with torch.no_grad():
-                weights = {name: torch.zeros(shape) for name, shape in self.weight_shapes.items()}
-                self._n_outputs = self._by_qnode(torch.ones(1, self.n_inputs), weights).shape[-1]
+                generator = torch.Generator().manual_seed(0)
+                draw = partial(torch.rand, generator=generator)
+                weights = {name: draw(shape) for name, shape in self.weight_shapes.items()}
+                self._n_outputs = self._by_qnode(draw(2, self.n_inputs), weights).shape[-1]
         return self._n_outputs
 
     def __call__(self, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -253,17 +264,9 @@ class CompiledCircuit:
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy prepares itself on first use.
-        names = (
-            "circuit",
-            "weight_shapes",
-            "n_inputs",
-            "n_weights",
-            "c_dtype",
-            "_wanted",
-            "_device_name",
-            "_wanted_rank",
-        )
-        return {name: self.__dict__[name] for name in names} | {"circuit": portable(self.circuit)}
+        kept = {"weight_shapes", "n_inputs", "n_weights", "c_dtype", "_wanted", "_device_name", "_wanted_rank"}
+        state = {name: value for name, value in self.__dict__.items() if name in kept}
+        return state | {"circuit": portable(self.circuit)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

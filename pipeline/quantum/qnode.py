@@ -25,12 +25,15 @@ class OrdinaryQNode:
         device: PennyLane device of a quantum function; chosen by the number of wires if None.
         wires: Wire labels in order, of a quantum function.
         rank: 2 if the circuit takes inputs of shape (B, n_inputs), 1 if it takes one sample at a time.
+
+    Attributes:
+        rank: 2, or, where the first batch showed that the circuit takes no batches, 1.
     """
 
     def __init__(self, circuit: Callable[..., Any], device: str | None, wires: Sequence[Any] | None, rank: int) -> None:
-        self._circuit, self._device, self._wires, self._rank = circuit, device, wires, rank
+        self._circuit, self._device, self._wires, self.rank = circuit, device, wires, rank
         self._qnodes: dict[bool, Any] = {}
-        self._gradients_work = False
+        self._gradients_work = self._rank_holds = False
 
     def __call__(self, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Values of shape (B, n_outputs)."""
@@ -51,9 +54,10 @@ class OrdinaryQNode:
     def _values(self, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         leaves = [t for t in (inputs, *weights.values()) if torch.is_grad_enabled() and t.requires_grad]
         qnode = self._qnode(bool(leaves))
-        if self._rank == 2:
+        if self.rank == 2:
             try:
                 values = _flatten(qnode(inputs=inputs, **weights), (len(inputs),), inputs)
+                self._check_rank(qnode, inputs, weights, values)
                 if values.requires_grad and not self._gradients_work:
                     torch.autograd.grad(values.sum(), leaves, retain_graph=True, allow_unused=True)
                     self._gradients_work = True
@@ -61,14 +65,30 @@ class OrdinaryQNode:
             except Exception:
                 # Some gates of PennyLane take no batch (IsingXY with torch), and parameter-shift has no gradients of a
                 # batch (pennylane#4462), which Lightning needs for probabilities: run the samples one by one.
-                self._rank = 1
+                self.rank = 1
                 try:
                     return self._values(inputs, weights)
                 except Exception:
-                    self._rank = 2
+                    self.rank = 2
                 raise
         rows = [_flatten(qnode(inputs=row, **weights), (), inputs) for row in inputs]
         return torch.stack(rows)
+
+    def _check_rank(
+        self, qnode: Any, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor], values: torch.Tensor
+    ) -> None:
+        """Refuse values of a batch that are not those of its samples: ``inputs[0]`` of a batch is a whole row."""
+        if self._rank_holds or len(inputs) < 2 or qnode.shots or transforms_active():
+            return
+        try:
+            with torch.no_grad():
+                alone = _flatten(qnode(inputs=inputs[0], **weights), (), inputs)
+        except Exception:
+            # It takes batches alone.
+            alone = values[0]
+        if alone.shape != values[0].shape or not torch.allclose(alone, values[0], rtol=0, atol=1e-4):
+            raise ValueError("the circuit takes one sample at a time")
+        self._rank_holds = True
 
     def _qnode(self, differentiated: bool) -> Any:
         if isinstance(self._circuit, qml.QNode):

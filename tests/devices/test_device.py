@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pennylane as qml
 import pytest
 import torch
 from scipy import stats
@@ -203,3 +204,25 @@ def test_qiskit_aer_with_a_state_vector_is_exact(aer, head):
 def test_what_a_plugin_can_not_do_is_said_before_it_starts(aer, head, name, noise, message):
     with pytest.raises(InputError, match=message):
         DeviceEvaluation(head, name, noise=[Noise.parse(noise)], shots=[100])
+
+
+def one_sample(inputs, weights):
+    for wire in range(3):
+        qml.RY(inputs[wire], wires=wire)
+        qml.RX(weights[wire], wires=wire)
+    qml.CNOT(wires=[0, 1])
+    return [qml.expval(qml.Z(wire)) for wire in range(3)]
+
+
+@pytest.mark.parametrize("name", ["default.qubit", "default.mixed", "lightning.qubit"])
+def test_a_circuit_written_for_one_sample_runs_sample_by_sample(name):
+    torch.manual_seed(0)
+    head = DressedQuantumNet(8, 2, n_qubits=3, q_delta=1.0, circuit=one_sample, weight_shapes={"weights": (3,)})
+    # As many samples as inputs, so that a row could be mistaken for a column.
+    samples = angles(3)
+    np.testing.assert_allclose(circuit_on(head, name)(samples), exactly(head, samples), atol=1e-6)
+    assert circuit_on(head, name, shots=10)(samples).shape == (3, 3)
+    if name == "default.mixed":
+        noisy = circuit_on(head, name, "depolarizing=0.01")(samples)
+        np.testing.assert_allclose(noisy, exactly(head, samples), atol=0.1)
+        assert np.abs(noisy - exactly(head, samples)).max() > 1e-3

@@ -186,3 +186,19 @@ def test_a_qnode_without_gradients_of_a_batch(simulator):
     (expected,) = torch.autograd.grad(reference(inputs, weights).square().sum(), inputs)
     assert compiled.simulator == simulator
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-8)
+
+
+def test_a_qnode_written_for_one_sample_is_not_given_batches():
+    def circuit(inputs, weights):
+        for wire in range(2):
+            qml.RX(inputs[wire] * weights[wire], wires=wire)
+        qml.BitFlip(0.1, wires=0)
+        return [qml.expval(qml.Z(wire)) for wire in range(2)]
+
+    compiled = compile_circuit(circuit, {"weights": (2,)}, 2, device="default.mixed")
+    with pytest.warns(RuntimeWarning, match="it has the channel BitFlip"):
+        assert not compiled.takes_batches
+    # Two samples of two inputs: a row of the batch has the shape of a column.
+    x, w = draw(2, 2), draw(2, seed=2)
+    expected = torch.cos(x * w) * torch.tensor([0.8, 1.0])
+    torch.testing.assert_close(compiled(x, {"weights": w}), expected, rtol=0, atol=1e-10)
