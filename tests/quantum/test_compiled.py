@@ -200,5 +200,5 @@ def test_a_qnode_written_for_one_sample_is_not_given_batches():
         assert not compiled.takes_batches
     # Two samples of two inputs: a row of the batch has the shape of a column.
     x, w = draw(2, 2), draw(2, seed=2)
-    expected = torch.cos(x * w) * torch.tensor([0.8, 1.0])
+    expected = torch.cos(x * w) * torch.tensor([0.8, 1.0], dtype=torch.float64)
     torch.testing.assert_close(compiled(x, {"weights": w}), expected, rtol=0, atol=1e-10)
