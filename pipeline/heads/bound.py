@@ -23,6 +23,9 @@ from pipeline.quantum.circuits import CIRCUITS, Shapes
 from pipeline.quantum.portable import portable, restored
 from pipeline.quantum.signature import check_signature, weight_shape
 
+# The name of a circuit's file in tracebacks.
+FILE_NAME = "<circuit file>"
+
 
 @dataclass(frozen=True, eq=False)
 class BoundCircuit:
@@ -231,5 +234,5 @@ def _named(wanted: str, n_qubits: int, depth: int, n_inputs: int | None) -> Boun
 @lru_cache(maxsize=16)
 def _namespace(source: str) -> dict[str, Any]:
     namespace: dict[str, Any] = {"__name__": "circuit_file"}
-    exec(compile(source, "<circuit file>", "exec"), namespace)  # the user's own file
+    exec(compile(source, FILE_NAME, "exec"), namespace)  # the user's own file
     return namespace

@@ -6,10 +6,12 @@ In: a ``HeadConfig``. Out: an untrained head. A further head is a file with its 
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from features.util.errors import first_line
 from features.util.flags import FlagError
 from pipeline.heads.config import CircuitFlags
 from pipeline.quantum.choices import CDtype, Simulator
@@ -180,3 +182,15 @@ def new_head(config: HeadConfig, n_features: int, n_classes: int, source: str | 
             # Heads name their arguments; here these come from flags.
             text = re.sub(r"simulator='(\w+)'", r"--simulator \1", str(error))
             raise FlagError(text.replace("n_qubits is", "--qubits is")) from error
+        except Exception as error:
+            if ":" not in config.circuit:
+                raise
+            from pipeline.heads.bound import FILE_NAME
+
+            # The user's own code may raise anything.
+            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == FILE_NAME]
+            where = f", line {lines[-1]}" if lines else ""
+            raise FlagError(
+                f"the circuit {config.circuit}{where} fails with --qubits {config.qubits} and --depth {config.depth}: "
+                f"{type(error).__name__}: {first_line(error)}"
+            ) from error

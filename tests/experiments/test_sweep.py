@@ -158,6 +158,28 @@ def test_a_sweep_of_an_earlier_version_goes_on(config, capsys):
     assert "2 of 3 trials are done" in capsys.readouterr().out
 
 
+def test_a_circuit_from_a_file_is_searched_with_the_qubits_it_takes(config, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        """import pennylane as qml
+weight_shapes = {"w": (3,)}
+def mine(inputs, w):
+    qml.AngleEmbedding(inputs, range(3))
+    qml.RX(w[0], 0)
+    return qml.expval(qml.Z(0))
+def none(inputs, w):
+    qml.RX(inputs[..., 9], 0)
+    return qml.expval(qml.Z(0))
+"""
+    )
+    features = read_features(config.features)
+    for circuit, qubits in (("mari", (2, 6)), (f"{tmp_path}/mine.py:mine", (2, 3)), ("amplitude", (4, 4))):
+        assert study.qubits_of(replace(config, circuit=circuit), features) == qubits
+    with pytest.raises(
+        InputError, match=r"mine\.py:none, line 8 fails with --qubits 6 and --depth 6: IndexError: index 9"
+    ):
+        study.qubits_of(replace(config, circuit=f"{tmp_path}/mine.py:none"), features)
+
+
 def test_ctrl_c_keeps_the_trials_that_are_done(config, warm_python):
     process = start(warm_python, replace(config, trials=1000, jobs=2))
     wait_for(lambda: finished_trials(config) >= 2, seconds=120)
@@ -238,5 +260,7 @@ def test_mistakes_are_told_all_at_once():
 def test_diverging_settings_are_cut_short(config, monkeypatch):
     monkeypatch.setattr(module, "inner_accuracies", lambda *_: (_ for _ in ()).throw(module.NonFiniteError("loss")))
     study = optuna.create_study(direction="maximize")
-    study.optimize(lambda trial: module._value(config, read_features(config.features), trial, os.getppid()), n_trials=2)
+    study.optimize(
+        lambda trial: module._value(config, read_features(config.features), (2, 6), trial, os.getppid()), n_trials=2
+    )
     assert [trial.state.name for trial in study.trials] == ["PRUNED", "PRUNED"]

@@ -9,14 +9,19 @@ from __future__ import annotations
 import hashlib
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.cache.featureset import FeatureSet
 from features.util.errors import InputError
 from features.util.files import write_atomically
+from features.util.flags import FlagError
 from features.util.provenance import canonical_json
 from pipeline.experiments.sweep.config import SweepConfig
+from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.heads.registry import new_head
+from pipeline.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -78,6 +83,32 @@ def connect(config: SweepConfig, features: FeatureSet, sampler_seed: int = 0) ->
             sampler=optuna.samplers.TPESampler(seed=sampler_seed, multivariate=True, constant_liar=True),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=config.epochs // 3),
         )
+
+
+def qubits_of(config: SweepConfig, features: FeatureSet) -> tuple[int, int]:
+    """The least and the largest number of qubits to try: those of 2 to 6 that the circuit can take.
+
+    A circuit from a file may be written for some; features as amplitudes settle it, so that there is nothing to try.
+
+    Raises:
+        InputError: if it can take none of them.
+    """
+    default = TrainConfig(circuit=config.circuit, simulator="dense")
+    inputs: dict[int, int] = {}
+    for qubits in range(2, 7):
+        try:
+            with warnings.catch_warnings():
+                # Of a circuit that can't be traced with so many: it is not tried with these.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                head = new_head(replace(default, qubits=qubits), features.width, len(features.provenance.classes))
+        except FlagError as error:
+            problem = error
+            continue
+        assert isinstance(head, DressedQuantumNet)
+        inputs[qubits] = head.circuit.n_inputs
+    if not inputs:
+        raise problem
+    return (min(inputs), max(inputs)) if len(set(inputs.values())) > 1 else (default.qubits, default.qubits)
 
 
 def done(study: Study) -> int:

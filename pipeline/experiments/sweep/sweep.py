@@ -31,7 +31,7 @@ from features.util.errors import InputError
 from features.util.files import write_atomically, write_text
 from features.util.provenance import versions
 from pipeline.experiments.sweep.config import SweepConfig
-from pipeline.experiments.sweep.study import SEARCHED, best, connect, done, need_optuna, open_study
+from pipeline.experiments.sweep.study import SEARCHED, best, connect, done, need_optuna, open_study, qubits_of
 from pipeline.heads.registry import new_head
 from pipeline.heads.stacked import StackedHeads
 from pipeline.heads.stacked_dressed import stack
@@ -67,16 +67,18 @@ def sweep(config: SweepConfig) -> dict[str, Any]:
     rarest = int(np.bincount(features.train.labels).min())
     if config.folds > rarest:
         raise InputError(f"--folds is {config.folds}, and a class has {rarest} training samples; take fewer folds")
+    least, most = qubits_of(config, features)
     make_folder(config.out)
     with _only_one(config.out):
         paper = TrainConfig()
-        study = open_study(config, features, {name: getattr(paper, name) for name in SEARCHED})
+        first = replace(paper, qubits=min(max(paper.qubits, least), most))
+        study = open_study(config, features, {name: getattr(first, name) for name in SEARCHED})
         print(
             f"searching {', '.join(SEARCHED)} by cross-validation within the {len(features.train.labels)} training "
             f"samples of {config.features}: {done(study)} of {config.trials} trials are done"
         )
         started = time.perf_counter()
-        _try_settings(config, study)
+        _try_settings(config, study, (least, most))
         record = _record(config, features, study, time.perf_counter() - started)
         record["pictures"] = _draw(study, config.out, record)
         write_text(config.out / "sweep.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
@@ -132,7 +134,7 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
 
 
-def _try_settings(config: SweepConfig, study: Study) -> None:
+def _try_settings(config: SweepConfig, study: Study, qubits: tuple[int, int]) -> None:
     """Let processes work on the study until it has enough trials, and show how far they are."""
     from tqdm import tqdm
 
@@ -145,7 +147,8 @@ def _try_settings(config: SweepConfig, study: Study) -> None:
     context = multiprocessing.get_context("spawn")
     shares = [len(range(index, missing, jobs)) for index in range(jobs)]
     workers = [
-        context.Process(target=_work, args=(config, share, os.getpid(), index)) for index, share in enumerate(shares)
+        context.Process(target=_work, args=(config, qubits, share, os.getpid(), index))
+        for index, share in enumerate(shares)
     ]
     try:
         for worker in workers:
@@ -177,7 +180,7 @@ def _try_settings(config: SweepConfig, study: Study) -> None:
         raise InputError(f"a process of the search failed, as told above; {done(study)} trials are kept")
 
 
-def _work(config: SweepConfig, n_trials: int, parent: int, index: int) -> None:
+def _work(config: SweepConfig, qubits: tuple[int, int], n_trials: int, parent: int, index: int) -> None:
     """What each process does: try settings, one after the other."""
     need_optuna()
     features = read_features(config.features)
@@ -186,16 +189,16 @@ def _work(config: SweepConfig, n_trials: int, parent: int, index: int) -> None:
     seed = int(np.random.default_rng([config.seed, begun, index]).integers(2**31))
     study = connect(config, features, seed)
     with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-        study.optimize(lambda trial: _value(config, features, trial, parent), n_trials=n_trials)
+        study.optimize(lambda trial: _value(config, features, qubits, trial, parent), n_trials=n_trials)
 
 
-def _value(config: SweepConfig, features: FeatureSet, trial: Trial, parent: int) -> float:
+def _value(config: SweepConfig, features: FeatureSet, qubits: tuple[int, int], trial: Trial, parent: int) -> float:
     """Accuracy of a trial's setting at the last epoch, cross-validated within the training samples."""
     from optuna import TrialPruned
 
     setting = TrainConfig(
         circuit=config.circuit,
-        qubits=trial.suggest_int("qubits", 2, 6),
+        qubits=trial.suggest_int("qubits", *qubits),
         depth=trial.suggest_int("depth", 1, 10),
         entangler=cast(Entangler, trial.suggest_categorical("entangler", ENTANGLERS)),
         q_delta=trial.suggest_float("q_delta", 1e-3, 3.0, log=True),
