@@ -24,7 +24,7 @@ def stack(heads: Sequence[Head]) -> StackedHeads:
     """Heads of one shape as one module that trains them together, by the fastest way for their kind.
 
     Raises:
-        ValueError: If there is no head, they differ in shape, or their circuit is too large for dense matrices.
+        ValueError: If there is no head, or they differ in shape.
     """
     dressed = bool(heads) and isinstance(heads[0], DressedQuantumNet)
     return StackedDressed(heads) if dressed else StackedHeads(heads)

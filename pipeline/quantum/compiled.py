@@ -26,9 +26,9 @@ from pipeline.quantum.autograd import dense_values, evaluate, transforms_active
 from pipeline.quantum.check import difference
 from pipeline.quantum.choices import SIMULATORS
 from pipeline.quantum.dense.dense import Dense, backward_through
-from pipeline.quantum.engine.chain import fits
 from pipeline.quantum.engine.engine import Engine
 from pipeline.quantum.engine.heads import HeadByHead, Heads
+from pipeline.quantum.lightning import bindings_problem
 from pipeline.quantum.portable import portable, restored
 from pipeline.quantum.program.program import Program, make_program
 from pipeline.quantum.program.tape import UnsupportedError
@@ -277,9 +277,9 @@ class CompiledCircuit:
         """The simulator on arrays, of one head or of many."""
         engine = self._engine
         assert engine is not None
-        if self._wanted == "dense" and not (many and fits(engine.program)):
-            return engine.dense
-        return engine.heads if many else engine
+        if many and (isinstance(engine.heads, Heads) or bindings_problem() is None):
+            return engine.heads
+        return engine.dense if many or self._wanted == "dense" else engine
 
     @property
     def _wires(self) -> list[Any] | None:

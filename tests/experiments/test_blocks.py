@@ -135,3 +135,14 @@ def test_the_plan_covers_every_head_and_seed_once(config):
     planned = plan(replace(config, seeds=25))
     for head in config.heads:
         assert [seed for block in planned if block.head == head for seed in block.seeds] == list(range(7, 32))
+
+
+def test_a_circuit_of_a_heads_name_is_compared_as_a_circuit(config):
+    both = replace(config, heads=("classical", "separable"), circuits=("separable", "iqp"))
+    assert both.names == ("classical", "separable", "quantum:separable", "iqp")
+    assert len({block.file_name for block in plan(both)}) == 2 * len(plan(replace(both, circuits=())))
+    made = {name: new_head(settings(both, name, 0), 8, 2).description for name in both.names}
+    assert "no entangler" in made["separable"]
+    assert made["quantum:separable"].startswith("circuit separable of ")
+    alone = replace(config, heads=("quantum", "classical"), circuits=("separable",))
+    assert settings(alone, alone.names[-1], 0).circuit == "separable"

@@ -134,9 +134,9 @@ def test_heads_that_diverge_end_with_advice_and_no_tables(config):
     assert {file.name for file in config.out.iterdir()} == {"blocks"}
 
 
-def test_a_circuit_too_large_for_dense_matrices_is_refused(config):
-    with pytest.raises(InputError, match=r"can't be trained side by side: --qubits is 20"):
-        compare(replace(config, qubits=20))
+def test_a_circuit_too_large_for_memory_is_refused(config):
+    with pytest.raises(InputError, match=r"can't be trained side by side: --qubits is 40"):
+        compare(replace(config, qubits=40))
 
 
 def test_no_interval_leaves_what_an_accuracy_can_be_and_few_seeds_are_told_as_too_few(config, capsys):

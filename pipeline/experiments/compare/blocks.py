@@ -21,7 +21,7 @@ import torch
 from features.cache.featureset import FeatureSet
 from features.util.files import write_text
 from features.util.provenance import canonical_json
-from pipeline.experiments.compare.config import CompareConfig
+from pipeline.experiments.compare.config import CompareConfig, circuit_of
 from pipeline.experiments.compare.folds import Pool, Trial, trials
 from pipeline.experiments.compare.record import FORMAT_VERSION, BlockResult, TrialResult
 from pipeline.heads.base import Head
@@ -133,7 +133,8 @@ def run_block(config: CompareConfig, block: Block, pool: Pool) -> BlockResult:
 def settings(config: CompareConfig, head: str, seed: int) -> TrainConfig:
     """The flags with which ``train`` would train one of the heads."""
     shared = {item.name: getattr(config, item.name) for item in fields(Hyperparameters)}
-    chosen = {"head": head} if head in HEADS else {"head": "quantum", "circuit": head}
+    circuit = circuit_of(head)
+    chosen = {"head": head} if circuit is None else {"head": "quantum", "circuit": circuit}
     return TrainConfig(**shared | chosen | {"seed": seed, "simulator": "dense"})
 
 

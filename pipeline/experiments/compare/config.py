@@ -11,6 +11,9 @@ from pipeline.heads.config import circuit_problems
 from pipeline.heads.registry import HEADS, HeadName
 from pipeline.training.config import Hyperparameters
 
+_PREFIX = "quantum:"
+"""Before the name of a circuit that is a head's name too, as ``separable`` is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig(Hyperparameters):
@@ -54,8 +57,8 @@ class CompareConfig(Hyperparameters):
             problems.append(f"--heads is {' '.join(self.heads) or 'empty'}; name two or more, each once")
         for circuit in self.circuits:
             problems += circuit_problems("--circuits", circuit)
-        if len(set(self.circuits)) < len(self.circuits) or set(self.circuits) & set(self.heads):
-            problems.append(f"--circuits is {' '.join(self.circuits)}; name each once, and none that is a head as well")
+        if len(set(self.circuits)) < len(self.circuits):
+            problems.append(f"--circuits is {' '.join(self.circuits)}; name each once")
         if self.reference not in self.heads:
             problems.append(f"--reference is {self.reference!r}; it must be one of --heads: {', '.join(self.heads)}")
         if self.address is not None and self.engine != "ray":
@@ -66,5 +69,10 @@ class CompareConfig(Hyperparameters):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What is compared: heads, and circuits by their names."""
-        return self.heads + self.circuits
+        """What is compared: heads, and circuits by their names, ``quantum:NAME`` where a head has the same."""
+        return self.heads + tuple(f"{_PREFIX}{name}" if name in HEADS else name for name in self.circuits)
+
+
+def circuit_of(name: str) -> str | None:
+    """The circuit that a compared name stands for; None of a head's name."""
+    return None if name in HEADS else name.removeprefix(_PREFIX)
