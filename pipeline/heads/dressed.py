@@ -123,6 +123,9 @@ class DressedQuantumNet(Head):
     @property
     def simulator(self) -> str:
         """What simulates the circuit: ``lightning``, ``dense`` or ``qnode``."""
+        if not self.compiled.is_ready and type(self.circuit) is Circuit:
+            # Known without the comparison with a QNode, which many qubits make long.
+            return self._simulator
         return self.compiled.simulator
 
     @property

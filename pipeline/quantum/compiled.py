@@ -72,6 +72,7 @@ class CompiledCircuit:
         weight_shapes: Shape of each weight, as a tuple.
         n_inputs: Inputs a sample.
         n_weights: All weights together.
+        is_ready: Whether it has been traced and compared with its QNode, which happens on first use.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class CompiledCircuit:
 
     def _reset(self) -> None:
         self._lock = threading.RLock()
-        self._ready = False
+        self.is_ready = False
         self._reason: str | None = None
         self._program: Program | None = None
         self._engine: Engine | None = None
@@ -125,7 +126,7 @@ class CompiledCircuit:
     @property
     def simulator(self) -> str:
         """The simulator in use: ``lightning``, ``dense`` or ``qnode``."""
-        if not self._ready:
+        if not self.is_ready:
             self._prepare()
         return "qnode" if self._engine is None else self._wanted
 
@@ -177,7 +178,7 @@ class CompiledCircuit:
         Raises:
             ValueError: If inputs or weights have other shapes.
         """
-        if not self._ready:
+        if not self.is_ready:
             self._prepare()
         if inputs.ndim != 2 or inputs.shape[1] != self.n_inputs:
             raise ValueError(f"inputs have shape {tuple(inputs.shape)}; this circuit takes (B, {self.n_inputs})")
@@ -198,7 +199,7 @@ class CompiledCircuit:
         Returns:
             The values, float64, and the memory for ``backward`` if ``keep``.
         """
-        if not self._ready:
+        if not self.is_ready:
             self._prepare()
         if self._engine is not None:
             try:
@@ -230,7 +231,7 @@ class CompiledCircuit:
             inputs: Shape (heads, B, n_inputs), floating.
             weights: Shape (heads, n_weights), flat as for ``split``.
         """
-        if not self._ready:
+        if not self.is_ready:
             self._prepare()
         if self._engine is not None:
             try:
@@ -295,7 +296,7 @@ class CompiledCircuit:
         """Trace the circuit and compare it with its QNode, once."""
         # The first call may be under a transform of torch.func or without gradients, which this has nothing to do with.
         with self._lock, temporarily_clear_interpreter_stack(), torch.inference_mode(False), torch.enable_grad():
-            if self._ready:
+            if self.is_ready:
                 return
             reason = self._trace()
             if reason is None and self._program is not None:
@@ -306,7 +307,7 @@ class CompiledCircuit:
                     c_dtype = "complex128" if self._wanted == "dense" else self.c_dtype
                     reason = difference(checked, self._program, self._by_qnode, self.weight_shapes, c_dtype)
                     self._engine = engine if reason is None else None
-            self._ready = True
+            self.is_ready = True
             if reason is not None and self._wanted != "qnode":
                 self._fall_back(reason)
 
