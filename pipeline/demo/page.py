@@ -127,7 +127,8 @@ def answer(classifier: HybridClassifier, name: str, content: bytes, truth: str |
         size=classifier.transforms.size,
         best=best[:SHOWN],
         less_probable=len(best[SHOWN:]),
-        wires=reading.expectation_values,
+        outputs=reading.outputs,
+        of_wires=reading.of_wires,
         head=classifier.head.description,
     )
 

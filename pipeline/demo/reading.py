@@ -12,7 +12,7 @@ import torch
 
 from features.backbone.runtime import exact_convolutions
 from features.sources.decode import decode
-from pipeline.heads.base import EXPECTATION
+from pipeline.heads.base import EXPECTATION, OUTPUTS
 from pipeline.inference.hybrid import HybridClassifier
 
 
@@ -24,13 +24,15 @@ class Reading:
         pixels: What the network sees, (3, H, W) uint8, RGB.
         logits: Shape (n_classes,).
         probabilities: Of each class, in the order of the logits.
-        expectation_values: ⟨Z⟩ of each wire, from -1 to 1; None where the head has no circuit.
+        outputs: What the circuit gives; None where the head has no circuit.
+        of_wires: Whether these are ⟨Z⟩ of each wire, from -1 to 1.
     """
 
     pixels: np.ndarray
     logits: list[float]
     probabilities: dict[str, float]
-    expectation_values: list[float] | None
+    outputs: list[float] | None
+    of_wires: bool
 
 
 def read_picture(classifier: HybridClassifier, content: bytes) -> Reading:
@@ -44,10 +46,12 @@ def read_picture(classifier: HybridClassifier, content: bytes) -> Reading:
     with torch.inference_mode(), exact_convolutions():
         features = classifier.backbone(classifier.transforms.normalise(torch.from_numpy(pixels))[None])
         logits = head(features)[0]
-        wires = head.hidden_values(features).get(EXPECTATION)
+        hidden = head.hidden_values(features)
+        outputs = hidden.get(EXPECTATION, hidden.get(OUTPUTS))
     return Reading(
         pixels=pixels,
         logits=logits.tolist(),
         probabilities=dict(zip(classifier.classes, logits.softmax(dim=0).tolist(), strict=True)),
-        expectation_values=None if wires is None else wires[0].tolist(),
+        outputs=None if outputs is None else outputs[0].tolist(),
+        of_wires=EXPECTATION in hidden,
     )

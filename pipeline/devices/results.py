@@ -26,7 +26,7 @@ class Level(Accuracy):
         shots: Measurements of each image's circuit; None for exact expectation values.
         loss: Mean cross-entropy.
         agreement: With the exact predictions.
-        mean_shift: Mean distance of ⟨Z⟩ from its exact value.
+        mean_shift: Mean distance of the circuit's outputs, ⟨Z⟩ of the paper's, from their exact values.
         seconds: Time that the device took.
     """
 
@@ -70,7 +70,7 @@ def table(results: DeviceResults) -> list[str]:
     options = "".join(f" {name}={value}" for name, value in results.options.items())
     lines = [
         f"The last epoch's head on {results.device}{options}:",
-        f"{'noise':{width}}  {'shots':>6}  accuracy    95 % interval    loss  as exact  mean |Δ⟨Z⟩|  seconds",
+        f"{'noise':{width}}  {'shots':>6}  accuracy    95 % interval    loss  as exact  mean |Δout|  seconds",
     ]
     for level in results.levels:
         interval = "{:6.3f} to {:.3f}".format(*level.wilson95)

@@ -15,7 +15,7 @@ from pipeline.quantum.autograd import non_finite
 
 QUARTER_TURN = math.pi / 2
 """The rotation angle of a wire whose tanh is 1, in radians: angles are ``tanh(pre_net(x)) · QUARTER_TURN``."""
-TANH, EXPECTATION = "tanh", "⟨Z⟩"
+TANH, EXPECTATION, OUTPUTS = "tanh", "⟨Z⟩", "outputs"
 """Names of the values between the two linear layers."""
 
 
@@ -89,9 +89,10 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def hidden_values(self, features: torch.Tensor) -> dict[str, torch.Tensor]:  # noqa: ARG002
-        """Values between the first and the last layer, each (B, n_hidden) and from -1 to 1; empty if there are none.
+        """Values between the first and the last layer, each (B, n_hidden); empty if there are none.
 
-        ``tanh`` is the output of the first layer, ``⟨Z⟩`` that of the circuit.
+        ``tanh`` is the output of the first layer, ``⟨Z⟩`` that of a circuit that measures Z of each wire in order, as
+        the paper's does, and ``outputs`` that of another circuit.
         """
         return {}
 

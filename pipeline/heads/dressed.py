@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import pennylane as qml
 import torch
 from torch import nn
 
 from features.util.flags import FlagError
-from pipeline.heads.base import EXPECTATION, QUARTER_TURN, TANH, Head, check_features
+from pipeline.heads.base import EXPECTATION, OUTPUTS, QUARTER_TURN, TANH, Head, check_features
 from pipeline.heads.bound import BoundCircuit, bind
 from pipeline.heads.fixed import fixed_head
 from pipeline.heads.fused import cross_entropy_gradients, dressed_logits
@@ -186,11 +187,18 @@ class DressedQuantumNet(Head):
         """The tanh of the first layer, where there is one, and the circuit's outputs."""
         angles = self.angles(features)
         tanh = {TANH: angles / QUARTER_TURN} if self._makes_angles else {}
-        return tanh | {EXPECTATION: self.expectation_values(angles)}
+        return tanh | {EXPECTATION if self._measures_z() else OUTPUTS: self.expectation_values(angles)}
 
     def for_export(self) -> nn.Module:
         """The head in plain matrix products, with its weights fixed."""
         return fixed_head(self.compiled, self.q_params, self.pre_net, self.circuit_inputs, self.post_net)
+
+    def _measures_z(self) -> bool:
+        """Whether the circuit's outputs are ⟨Z⟩ of each wire in order."""
+        inputs = torch.ones(self.circuit.n_inputs, dtype=self.q_params.dtype)
+        found = qml.tape.make_qscript(self.circuit)(inputs, self.q_params.detach()).measurements
+        of_wires = [qml.expval(qml.Z(wire)) for wire in range(self.n_wires)]
+        return len(found) == len(of_wires) and all(map(qml.equal, found, of_wires))
 
     def expectation_values(self, angles: torch.Tensor) -> torch.Tensor:
         """The circuit's outputs (B, n_outputs), ⟨Z⟩ of every wire of the paper's, from its inputs (B, n_inputs)."""

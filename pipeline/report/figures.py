@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.devices.figure import device_curves
-from pipeline.heads.base import TANH
+from pipeline.heads.base import EXPECTATION, TANH
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.quantum.circuit import Circuit
 from pipeline.report.examples import at_random, thumbnail
@@ -137,14 +137,12 @@ def projection(report: Findings) -> Drawn:
     figure, axes = plt.subplots(1, len(spaces), figsize=(4.5 * len(spaces), 4.1), layout="constrained", squeeze=False)
     for axis, (name, space) in zip(axes[0], spaces.items(), strict=True):
         _scatter(axis, space, report)
-        axis.set_title("outputs of tanh" if name == TANH else "⟨Z⟩ of the wires")
+        axis.set_title({TANH: "outputs of tanh", EXPECTATION: "⟨Z⟩ of the wires"}.get(name, "outputs of the circuit"))
     shares = " and ".join(
-        f"{space.share.sum():.0%} of the variance of the {'tanh outputs' if name == TANH else '⟨Z⟩'}"
+        f"{space.share.sum():.0%} of the variance of the {'tanh outputs' if name == TANH else name}"
         for name, space in spaces.items()
     )
-    apart = " and ".join(
-        f"{space.separation:.0%} of that of {'tanh' if name == TANH else '⟨Z⟩'}" for name, space in spaces.items()
-    )
+    apart = " and ".join(f"{space.separation:.0%} of that of {name}" for name, space in spaces.items())
     shown = f" ({POINTS} of them)" if len(report.labels) > POINTS else ""
     return figure, (
         f"The validation images{shown} inside the head, along the first principal components, which hold {shares}. "

@@ -20,6 +20,7 @@ from conftest import COLOURS, names_in
 from PIL import Image
 from server import serving
 
+import pipeline.demo.page as page_module
 import pipeline.demo.server
 from features.cache.packaged import PACKAGED
 from features.util.errors import InputError
@@ -88,7 +89,7 @@ def assert_as_predicted(page, classifier, file):
     [prediction] = classifier.predict(file)
     assert page.locator(".answer h2").inner_text() == prediction.label
     assert shown_numbers(page, ":not(.wires)") == pytest.approx(prediction.probabilities, abs=1e-4)
-    values = read_picture(classifier, file.read_bytes()).expectation_values
+    values = read_picture(classifier, file.read_bytes()).outputs
     assert shown_numbers(page, ".wires") == pytest.approx({str(wire): z for wire, z in enumerate(values)}, abs=1e-4)
 
 
@@ -100,8 +101,15 @@ def test_what_it_reads_is_what_the_network_predicts(classifier, picture):
     with torch.inference_mode():
         assert reading.logits == pytest.approx(classifier(image)[0].tolist(), abs=1e-4)
         # The last layer of the head, on nothing but what is shown of the circuit.
-        logits = classifier.head.post_net(torch.tensor(reading.expectation_values))
+        logits = classifier.head.post_net(torch.tensor(reading.outputs))
     assert reading.logits == pytest.approx(logits.tolist(), abs=1e-5)
+
+
+def test_outputs_that_are_no_expectation_values_are_not_called_so(classifier, picture, monkeypatch):
+    reading = replace(read_picture(classifier, picture.read_bytes()), outputs=[0.25, 0.75], of_wires=False)
+    monkeypatch.setattr(page_module, "read_picture", lambda *_: reading)
+    html = page_module.answer(classifier, "a.png", picture.read_bytes())
+    assert ("+0.7500" in html, "⟨Z⟩" in html) == (True, False)
 
 
 def test_a_dropped_picture_is_classified(server, browser, classifier, picture):

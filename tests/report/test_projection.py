@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pennylane as qml
 import pytest
 import torch
 from hypothesis import given
@@ -9,6 +10,13 @@ from hypothesis import strategies as st
 from pipeline.heads.baselines import ClassicalNet, LinearNet, LogisticNet, MlpNet
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.report.projection import inner_values, project, projections, separation
+
+
+def probabilities(inputs, w):
+    """A circuit whose outputs are no ⟨Z⟩ of its wires."""
+    qml.AngleEmbedding(inputs, wires=range(2))
+    qml.RX(w[0], wires=0)
+    return qml.probs(wires=range(2))
 
 
 def test_points_on_a_line():
@@ -71,6 +79,13 @@ def test_what_a_quantum_head_holds_inside():
     assert found["tanh"] == pytest.approx(tanh, abs=1e-6)
     # H, then RY(x), then ⟨Z⟩: the closed form is -sin x.
     assert found["⟨Z⟩"] == pytest.approx(-np.sin(tanh * math.pi / 2), abs=1e-6)
+
+
+def test_outputs_that_are_no_expectation_values_are_not_called_so():
+    head = DressedQuantumNet(5, 2, circuit=probabilities, weight_shapes={"w": (1,)}, n_qubits=2)
+    found = inner_values(head, np.ones((7, 5), np.float32))
+    assert list(found) == ["tanh", "outputs"]
+    assert found["outputs"].sum(axis=1) == pytest.approx(np.ones(7), abs=1e-6)
 
 
 @pytest.mark.parametrize(
