@@ -78,7 +78,7 @@ def _dressed(
     inputs = features.numpy()
     pre_weight, pre_bias, weights, post_weight, post_bias = [parameter.numpy() for parameter in parameters]
     activations = inputs @ pre_weight.mT
-    activations += pre_bias[..., None, :]
+    activations += pre_bias if pre_bias.ndim == 1 else pre_bias[:, None]
     # One sum tells whether all is finite: infinity or NaN anywhere in the features or in the layer ends up in it.
     if not math.isfinite(np.add.reduce(activations, axis=None)) and not np.isfinite(activations).all():
         raise non_finite(features)
@@ -86,7 +86,7 @@ def _dressed(
     values, memory = circuit.forward(activations * (QUARTER_TURN), weights, keep)
     values = values.astype(inputs.dtype, copy=False)
     logits = values @ post_weight.mT
-    logits += post_bias[..., None, :]
+    logits += post_bias if post_bias.ndim == 1 else post_bias[:, None]
     if not math.isfinite(np.add.reduce(logits, axis=None)) and not np.isfinite(logits).all():
         raise non_finite(features)
     return logits, (inputs, pre_weight, post_weight, activations, values, memory) if keep else None

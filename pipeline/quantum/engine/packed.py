@@ -60,7 +60,7 @@ class PackedSteps:
             places += [(len(layers) - 1 - k, gate.wires[0], index) for gate, index in rotations]
         ranks, wires, self._angle_of = np.array(places, dtype=int).reshape(-1, 3).T
         self._rotation_at = (ranks, wires)
-        self._overlaps = _Overlaps(n_wires)
+        self._overlaps = _Overlaps(n_wires, dtype)
         self._local = threading.local()
 
     def prepare_shared(self, shared: np.ndarray, n_samples: int) -> Prepared:
@@ -132,7 +132,7 @@ class PackedSteps:
         dim, n_columns = outputs.shape
         start = np.empty_like(adjoint) if need_start else None
         width = self._width(n_columns)
-        register, history = self._workspace(width)
+        register, history, places = self._workspace(width)
         n_groups = len(self._groups)
         derivatives = np.empty((n_groups, self._n), dtype=self._dtype)
         for first in range(0, n_columns, width):
@@ -146,7 +146,7 @@ class PackedSteps:
                 register.undo(angles, end, stop)
                 stop = end
                 n_kept = (done - 1) % len(history) + 1
-                register.read(history[n_kept - 1].reshape(-1))
+                register.read(places[n_kept - 1])
                 if n_kept == len(history) or done == n_groups:
                     derivatives[done - n_kept : done] = self._overlaps(history[:n_kept])
             gradient += np.bincount(self._angle_of, derivatives[self._rotation_at], self._n_shared)
@@ -160,28 +160,27 @@ class PackedSteps:
         """Columns that go through the register at once: a power of two, at most a block."""
         return max(at_least, min(1 << (n_columns - 1).bit_length(), BLOCK >> self._n))
 
-    def _workspace(self, width: int) -> tuple[Register, np.ndarray]:
+    def _workspace(self, width: int) -> tuple[Register, np.ndarray, list[np.ndarray]]:
         # One register a thread, because a pass leaves its state there between two calls.
         workspaces = self._local.__dict__
         key = str(width)
         if key not in workspaces:
             n_wires = self._n + width.bit_length() - 1
             length = max(1, min(len(self._groups), BLOCK >> n_wires))
-            workspaces[key] = (
-                Register(self._gates, n_wires, self._c_dtype.name),
-                np.empty((length, 2**self._n, width), dtype=self._c_dtype),
-            )
+            history = np.empty((length, 2**self._n, width), dtype=self._c_dtype)
+            register = Register(self._gates, n_wires, self._c_dtype.name)
+            workspaces[key] = register, history, list(history.reshape(length, -1))
         return workspaces[key]
 
 
 class _Overlaps:
     """Im⟨χ₀|χ₁⟩ of every wire, from states of shape (k, 2ⁿ, columns): shape (k, n)."""
 
-    def __init__(self, n_wires: int) -> None:
+    def __init__(self, n_wires: int, dtype: np.dtype) -> None:
         self._n = n_wires
         if n_wires <= GRAM_QUBITS:
             rows = np.arange(2**n_wires)
-            pairs = np.zeros((2**n_wires, 2**n_wires, n_wires))
+            pairs = np.zeros((2**n_wires, 2**n_wires, n_wires), dtype=dtype)
             for wire in range(n_wires):
                 zero = rows[rows >> (n_wires - 1 - wire) & 1 == 0]
                 pairs[zero, zero | 1 << (n_wires - 1 - wire), wire] = 1
@@ -190,8 +189,9 @@ class _Overlaps:
     def __call__(self, states: np.ndarray) -> np.ndarray:
         n, (n_states, dim, n_columns) = self._n, states.shape
         if n <= GRAM_QUBITS:
-            products = states.conj() @ states.swapaxes(1, 2)
-            return products.imag.reshape(n_states, -1) @ self._pairs
+            # Of real and imaginary parts side by side: Im⟨a|b⟩ = Re⟨a|-ib⟩.
+            rows, turned = (s.view(self._pairs.dtype) for s in (states, -1j * states))
+            return (rows @ turned.swapaxes(1, 2)).reshape(n_states, -1) @ self._pairs
         # The halves of a late wire alternate in short stretches: a transposed copy puts these wires first.
         split = min(n, max(n // 2, (dim * n_columns // SHORT).bit_length() - 1))
         runs = [1 << wire for wire in (*range(split), *range(n - split))]
