@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.quantum.engine import register, simulator
 from pipeline.quantum.engine.engine import Engine
+from pipeline.quantum.engine.fronts import ProductFront
 from pipeline.quantum.program.program import make_program
 from tests.random_circuits import RandomCircuit, by_qnode
 
@@ -218,3 +219,22 @@ def test_torch_is_not_asked_for_more_than_first_derivatives_of_what_is_traced():
     engine = engine_of(Templates(circuit, 1, 1, 1))
     assert engine.program.polynomials is None
     check(Templates(circuit, 1, 1, 1), 3, 3)
+
+
+@pytest.mark.parametrize("rotation", ["X", "Y", "Z"])
+@pytest.mark.parametrize("n_wires", [1, 3, 5])
+def test_circuits_that_start_with_product_states(rotation, n_wires):
+    def circuit(inputs, weights):
+        for wire in range(n_wires):
+            qml.Hadamard(wires=wire)
+            qml.S(wires=wire)
+        qml.AngleEmbedding(inputs, wires=range(n_wires), rotation=rotation)
+        qml.AngleEmbedding(inputs, wires=range(n_wires), rotation=rotation)
+        qml.StronglyEntanglingLayers(weights.reshape(1, n_wires, 3), wires=range(n_wires))
+        return z_all(n_wires)
+
+    templates = Templates(circuit, n_wires, n_wires, 3 * n_wires)
+    assert isinstance(engine_of(templates)._simulator._front, ProductFront)
+    for n_samples in (1, 3, 40):
+        check(templates, n_samples, 4)
+    check(templates, 3, 4, "complex64", 1e-4)

@@ -1,7 +1,7 @@
 """Where a circuit starts: |0…0⟩, amplitudes from the inputs, or a product state of one rotation layer a sample.
 
-The third is the front of real circuits, whose states stay real: the cosines and sines of all Σ ±θ/2 of a few wires,
-times a fixed matrix, are the real amplitudes of these wires.
+For the third, the cosines and sines of all Σ ±θ/2 of a few wires, times a fixed matrix, are the amplitudes of these
+wires.
 """
 
 from __future__ import annotations
@@ -110,12 +110,12 @@ class AmplitudeFront:
 
 
 class ProductFront:
-    """Real product states, one rotation a wire and sample, in groups of neighbouring wires.
+    """Product states, one rotation a wire and sample, in groups of neighbouring wires.
 
     Args:
-        ends: The states of each wire at angle 0 and π, real, of shape (n, 2, 2).
+        ends: The states of each wire at angle 0 and π, of shape (n, 2, 2), complex or real.
         sums: Which batched angles add up on each wire, shape (n, n_batched).
-        dtype: Of the states.
+        dtype: Of the angles; the states are complex if ``ends`` are.
     """
 
     def __init__(self, ends: np.ndarray, sums: np.ndarray, dtype: np.dtype) -> None:
@@ -130,11 +130,15 @@ class ProductFront:
             for at_0, at_pi in ends[wires]:
                 # cos(x/2) u + sin(x/2) v = exp(ix/2) (u - iv)/2 + exp(-ix/2) (u + iv)/2
                 basis = np.kron(basis, np.stack([at_0 - 1j * at_pi, at_0 + 1j * at_pi], axis=-1) / 2)
-            # The half with the opposite phases is the complex conjugate: twice the real part is both.
-            half = max(1, basis.shape[1] // 2)
+            # b exp(iφ) + b' exp(-iφ) = (b + b') cos φ + i (b - b') sin φ; the opposite phases stand in reverse order.
+            half = basis.shape[1] // 2
+            first, opposite = basis[:, :half], basis[:, : half - 1 : -1]
             self._signs.append(np.ascontiguousarray(z_signs(wires.stop - wires.start).T[:half] / 2, dtype=dtype))
-            decoder = np.concatenate([basis.real[:, :half], -basis.imag[:, :half]], axis=1)
-            self._decoders.append(np.ascontiguousarray(2 * decoder, dtype=dtype))
+            decoder = np.concatenate([first + opposite, 1j * (first - opposite)], axis=1)
+            if np.iscomplexobj(ends):
+                self._decoders.append(decoder.astype(np.result_type(dtype, np.complex64)))
+            else:
+                self._decoders.append(decoder.real.astype(dtype))
 
     needs_adjoint = True
 
@@ -158,15 +162,15 @@ class ProductFront:
     def add_gradient(self, memory: Any, adjoint: np.ndarray, gradient: Any) -> None:
         """2⟨λ|∂ψ/∂θ⟩ of the batched angles."""
         phases, groups, suffixes = memory
-        result = np.empty((self._wires[-1].stop, adjoint.shape[1]), dtype=adjoint.dtype)
-        rest, last = adjoint, len(groups) - 1
+        result = np.empty((self._wires[-1].stop, adjoint.shape[1]), dtype=phases[0].dtype)
+        rest, last = adjoint.conj() if np.iscomplexobj(adjoint) else adjoint, len(groups) - 1
         for k, (signs, decoder, waves, states) in enumerate(
             zip(self._signs, self._decoders, phases, groups, strict=True)
         ):
             # Earlier groups are already contracted; contract the later ones now.
             rows = rest.reshape(len(states), -1, rest.shape[-1])
             inner = rest if k == last else np.einsum("srb,rb->sb", rows, suffixes[k + 1])
-            towards = decoder.T @ inner
+            towards = (decoder.T @ inner).real
             half = len(towards) // 2
             slope = waves[:half] * towards[half:]
             slope -= waves[half:] * towards[:half]
@@ -176,7 +180,7 @@ class ProductFront:
         gradient.batched += result if self._sums is None else self._sums.T @ result
 
 
-def real_front(schedule: Schedule, n_wires: int, n_batched: int) -> tuple[np.ndarray, np.ndarray] | None:
+def product_front(schedule: Schedule, n_wires: int, n_batched: int) -> tuple[np.ndarray, np.ndarray] | None:
     """The wires' states and sums of a ``ProductFront``, if the circuit starts with one.
 
     Takes the front's gates out of the schedule: the first layer, and the fixed gates of single wires around it.
@@ -210,15 +214,13 @@ def real_front(schedule: Schedule, n_wires: int, n_batched: int) -> tuple[np.nda
             taken.append((run, run[0]))
         # RZ(π) = -iZ
         ends[wire] = after @ start, after @ (np.array([-1j, 1j]) * start)
-    # A global phase can't be measured: divide out the one that makes the states real.
+    # A global phase can't be measured: divide out the one that makes the states real, where one does.
     for wire in range(n_wires):
         largest = ends[wire].reshape(-1)[np.abs(ends[wire]).argmax()]
         ends[wire] *= np.abs(largest) / largest
-    if np.abs(ends.imag).max() > 1e-12:
-        return None
     for gates, gate in taken:
         gates[:] = [other for other in gates if other is not gate]
     del layers[0], fixed[0]
     if behind.runs:
         behind.runs = {wire: run for wire, run in behind.runs.items() if run}
-    return ends.real, sums
+    return (ends if np.abs(ends.imag).max() > 1e-12 else ends.real), sums

@@ -99,7 +99,7 @@ class RegisterSteps:
         keep = keep and len(states) * n_columns * len(self._steps) <= MOST_KEPT
         memory = Memory(prepared, diagonals(self._phases, units), matrices, keep)
         register = self._register(states.shape[1])
-        current = _Current(register, states)
+        current = _Current(register, np.ascontiguousarray(states, dtype=self._dtype))
         for kind, step in self._steps:
             kept: Any = None
             if kind == "fixed":

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.quantum.engine.fronts import AmplitudeFront, ConstantFront, ProductFront, real_front
+from pipeline.quantum.engine.fronts import AmplitudeFront, ConstantFront, ProductFront, product_front
 from pipeline.quantum.engine.fused import FusedSteps
 from pipeline.quantum.engine.layers import Schedule
 from pipeline.quantum.engine.observables import Observables
@@ -133,7 +133,7 @@ class Simulator:
         self.is_real = schedule is not None
         if schedule is None:
             schedule = Schedule(program)
-            self._front = _complex_front(program, schedule, self._c_dtype)
+            self._front = _complex_front(program, schedule, self._r_dtype, self._c_dtype)
         dtype = self._r_dtype if self.is_real else self._c_dtype
         self._pads = not self.is_real and n_wires > FUSED_QUBITS
         self._needs_units = any(layer.kind == "phases" for layer in schedule.layers)
@@ -230,7 +230,7 @@ def _real_start(program: Program, dtype: np.dtype) -> tuple[Schedule | None, Any
     schedule = Schedule(program, run=1)
     found = None
     if program.amplitudes is None:
-        found = real_front(schedule, program.n_wires, program.n_batched)
+        found = product_front(schedule, program.n_wires, program.n_batched)
     elif program.amplitudes.traced:
         return None, None
     runs = [element for layer in schedule.layers for run in layer.runs.values() for element in run]
@@ -243,16 +243,21 @@ def _real_start(program: Program, dtype: np.dtype) -> tuple[Schedule | None, Any
     ):
         return None, None
     if found is not None:
-        return schedule, ProductFront(*found, dtype)
+        return (None, None) if np.iscomplexobj(found[0]) else (schedule, ProductFront(*found, dtype))
     if program.amplitudes is not None:
         return schedule, AmplitudeFront(program.amplitudes, program.n_wires, dtype)
     return schedule, ConstantFront(np.eye(1, 2**program.n_wires, dtype=dtype)[0])
 
 
-def _complex_front(program: Program, schedule: Schedule, dtype: np.dtype) -> AmplitudeFront | ConstantFront:
-    """Amplitudes, or |0…0⟩ with the first fixed gates, which it takes out of the schedule."""
+def _complex_front(program: Program, schedule: Schedule, r_dtype: np.dtype, dtype: np.dtype) -> Any:
+    """Amplitudes, product states, or |0…0⟩; it takes its gates out of the schedule."""
     if program.amplitudes is not None:
         return AmplitudeFront(program.amplitudes, program.n_wires, dtype)
+    # Phases that come again are cheaper as phases: all layers share them.
+    if sum(layer.kind == "phases" for layer in schedule.layers) == 1:
+        found = product_front(schedule, program.n_wires, program.n_batched)
+        if found is not None:
+            return ProductFront(*found, r_dtype)
     state = np.eye(2**program.n_wires, 1, dtype=complex)
     for gate in schedule.fixed[0]:
         assert gate.matrix is not None
