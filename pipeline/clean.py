@@ -40,10 +40,14 @@ _A_RUN = "|".join(re.escape(name) for name in OURS)
 _SEED = Kind(frozenset({RECORD, HEAD}), re.compile(_A_RUN))
 RUN = Kind(frozenset({RECORD, HEAD}), re.compile(_A_RUN), {SEED: _SEED})
 UNFINISHED = Kind(frozenset(), re.compile(_A_RUN), {SEED: Kind(frozenset(), re.compile(_A_RUN))})
-PIECES = _kind((), r".*\.h5|lock")
-BLOCKS = _kind((), r".*\.json|lock")
+PIECES = _kind((), r"\d{5,}-of-\d{5,}(-[0-9a-f]{12})?\.h5(\.part\.lock)?|lock")
+BLOCKS = Kind(frozenset(), re.compile("lock"), {re.compile(r"[0-9a-f]{12}"): _kind((), r"[\w.-]+-\d+-\d+\.json|lock")})
 COMPARE = _kind(("compare.json", "blocks"), r"compare\.(md|png|json|csv)|lock", blocks=BLOCKS)
-PAPER = _kind(("paper.json",), r"paper\.(md|json|csv)|[\w-]+\.png|[\w-]+\.h5|lock", states=_kind((), r".*\.h5"))
+PAPER = _kind(
+    ("paper.json",),
+    r"paper(-\d+-to-\d+)?\.(md|json|csv)|(spirals|shapes|tetrominoes|transfer)\.png|(cat-dog|airplane-automobile)\.h5|lock",
+    states=_kind((), r".+-\d+\.h5"),
+)
 SWEEP = _kind(("sweep.json", "journal.log"), r"sweep\.json|(importance|contour)\.png|journal\.log(\.lock)?|lock")
 BENCH = _kind(
     ("bench.json", "peers.json", "extraction.json", "hybrid.json"),

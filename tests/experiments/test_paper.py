@@ -16,6 +16,7 @@ from conftest import names_in
 from image_features import write_pair
 
 from features.util.errors import InputError, run_command
+from pipeline.clean import clean
 from pipeline.experiments.paper import images
 from pipeline.experiments.paper.config import PaperConfig
 from pipeline.experiments.paper.paper import paper
@@ -62,7 +63,12 @@ def test_other_features_or_seeds_are_another_row(config, capsys):
     paper(config)
     write_pair(config.features, ("ants", "bees"), seed=5)
     assert "kept" not in run_and_read(config, capsys)
-    assert "is of other seeds and is made anew" in run_and_read(replace(config, seeds=3), capsys)
+    before = (config.out / "paper.md").read_text()
+    said = run_and_read(replace(config, seeds=3), capsys)
+    assert f"the table in {config.out} is of seeds 42 to 43: kept as paper-42-to-43.md\n" in said
+    assert (config.out / "paper-42-to-43.md").read_text() == before
+    assert "cq: kept, done before" in run_and_read(config, capsys)  # and these seeds go on from their own table
+    assert clean(config.out.parent) == []
 
 
 def run_and_read(config, capsys):

@@ -58,9 +58,25 @@ def paper(config: PaperConfig) -> Table:
 
 
 def _rows_done(file: Path, seeds: tuple[int, ...]) -> dict[str, RowRecord]:
-    """The rows of an earlier table of the same seeds, by name."""
+    """The rows of an earlier table of the same seeds, by name. A table of other seeds is set aside."""
+    table = _read(file)
+    if table is not None and tuple(table.seeds) != seeds:
+        kept = _of_seeds(file, table.seeds)
+        for ending in (".md", ".csv", ".json"):
+            if file.with_suffix(ending).is_file():
+                file.with_suffix(ending).replace(kept.with_suffix(ending))
+        print(f"the table in {file.parent} is of seeds {table.seeds[0]} to {table.seeds[-1]}: kept as {kept.stem}.md")
+        table = _read(_of_seeds(file, seeds))
+    return {} if table is None else {row.name: row for row in table.rows}
+
+
+def _of_seeds(file: Path, seeds: Sequence[int]) -> Path:
+    return file.with_stem(f"{file.stem}-{seeds[0]}-to-{seeds[-1]}")
+
+
+def _read(file: Path) -> Table | None:
     if not file.is_file():
-        return {}
+        return None
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         version = record["format_version"]
@@ -72,10 +88,7 @@ def _rows_done(file: Path, seeds: tuple[int, ...]) -> dict[str, RowRecord]:
             f"{file} has format version {version}, this program reads version {FORMAT_VERSION}; remove it, or name "
             "another --out"
         )
-    if tuple(table.seeds) != seeds:
-        print(f"the table in {file.parent} is of other seeds and is made anew")
-        return {}
-    return {row.name: row for row in table.rows}
+    return table
 
 
 def _up_to_date(row: Row, context: Context, earlier: RowRecord | None) -> tuple[RowRecord, str]:
