@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.clean import clean
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -134,6 +136,45 @@ def test_clean_removes_what_the_stages_made_and_nothing_else(run_make, tmp_path)
     assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == sorted(mine)
     assert finished.stdout.splitlines()[1:] == [f"  {name}" for name in ("features-mine-00000-of-00002.h5", "mine.txt",
                                                                            "run/", "sweep/")]  # fmt: skip
+
+
+# What the experiments leave in OUT, and what a user put beside it.
+OURS = (
+    "paper/paper.json",
+    "paper/paper-42-to-61.md",
+    "paper/spirals.png",
+    "paper/cat-dog.h5",
+    "compare/compare.json",
+    "compare/blocks/61e230716a7c/quantum-42-45.json",
+    "compare/blocks/61e230716a7c/my_circuit.py-mine-42-51.json",
+    "sweep/journal.log",
+    "sweep/.lock",
+    ".features.h5.parts/00000-of-00009-aea694dc7f44.h5",
+)
+MINE = (
+    "paper/my_plot.png",
+    "paper/mine.h5",
+    "compare/blocks/notes.json",
+    "compare/blocks/61e230716a7c/notes.json",
+    "sweep/run.log",
+    ".features.h5.parts/mine.h5",
+)
+
+
+def test_clean_leaves_what_a_user_put_beside_ours(tmp_path):
+    for name in (*OURS, *MINE):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    clean(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(MINE)
+
+
+def test_clean_removes_folders_that_hold_nothing_else(tmp_path):
+    for name in OURS:
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).touch()
+    assert clean(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_dry_run_makes_nothing(run_make, tmp_path):
