@@ -1,4 +1,4 @@
-"""The self-check: a compiled circuit against its ordinary QNode, on a few random samples, at its first use."""
+"""The self-check of a circuit at its first use, on random samples: one head against its QNode, many against one."""
 
 from __future__ import annotations
 
@@ -53,3 +53,20 @@ def difference(
         if not gap < tolerance:
             return f"its gradients of the {name} differ by {gap:.2g} from its QNode's"
     return None
+
+
+def same(together: Any, one_by_one: Any, program: Program, c_dtype: str) -> bool:
+    """Whether many heads at once have the values and gradients of heads one by one, on a few random samples of two."""
+    rng = np.random.default_rng(20)
+    inputs, weights = rng.normal(size=(2, N_SAMPLES, program.n_inputs)), rng.normal(size=(2, program.n_weights))
+    if program.amplitudes is not None and not program.amplitudes.normalise:
+        inputs /= np.linalg.norm(inputs, axis=-1, keepdims=True)
+    upstream = rng.normal(size=(2, N_SAMPLES, program.n_outputs))
+    results = []
+    for engine in (together, one_by_one):
+        values, memory = engine.forward(inputs, weights)
+        results.append((values, *engine.backward(memory, upstream)))
+    return all(
+        np.abs(seen - reference).max(initial=0) < TOLERANCES[c_dtype] * max(1.0, np.abs(reference).max(initial=0))
+        for seen, reference in zip(*results, strict=True)
+    )

@@ -14,7 +14,7 @@ from pipeline.quantum.dense.chained import Chained
 from pipeline.quantum.dense.layered import Layered
 from pipeline.quantum.engine.chain import Chain
 from pipeline.quantum.engine.engine import Engine
-from pipeline.quantum.engine.heads import Heads
+from pipeline.quantum.engine.heads import HeadByHead, Heads
 from pipeline.quantum.program.program import make_program
 from tests.circuits import MixedCircuit, RotCircuit, batches, by_qnode, circuits, engine_of, problem, seeds
 from tests.random_circuits import RandomCircuit
@@ -154,3 +154,16 @@ def test_states_are_the_qnodes(circuit, n_samples, seed):
     assert ours.dtype == torch.float64
     assert ours.shape == (2**circuit.n_qubits, n_samples)
     assert torch.allclose(ours, theirs.real, atol=1e-10)
+
+
+def test_heads_at_once_that_differ_run_one_by_one(monkeypatch):
+    circuit = RotCircuit(n_qubits=2, depth=1)
+    assert isinstance(engine_of(circuit).heads, Heads)
+    forward = Heads.forward
+
+    def wrong(self, *arguments):
+        values, memory = forward(self, *arguments)
+        return values + 1e-3, memory
+
+    monkeypatch.setattr(Heads, "forward", wrong)
+    assert isinstance(engine_of(circuit).heads, HeadByHead)

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.quantum.check import same
 from pipeline.quantum.dense.dense import Dense
 from pipeline.quantum.engine.chain import fits
 from pipeline.quantum.engine.fronts import InitialStates
 from pipeline.quantum.engine.heads import HeadByHead, Heads
 from pipeline.quantum.engine.simulator import Parameters, Simulator
+from pipeline.quantum.lightning import bindings_problem
 from pipeline.quantum.program.polynomial import Angles
 from pipeline.quantum.program.program import Program
 from pipeline.quantum.program.tape import UnsupportedError, trace
@@ -59,7 +61,7 @@ class Engine:
         self._function, self._weight_shapes, self._wires = function, weight_shapes, wires
         self._gates = tuple(gate.key for gate in program.gates)
         self._simulator = Simulator(program, c_dtype)
-        self._dtype = np.zeros(0, c_dtype).real.dtype
+        self._c_dtype, self._dtype = c_dtype, np.zeros(0, c_dtype).real.dtype
 
     @cached_property
     def dense(self) -> Dense:
@@ -69,7 +71,13 @@ class Engine:
     @cached_property
     def heads(self) -> Heads | HeadByHead:
         """The same circuit for many heads, each with inputs and weights of its own."""
-        return Heads(self.program) if fits(self.program) else HeadByHead(self)
+        one_by_one = HeadByHead(self)
+        if not fits(self.program):
+            return one_by_one
+        together = Heads(self.program)
+        # Without Lightning's bindings there is nothing to compare with.
+        works = bindings_problem() is not None or same(together, one_by_one, self.program, self._c_dtype)
+        return together if works else one_by_one
 
     def forward(self, inputs: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Memory | None]:
         """Values (B, n_outputs) of inputs (B, n_inputs) and flat weights (n_weights,), and memory if ``keep``."""
