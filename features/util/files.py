@@ -25,6 +25,11 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         part.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file by :func:`write_atomically`."""
+    write_atomically(path, lambda part: part.write_bytes(content))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file by :func:`write_atomically`."""
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))

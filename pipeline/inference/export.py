@@ -16,7 +16,7 @@ from torch import nn
 from features.backbone.onnx_model import to_onnx
 from features.backbone.runtime import trial_pixels
 from features.util.errors import InputError, first_line
-from features.util.files import write_atomically
+from features.util.files import write_atomically, write_bytes
 from features.util.provenance import versions
 from pipeline.inference.config import ExportConfig
 from pipeline.inference.hybrid import HybridClassifier
@@ -56,7 +56,7 @@ def export(config: ExportConfig) -> None:
 
     folder = config.out or config.run
     make_folder(folder)
-    write_atomically(folder / MODEL, lambda part: part.write_bytes(content))
+    write_bytes(folder / MODEL, content)
     write_atomically(folder / STATE, lambda part: torch.save(classifier.demo_state_dict(), part))
     print(f"ONNX Runtime gives the same logits: largest difference {difference:.1e} (at most {TOLERANCE:.0e} allowed)")
     print(f"{folder / STATE}: state_dict with the names of PennyLane's demo")

@@ -20,6 +20,7 @@ from pipeline.devices.figure import device_curves
 from pipeline.heads.base import EXPECTATION, TANH
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.quantum.circuit import Circuit
+from pipeline.quantum.circuits import CIRCUITS
 from pipeline.report.examples import at_random, thumbnail
 from pipeline.report.findings import Findings
 from pipeline.report.projection import Projection
@@ -200,9 +201,11 @@ def circuit(report: Findings) -> Drawn:
             "wire."
         )
     else:
+        named = CIRCUITS.get(head.circuit.name)
+        made_of = f", {named.summary}, depth {head.circuit.arguments['depth']}" if named else ""
         words = (
-            f"The circuit {head.circuit.name}: {wires}, {_count(head.circuit.n_inputs, 'input')} a sample, all drawn "
-            f"as 1, and {_count(head.compiled.n_outputs, 'output')}."
+            f"The circuit {head.circuit.name}{made_of}: {wires}, {_count(head.circuit.n_inputs, 'input')} a sample, "
+            f"all drawn as 1, and {_count(head.compiled.n_outputs, 'output')}."
         )
     if len(angles):
         start = report.run.untrained()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from features.util.files import write_text
+from features.util.files import write_bytes, write_text
 from pipeline.inference.evaluation import Report
 from pipeline.report.examples import examples
 from pipeline.report.figures import FIGURES, WIRES, confusions
@@ -33,16 +33,17 @@ def write_report(report: Report) -> Path:
     with style():
         drawn = {name: draw(found) for name, draw in FIGURES.items()}
         drawings = {name: Drawing(*each) for name, each in drawn.items() if each is not None}
-        # The page is written last: where it exists, the report is complete.
-        (folder / "report.html").unlink(missing_ok=True)
-        for name in FIGURES:
-            (folder / f"{name}.png").unlink(missing_ok=True)
-        for name, drawing in drawings.items():
-            drawing.save(folder / f"{name}.png")
+        pictures = {f"{name}.png": drawing.png() for name, drawing in drawings.items()}
         page = _page(found, drawings)
         for drawing in drawings.values():
             drawing.close()
     record = found.to_json() | {"pictures": {f"{name}.png": drawing.words for name, drawing in drawings.items()}}
+    # The earlier report stays until all of this one is at hand. The page is written last: where it is, all is.
+    (folder / "report.html").unlink(missing_ok=True)
+    for name in {f"{name}.png" for name in FIGURES} - set(pictures):
+        (folder / name).unlink(missing_ok=True)
+    for name, picture in pictures.items():
+        write_bytes(folder / name, picture)
     write_text(folder / "report.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     write_text(folder / "report.html", page)
     return folder / "report.html"

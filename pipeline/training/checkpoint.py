@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from features.util.errors import InputError
-from features.util.files import write_atomically
+from features.util.files import write_bytes
 from pipeline.training.config import TrainConfig
 from pipeline.training.record import EpochRecord, config_from, config_record
 
@@ -57,7 +57,7 @@ class Checkpoint:
         # Through memory, because torch's own writer reports a full disk as no OSError.
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_atomically(file, lambda part: part.write_bytes(buffer.getvalue()))
+        write_bytes(file, buffer.getvalue())
 
     @classmethod
     def load(cls, file: Path) -> Checkpoint:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from features.util.errors import InputError
-from features.util.files import write_atomically, write_text
+from features.util.files import write_bytes, write_text
 from pipeline.heads.base import Head
 from pipeline.heads.registry import new_head
 from pipeline.training.checkpoint import State
@@ -75,7 +75,7 @@ def save_run(run: Run, folder: Path) -> None:
     tensors = {f"{which}.{name}": tensor for which, state in run.weights.items() for name, tensor in state.items()}
     record = run.record()
     metadata = {"format_version": str(FORMAT_VERSION), "record": json.dumps(record, ensure_ascii=False)}
-    write_atomically(folder / HEAD, lambda part: part.write_bytes(save(tensors, metadata)))
+    write_bytes(folder / HEAD, save(tensors, metadata))
     write_text(folder / HISTORY, history_text(run.history))
     write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 

@@ -101,10 +101,12 @@ class Drawing:
     figure: Figure
     words: str
 
-    def save(self, path: Path) -> None:
-        """Write it as a PNG file, atomically."""
-        write_atomically(path, lambda part: self.figure.savefig(part, format="png", dpi=110))
+    def png(self) -> bytes:
+        """It as a PNG file."""
+        encoded = io.BytesIO()
+        self.figure.savefig(encoded, format="png", dpi=110)
         self._keep_layout()
+        return encoded.getvalue()
 
     def close(self) -> None:
         """Free its memory."""

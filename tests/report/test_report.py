@@ -17,7 +17,7 @@ from pipeline.devices.results import Agreement, DeviceResults, Level
 from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
 from pipeline.inference.record import EpochMetrics, Epochs
-from pipeline.report import write_report
+from pipeline.report import page, write_report
 from pipeline.report.calibration import Bin, Calibration
 from pipeline.report.examples import at_random, examples, least_sure, most_wrong
 from pipeline.report.figures import FIGURES, confusions
@@ -70,6 +70,19 @@ def test_it_leaves_a_page_figures_and_a_record(report):
         if name.endswith(".png"):
             with Image.open(report.run.path / name) as picture:
                 picture.load()
+
+
+def test_the_earlier_report_stays_until_all_of_the_new_one_is_at_hand(report, monkeypatch):
+    write_report(report)
+    before = {path.name: path.read_bytes() for path in report.run.path.iterdir()}
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(page, "_page", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_report(report)
+    assert {path.name: path.read_bytes() for path in report.run.path.iterdir()} == before
 
 
 def test_pictures_of_an_earlier_report_go(report):

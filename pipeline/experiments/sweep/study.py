@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from features.cache.featureset import FeatureSet
 from features.util.errors import InputError
-from features.util.files import write_atomically
+from features.util.files import write_bytes
 from features.util.flags import FlagError
 from features.util.provenance import canonical_json
 from pipeline.experiments.sweep.config import SweepConfig
@@ -55,7 +55,7 @@ def open_study(config: SweepConfig, features: FeatureSet, first: dict[str, Any])
     # What killed processes may have left: a lock, a line without its end, trials under way.
     file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
     if file.is_file() and not (text := file.read_bytes()).endswith(b"\n"):
-        write_atomically(file, lambda part: part.write_bytes(text[: text.rfind(b"\n") + 1]))
+        write_bytes(file, text[: text.rfind(b"\n") + 1])
     study = connect(config, features)
     study.enqueue_trial(first, skip_if_exists=True)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
