@@ -42,9 +42,9 @@ class DressedQuantumNet(Head):
         n_qubits: Wires of the circuit, and inputs of a circuit of your own behind a linear layer.
         depth: Variational layers of a circuit by name.
         q_delta: Standard deviation of the initial quantum weights, in radians.
-        simulator: ``lightning`` runs a batch as one circuit on lightning.qubit, with first derivatives; ``dense`` runs
-            in torch's own operations, with derivatives of any order, for few qubits; ``qnode`` runs the circuit as an
-            ordinary QNode on ``device``.
+        simulator: ``lightning`` runs a batch as one circuit on lightning.qubit. ``dense`` runs in torch's own
+            operations; ``lightning`` does so too for second derivatives, under ``torch.func`` and on a GPU. ``qnode``
+            runs the circuit as an ordinary QNode on ``device``.
         device: PennyLane device of the ``qnode`` simulator.
         entangler: Of the paper's circuit: ``chain`` (the paper's), ``ring`` or ``none``.
         c_dtype: Precision of the ``lightning`` simulator's states, ``complex128`` or ``complex64``.

@@ -4,9 +4,9 @@
 (B, n_inputs) and weights. Out: expectation values and probabilities of shape (B, n_outputs), in the inputs' dtype.
 
 The circuit is traced once (``program.py``) and runs on one of three simulators: ``lightning`` (NumPy and Lightning's
-kernels, first derivatives), ``dense`` (torch's own operations, any device, derivatives of any order) or ``qnode``, the
-ordinary QNode. A circuit that the first two cannot run, or that differs from its QNode when both are first compared,
-runs as the QNode, with one warning; ``fallback_reason`` says why.
+kernels, first derivatives), ``dense`` (torch's own operations: any device, derivative and transform, also for
+``lightning``) or ``qnode``, the ordinary QNode. A circuit that the first two cannot run, or that differs from its QNode
+when both are first compared, runs as the QNode, with one warning; ``fallback_reason`` says why.
 """
 
 from __future__ import annotations
