@@ -104,7 +104,9 @@ format: $(READY) ## put the code into the project's style
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
+# Mistakes in the flags of `make clean eval ARGS=…` are told before anything goes.
 clean: ## remove what the stages made in OUT, and nothing else; .venv and downloads stay
+	@$(if $(GOALS),! command -v $(PYTHON) >/dev/null || $(PYTHON) -m pipeline.stages --check $(GOALS))
 	@$(if $(READY),python3,$(PYTHON)) -m pipeline.clean "$$OUT"
 
 # uv installs several times as fast as pip. Where it is not to be had, or fails, pip does the same. uv reads none of pip's

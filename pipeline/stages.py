@@ -45,7 +45,9 @@ FLAGS = {"features": "FEATURES_ARGS", "train": "TRAIN_ARGS", "eval": "EVAL_ARGS"
 
 
 def main() -> int:
-    """Make the goals that this process was called with; the exit code."""
+    """Make the goals that this process was called with, or after ``--check`` look at their flags; the exit code."""
+    if sys.argv[1:2] == ["--check"]:
+        return run_command(lambda: Stages(sys.argv[2:], os.environ).refuse_mistakes())
     return run_command(lambda: Stages(sys.argv[1:], os.environ).make())
 
 
@@ -82,7 +84,7 @@ class Stages:
         Raises:
             InputError: for a mistake in any flag of any stage, and whatever the stages raise.
         """
-        self._refuse_mistakes()
+        self.refuse_mistakes()
         first = self._parse("features", self._default("features"))
         if isinstance(first, ExtractConfig) and first.list_backbones:
             COMMANDS["features"].run(first)
@@ -118,7 +120,7 @@ class Stages:
         kind = ImportConfig if stage == "features" and self.inputs.rows else COMMANDS[stage].config
         return parse(kind, self.words[stage], f"make {stage}", default)
 
-    def _refuse_mistakes(self) -> None:
+    def refuse_mistakes(self) -> None:
         """Raise one error with every mistake in the flags of all stages, before anything is read or made."""
         problems = []
         for stage in self.stages:

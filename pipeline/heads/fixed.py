@@ -15,6 +15,7 @@ from features.util.errors import InputError
 from pipeline.quantum.compiled import CompiledCircuit
 from pipeline.quantum.engine.chain import Chain, is_real
 from pipeline.quantum.engine.observables import Observables
+from pipeline.quantum.matrices import apply_matrix
 from pipeline.quantum.program.program import Program
 from pipeline.quantum.program.tape import Gate, Measurement
 
@@ -60,11 +61,15 @@ def fixed_head(
         )
     fixed = weights.detach().double().cpu().numpy()
     shared = program.polynomials(np.zeros((program.n_inputs, 1)), fixed[:, None]).shared[:, 0]
-    circuit: nn.Module = FixedProgram(program, fixed, shared)
     observed = Observables(program.measurements, program.n_wires, np.dtype(float)).eigenvalues
+    found = None
     if is_real(program) and program.polynomials.plain_inputs and observed is not None:
         found = Chain(program).behind_inputs(shared)
-        circuit = circuit if found is None else FixedChain(*found, observed)
+    circuit: nn.Module
+    if found is None or observed is None:
+        circuit = FixedProgram(program, fixed, shared)
+    else:
+        circuit = FixedChain(*found, observed)
     return FixedHead(pre_net, circuit_inputs, circuit, post_net)
 
 
@@ -148,7 +153,7 @@ class FixedProgram(nn.Module):
                 matrix = np.eye(self.dim, dtype=complex)
             else:
                 angle = None if parameter is None else shared[parameter.index]
-                matrix = _on_wires(_gate_matrix(gate, angle), gate.wires, program.n_wires) @ matrix
+                matrix = apply_matrix(_gate_matrix(gate, angle), gate.wires, matrix)
         self._add("fixed", matrix)
         self.outputs = [self._add_measurement(m, program.n_wires) for m in program.measurements]
         if program.amplitudes is not None:

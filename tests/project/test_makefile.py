@@ -161,6 +161,17 @@ MINE = (
 )
 
 
+def test_a_mistake_behind_clean_is_told_before_anything_goes(run_make, tmp_path):
+    run_make("train", "OFFLINE=1", f"OUT={tmp_path}", "ARGS=--epochs 1")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    finished = run_make("clean", "eval", "OFFLINE=1", f"OUT={tmp_path}", "ARGS=--shot 3", check=False)
+    assert finished.returncode == 2
+    assert "eval: there is no flag --shot (did you mean --shots?)" in finished.stderr
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    finished = run_make("clean", "train", "OFFLINE=1", f"OUT={tmp_path}", "ARGS=--epochs 2")
+    assert "trained head of 2 epochs" in finished.stdout
+
+
 def test_clean_leaves_what_a_user_put_beside_ours(tmp_path):
     for name in (*OURS, *MINE):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
