@@ -136,6 +136,7 @@ handed = -e 's/^.*\.$(1)=(.*)/$(2)=$${$(2):-\1}/p'
 	@$(call add,-e '.[$*]')
 	@touch $@
 
-PYTEST = $(PYTHON) -m pytest -q -n 2 --no-loadscope-reorder $(ARGS)
+# Three workers keep two cores busy, because many tests wait for a process or a disk.
+PYTEST = $(PYTHON) -m pytest -q -n 3 --no-loadscope-reorder $(ARGS)
 BENCH_DATA = $(if $(DATA),--data "$$DATA")
 BENCH_WEIGHTS = $(if $(WEIGHTS),--weights "$$WEIGHTS")

@@ -28,7 +28,7 @@ from features.cache.writer import FeatureWriter
 
 __all__ = ["pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]  # pytest finds hooks here
 
-# Two workers share two cores. Set before torch is imported, and inherited by every process that a test starts.
+# Workers share the cores. Set before torch is imported, and inherited by every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parents[1]

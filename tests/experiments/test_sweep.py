@@ -125,6 +125,7 @@ def test_a_small_sweep_leaves_its_files_and_a_command_that_works(config, warm_py
     assert run.config.features == config.features
 
 
+@pytest.mark.slow
 def test_the_validation_samples_have_no_say(config, tmp_path):
     features = read_features(config.features)
     val = replace(features.val, labels=1 - features.val.labels)
@@ -195,6 +196,7 @@ def test_ctrl_c_keeps_the_trials_that_are_done(config, warm_python):
     assert sum(trial["state"] != "fail" for trial in record["trials"]) == kept + 1
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_is_mended(config, warm_python):
     process = start(warm_python, replace(config, trials=1000))
     wait_for(lambda: finished_trials(config) >= 1, seconds=120)
