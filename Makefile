@@ -136,7 +136,6 @@ handed = -e 's/^.*\.$(1)=(.*)/$(2)=$${$(2):-\1}/p'
 	@$(call add,-e '.[$*]')
 	@touch $@
 
-# Three workers keep two cores busy, because many tests wait for a process or a disk.
-PYTEST = $(PYTHON) -m pytest -q -n 3 --no-loadscope-reorder $(ARGS)
+PYTEST = $(PYTHON) -m pytest -q -n 2 --no-loadscope-reorder $(ARGS)
 BENCH_DATA = $(if $(DATA),--data "$$DATA")
 BENCH_WEIGHTS = $(if $(WEIGHTS),--weights "$$WEIGHTS")
