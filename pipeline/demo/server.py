@@ -46,10 +46,17 @@ def serve(config: DemoConfig) -> None:
         address = f"http://{HOST}:{listening.getsockname()[1]}"
         # A kill (SIGTERM) ends it as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
+        start = server.startup
+
+        async def announced(sockets: list[socket.socket] | None = None) -> None:
+            # Only now does the server answer, and end cleanly at Ctrl-C.
+            await start(sockets=sockets)
             print(f"{run.path}: the head of epoch {run.epochs[config.epoch]} on {address} (Ctrl-C ends it)", flush=True)
             if config.open:
                 webbrowser.open(address)
+
+        server.startup = announced
+        try:
             server.run(sockets=[listening])
         except KeyboardInterrupt:
             print("\nended; no upload is kept")
