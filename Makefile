@@ -110,11 +110,11 @@ clean: ## remove what the stages made in OUT, and nothing else; .venv and downlo
 	@$(if $(READY),python3,$(PYTHON)) -m pipeline.clean "$$OUT"
 
 # uv installs several times as fast as pip. Where it is not to be had, or fails, pip does the same. uv reads none of pip's
-# settings, so this machine's indexes and constraints are handed to it; UV_… variables count more. All that they say goes
-# to standard error: standard output is for programs.
+# settings, so this machine's indexes and constraints are handed to it; UV_… variables count more. Compiled at once, as pip
+# does, the libraries start fast at first use. All that they say goes to standard error: standard output is for programs.
 UV  = $(or $(shell command -v uv),.venv/bin/uv)
 PIP = .venv/bin/python -m pip
-add = { set -a; eval "$$($(settings))"; set +a; $(UV) pip install --python .venv/bin/python $(1) \
+add = { set -a; eval "$$($(settings))"; UV_COMPILE_BYTECODE=1; set +a; $(UV) pip install --python .venv/bin/python $(1) \
   || { echo 'uv did not install it; pip does' && $(PIP) install $(1); }; } >&2
 settings = $(PIP) config list | sed -nE -e 's/\\n/ /g' -e '/find-links=/s/ /,/g' \
   $(call handed,index-url,UV_DEFAULT_INDEX) $(call handed,find-links,UV_FIND_LINKS) $(call handed,constraint,UV_CONSTRAINT) \

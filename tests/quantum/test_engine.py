@@ -51,7 +51,7 @@ def test_random_circuits_as_backprop(seed, n_wires, n_samples, polynomial, fused
 
 @pytest.mark.slow
 @given(seeds, st.integers(1, 6), st.integers(1, 9), st.booleans(), st.sampled_from([0, 4, 6]))
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 def test_many_random_circuits_as_backprop(seed, n_wires, n_samples, polynomial, fused_qubits):
     before, simulator.FUSED_QUBITS = simulator.FUSED_QUBITS, fused_qubits
     try:
