@@ -144,6 +144,7 @@ def test_uv_takes_this_machines_indexes_and_constraints_from_pip(checkout: Check
         "global.index-url='https://pypi/simple'\n"
     )
     settings = {
+        "UV_COMPILE_BYTECODE": "1",
         "UV_CONSTRAINT": "/etc/constraints.txt",
         "UV_DEFAULT_INDEX": "https://mirror/simple",  # a variable counts more than a file, as with pip
         "UV_FIND_LINKS": "/wheels,/more",
