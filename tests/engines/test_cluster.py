@@ -45,6 +45,7 @@ def config(picture_folder: Path, random_weights: Path, tmp_path: Path) -> Extrac
     )
 
 
+@pytest.mark.slow
 def test_the_same_rows_as_in_one_process(config: ExtractConfig, tmp_path: Path, capsys) -> None:
     (Path(config.data) / "val/red/bad.png").write_bytes(b"no image")
     config = replace(config, skip_bad=True, views=1)

@@ -138,6 +138,7 @@ def test_the_validation_samples_have_no_say(config, tmp_path):
     assert first["validation"]["mean"] == pytest.approx(1 - second["validation"]["mean"])
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_where_it_stopped(config, capsys):
     first = sweep(replace(config, trials=2))
     second = sweep(config)
@@ -149,6 +150,7 @@ def test_a_sweep_goes_on_where_it_stopped(config, capsys):
     assert [trial["number"] for trial in other["trials"]] == [0], "another protocol is another study"
 
 
+@pytest.mark.slow
 def test_a_sweep_of_an_earlier_version_goes_on(config, capsys):
     sweep(replace(config, trials=2))
     features, journal = read_features(config.features), config.out / "journal.log"
@@ -181,6 +183,7 @@ def none(inputs, w):
         study.qubits_of(replace(config, circuit=f"{tmp_path}/mine.py:none"), features)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_trials_that_are_done(config, warm_python):
     process = start(warm_python, replace(config, trials=1000, jobs=2))
     wait_for(lambda: finished_trials(config) >= 2, seconds=120)

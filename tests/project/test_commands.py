@@ -69,6 +69,7 @@ def made(picture_folder_once, random_weights, tmp_path):
     return evaluate(EvalConfig(run=place / "out/run", batch=3))
 
 
+@pytest.mark.slow
 def test_the_printed_commands_end_in_the_same_weights_bit_for_bit(made, warm_python, tmp_path):
     write_report(made)
     record = json.loads((made.run.path / "report.json").read_text())

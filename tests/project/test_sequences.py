@@ -89,7 +89,7 @@ def test_any_commands_in_one_folder_keep_what_was_made(steps: list) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(STEPS, min_size=3, max_size=10))
 def test_any_longer_sequence_of_commands_keeps_what_was_made(steps: list) -> None:
     obey(steps)
