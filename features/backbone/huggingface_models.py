@@ -7,7 +7,6 @@ model and of its image processor. Of models with text and images, the image's em
 from __future__ import annotations
 
 from functools import cache, partial
-from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,16 +14,15 @@ import torch
 from PIL import Image, ImageFilter
 from torch import nn
 
-from features.backbone.library import Library, NamedWeights, Network, State
+from features.backbone.library import Library, NamedWeights, Network, State, in_precision_of
 from features.backbone.preprocess import Preprocess
 from features.sources.download import DownloadError
-from features.util.errors import InputError, first_line
+from features.util.errors import InputError, first_line, need
 
 MAIN = "main"
 """The one name of a repository's weights."""
-_SIZES = (401, 300), (300, 403), (513, 512)
 _FILTERS = {2: "bilinear", 3: "bicubic"}
-_TRIALS = [Image.effect_noise(size, 80).convert("RGB").filter(ImageFilter.GaussianBlur(2)) for size in _SIZES]
+_TRIAL_SIZES = (401, 300), (300, 403), (513, 512)
 
 
 class ImageFeatures(nn.Module):
@@ -53,12 +51,7 @@ class ImageFeatures(nn.Module):
 
 
 def _transformers() -> Any:
-    try:
-        return import_module("transformers")
-    except ImportError as error:
-        raise InputError(
-            "Hugging Face's models need transformers, which is not installed; install it: pip install transformers"
-        ) from error
+    return need("transformers", "Hugging Face's models need")
 
 
 def _had(repository: str, kind: str) -> Any:
@@ -98,7 +91,7 @@ def _preset(repository: str) -> SimpleNamespace:
         antialias=True,
         crops_down=True,
     )
-    if not all(_prepared_alike(Preprocess(preset), processor, picture) for picture in _TRIALS):
+    if not all(_prepared_alike(Preprocess(preset), processor, size) for size in _TRIAL_SIZES):
         raise InputError(
             f"{repository} prepares pictures in a way that is not done here: {processor.to_json_string()}\nMake the "
             "features with it yourself, and import them: python -m features import --help"
@@ -106,8 +99,9 @@ def _preset(repository: str) -> SimpleNamespace:
     return preset
 
 
-def _prepared_alike(ours: Preprocess, processor: Any, picture: Image.Image) -> bool:
+def _prepared_alike(ours: Preprocess, processor: Any, size: tuple[int, int]) -> bool:
     """Whether both make the same of a picture, but for the rounding of a resized one to grey levels."""
+    picture = Image.effect_noise(size, 80).convert("RGB").filter(ImageFilter.GaussianBlur(2))
     made = ours(picture)
     theirs = processor(images=picture, return_tensors="pt")["pixel_values"][0]
     return made.shape == theirs.shape and bool((made - theirs).abs().max() <= 2.5 / 255 / min(processor.image_std))
@@ -127,11 +121,8 @@ def _build(repository: str, image_size: int) -> Network:
 
 
 def _translate(network: nn.Module, state: State) -> State:
-    wanted = network.state_dict()
     named = {key if key.startswith("model.") else f"model.{key}": tensor for key, tensor in state.items()}
-    return {
-        key: tensor.to(wanted[key].dtype).contiguous() if key in wanted else tensor for key, tensor in named.items()
-    }
+    return in_precision_of(network.state_dict(), named)
 
 
 HUGGING_FACE = Library(

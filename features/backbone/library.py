@@ -42,6 +42,13 @@ class Network:
     translate: Callable[[State], State]
 
 
+def in_precision_of(wanted: State, state: State) -> dict[str, Tensor]:
+    """Tensors in the dtypes that a model's own have; those that it has not stay, for a message to name."""
+    return {
+        key: tensor.to(wanted[key].dtype).contiguous() if key in wanted else tensor for key, tensor in state.items()
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Library:
     """One library of networks.

@@ -9,23 +9,19 @@ from __future__ import annotations
 import json
 import math
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from features.backbone.library import Library, NamedWeights, Network, State
+from features.backbone.library import Library, NamedWeights, Network, State, in_precision_of
 from features.sources.download import DownloadError
-from features.util.errors import InputError, first_line
+from features.util.errors import InputError, first_line, need
 
 
 def _timm() -> Any:
-    try:
-        return import_module("timm")
-    except ImportError as error:
-        raise InputError("timm's networks need timm, which is not installed; install it: pip install timm") from error
+    return need("timm", "timm's networks need")
 
 
 def _weights(name: str) -> dict[str, NamedWeights]:
@@ -99,11 +95,8 @@ def _build(name: str, image_size: int) -> Network:
 def _translate(model: torch.nn.Module, layers: tuple[str, ...], state: State) -> State:
     """A file's tensors in the model's own precision, without the layers of classes."""
     wanted = model.state_dict()
-    return {
-        key: tensor.to(wanted[key].dtype).contiguous() if key in wanted else tensor
-        for key, tensor in state.items()
-        if key in wanted or not key.startswith(tuple(f"{layer}." for layer in layers))
-    }
+    dropped = tuple(f"{layer}." for layer in layers)
+    return in_precision_of(wanted, {k: t for k, t in state.items() if k in wanted or not k.startswith(dropped)})
 
 
 TIMM = Library(

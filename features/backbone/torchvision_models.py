@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from features.backbone.library import Library, NamedWeights, Network, State
+from features.backbone.library import Library, NamedWeights, Network, State, in_precision_of
 from features.backbone.vision import models
 from features.sources.download import download_weights
 
@@ -74,7 +74,7 @@ def _translate(model: nn.Module, layer: str, state: State) -> State:
             continue
         # DenseNet files from before PyTorch 0.4 name a layer `norm.1`, which may no longer hold a dot.
         key = re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key)
-        translated[key] = tensor.to(wanted[key].dtype).contiguous() if key in wanted else tensor
+        translated |= in_precision_of(wanted, {key: tensor})
     # MNASNet tells an older layout of its files by a version among the metadata.
     translated._metadata = getattr(state, "_metadata", wanted._metadata)  # type: ignore[attr-defined]
     return translated

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from features.exchange.table import (
     Format,
     Table,
     find_column,
-    need,
+    not_found,
     sliced,
     texts,
 )
@@ -43,7 +43,7 @@ def table_of(arrays: Mapping[str, Any], columns: Columns, place: Path) -> Table:
     parts = [_part(arrays, columns, place, split) for split in (None, *SPLIT_NAMES)]
     parts = [part for part in parts if part]
     if not parts:
-        raise need(place, "features", list(arrays))
+        raise not_found(place, "features", list(arrays))
     whole = parts[0]["split"] is None
     # One split is for validation: of val and test, the former.
     kept = {SPLIT_NAMES[part["split"]]: part for part in reversed(parts[whole:])}
@@ -199,9 +199,8 @@ def read_hdf5(file: Path, columns: Columns) -> Table:
     """The table in an HDF5 file that is no cache of ours: its data sets, in groups or not, are the arrays."""
     import h5py
 
-    stack = ExitStack()  # The file stays open as long as the table is in use.
     try:
-        opened = stack.enter_context(h5py.File(file, "r"))
+        opened = h5py.File(file, "r")  # It stays open as long as the table is in use.
     except OSError as error:
         raise InputError(f"{file} is no HDF5 file, or a damaged one ({first_line(error)})") from error
     if "content_sha256" in opened.attrs:

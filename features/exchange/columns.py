@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from features.exchange.table import SPLIT_NAMES, USUAL, Columns, Format, Table, find_column, need
-from features.util.errors import InputError, first_line
+from features.exchange.table import SPLIT_NAMES, USUAL, Columns, Format, Table, find_column, not_found
+from features.util.errors import InputError, first_line, need
 
 ROWS = 4096
 """Rows of a table that are read at once."""
@@ -33,7 +33,7 @@ def read_csv(file: Path, columns: Columns) -> Table:
     if columns.features:
         numbers = [name for name in numbers if name.startswith(columns.features)]
     if not numbers:
-        raise need(file, "features", header)
+        raise not_found(file, "features", header)
     places = {kind: header.index(name) for kind, name in known.items() if name is not None}
     wanted = [header.index(name) for name in numbers]
     cells: dict[str, list[str]] = {kind: [] for kind in places}
@@ -89,7 +89,7 @@ def _is_number(cell: str) -> bool:
 
 def read_parquet(file: Path, columns: Columns) -> Table:
     """The table in a ``.parquet``."""
-    parquet = _pyarrow(file, "parquet")
+    parquet = need("pyarrow.parquet", f"reading {file} needs")
     try:
         schema = parquet.read_schema(file)
     except Exception as error:
@@ -103,7 +103,7 @@ def read_parquet(file: Path, columns: Columns) -> Table:
 
 def read_dataset(folder: Path, columns: Columns) -> Table:
     """The table in a folder of ``datasets``' ``save_to_disk``, of one split or of several."""
-    ipc = _pyarrow(folder, "ipc")
+    ipc = need("pyarrow.ipc", f"reading {folder} needs")
     parts = {"": folder}
     if (folder / "dataset_dict.json").exists():
         there = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
@@ -154,7 +154,7 @@ def _of_batches(
     alone = lists[:1] if len(lists) == 1 and not numbers else numbers
     chosen = [str(features)] if features in lists else alone
     if not chosen:
-        raise need(place, "features", there)
+        raise not_found(place, "features", there)
 
     def cells(kind: str) -> np.ndarray | None:
         name = known[kind]
@@ -194,17 +194,6 @@ def _numbers(batch: Any, is_list: bool, place: Path, done: int) -> np.ndarray:
     if batch.num_rows and (len(flat) % batch.num_rows or len({len(row) for row in column}) > 1):
         raise InputError(f"{place} has features of several lengths in rows {done} to {done + batch.num_rows - 1}")
     return flat.reshape(batch.num_rows, -1).astype(np.float32, copy=False)
-
-
-def _pyarrow(place: Path, module: str) -> Any:
-    try:
-        from importlib import import_module
-
-        return import_module(f"pyarrow.{module}")
-    except ImportError as error:
-        raise InputError(
-            f"reading {place} needs pyarrow, which is not installed; install it: pip install pyarrow"
-        ) from error
 
 
 CSV = Format(takes=".csv", claims=lambda p: p.suffix.lower() == ".csv" and p.is_file(), read=read_csv)

@@ -19,7 +19,7 @@ from features.cache.rows import row_blocks
 from features.cache.store import open_cache, shard_files, verify_features
 from features.config import ExportRowsConfig
 from features.sources.catalogue import SPLITS
-from features.util.errors import InputError
+from features.util.errors import InputError, need
 from features.util.files import write_atomically
 
 Write = Callable[[Path, FeatureFile], None]
@@ -81,11 +81,7 @@ def _write_npz(part: Path, found: FeatureFile) -> None:
 
 
 def _write_parquet(part: Path, found: FeatureFile) -> None:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise InputError("writing .parquet needs pyarrow, which is not installed; pip install pyarrow") from error
+    pyarrow, parquet = (need(module, "writing .parquet needs") for module in ("pyarrow", "pyarrow.parquet"))
     width = next(iter(found.shapes.values()))[1]
     number = pyarrow.float16() if found.provenance.dtype == "float16" else pyarrow.float32()
     text = pyarrow.string()

@@ -24,9 +24,9 @@ from features.exchange.arrays import HDF5, NPY, NPZ, TORCH
 from features.exchange.bundled import BUNDLED, PREFIX
 from features.exchange.columns import CSV, DATASET, PARQUET
 from features.exchange.scaling import Scaling
-from features.exchange.table import Columns, Format, Table, class_labels, need, own_splits, row_names
-from features.sources.catalogue import SPLITS, Selection, drawn
-from features.util.errors import InputError, listing
+from features.exchange.table import Columns, Format, Table, class_labels, not_found, own_splits, row_names
+from features.sources.catalogue import SPLITS, Selection, held_out, refuse_classes
+from features.util.errors import InputError
 from features.util.provenance import canonical_json, file_sha256, versions
 
 # A new format is a module like these, and an entry here.
@@ -46,22 +46,23 @@ def import_features(config: ImportConfig) -> FeatureFile:
     wanted = Columns(features=config.columns, labels=config.label, ids=config.id, splits=config.split_column)
     table = read_table(place, wanted)
     if table.labels is None:
-        raise need(place, "labels", [])
+        raise not_found(place, "labels", [])
     classes, labels = class_labels(table, place)
     names = row_names(table, len(labels), place)
     training = _training(config, table, place, classes, labels, names)
-    _refuse_classes(place, classes, {"train": labels[training], "val": labels[~training]})
+    there = {split: {classes[k] for k in np.unique(labels[part])} for split, part in _parts(training).items()}
+    refuse_classes(str(place), there, "rows")
     fingerprint = _fingerprint(place, [labels, training, names, np.array(config.standardize)])
     provenance = _provenance(config, place, classes, fingerprint)
     if existing is not None and not config.force and _made_from(existing.provenance) == _made_from(provenance):
         print(f"{existing}: up to date, imported from the same rows")
         return existing
-    if config.standardize:
-        scaling = Scaling.of(table, training)
+    scaling = Scaling.of(table, training) if config.standardize else None
+    if scaling is not None:
         provenance = replace(
             provenance, transform=canonical_json(json.loads(provenance.transform) | {"scaling": scaling.record()})
         )
-    made = _write(config, table, place, provenance, labels, names, training)
+    made = _write(config, table, place, provenance, labels, names, training, scaling)
     print(f"{made}: imported from {place} in {time.perf_counter() - started:.1f} s")
     return made
 
@@ -89,10 +90,11 @@ def _write(
     labels: np.ndarray,
     names: np.ndarray,
     training: np.ndarray,
+    scaling: Scaling | None,
 ) -> FeatureFile:
     from tqdm import tqdm
 
-    parts = {"train": training, "val": ~training}
+    parts = _parts(training)
     with (
         FeatureWriter(
             config.out,
@@ -105,13 +107,12 @@ def _write(
     ):
         start = dict.fromkeys(SPLITS, 0)
         done = 0
-        scaling = Scaling.recorded(provenance.transform)
         for block in table.blocks():
             if block.dtype.kind not in "fiub":
                 raise InputError(f"features of {place} are {block.dtype}; numbers are wanted")
             block = _checked(block if scaling is None else scaling(block), done, len(labels), place, config.dtype)
             here = training[done : done + len(block)]
-            for split, chosen in (("train", here), ("val", ~here)):
+            for split, chosen in _parts(here).items():
                 of_split = block if chosen.all() else block[chosen]
                 if len(of_split):
                     writer.write(split, start[split], of_split)
@@ -162,22 +163,13 @@ def _training(
     for k in range(len(classes)):
         of_class = np.flatnonzero(labels == k)
         by_name = dict(zip(names[of_class].tolist(), of_class.tolist(), strict=True))
-        count = min(max(round(config.split * len(of_class)), 1), len(of_class) - 1)
-        training[[by_name[name] for name in drawn(list(by_name), config.seed)[:count]]] = False
+        training[[by_name[name] for name in held_out(list(by_name), config.split, config.seed)[0]]] = False
     return training
 
 
-def _refuse_classes(place: Path, classes: tuple[str, ...], labels: dict[str, np.ndarray]) -> None:
-    there = {split: set(np.unique(of_split).tolist()) for split, of_split in labels.items()}
-    problems = [
-        f"class {classes[k]} has rows for {here}, but none for {other}"
-        for here, other in (SPLITS, SPLITS[::-1])
-        for k in sorted(there[here] - there[other])
-    ]
-    if len(classes) < 2:
-        problems.append(f"it has {len(classes)} class(es) ({', '.join(classes)}); at least 2 are needed")
-    if problems:
-        raise InputError(f"{place} can't be used as a data set:\n{listing(problems)}")
+def _parts(training: np.ndarray) -> dict[str, np.ndarray]:
+    """Which rows are in each split, from those that are for training."""
+    return {"train": training, "val": ~training}
 
 
 def _provenance(config: ImportConfig, place: Path, classes: tuple[str, ...], fingerprint: str) -> Provenance:

@@ -80,6 +80,7 @@ USUAL = {
     "classes": ("classes", "class_names", "target_names"),
 }
 """What others call features, labels, …, the likeliest first."""
+_FLAGS = {"features": "--columns", "labels": "--label", "ids": "--id", "splits": "--split-column"}
 
 
 def find_column(columns: Columns, kind: str, there: Sequence[str], place: Path) -> str | None:
@@ -90,19 +91,17 @@ def find_column(columns: Columns, kind: str, there: Sequence[str], place: Path) 
     """
     given = getattr(columns, kind, None)
     if given is not None and given not in there:
-        flag = {"features": "--columns", "labels": "--label", "ids": "--id", "splits": "--split-column"}[kind]
         raise InputError(
-            f"{flag} is {given}, which {place} has not{did_you_mean(given, there)}; it holds {', '.join(there)}"
+            f"{_FLAGS[kind]} is {given}, which {place} has not{did_you_mean(given, there)}; it holds {', '.join(there)}"
         )
     return given if given is not None else next((name for name in USUAL[kind] if name in there), None)
 
 
-def need(place: Path, kind: str, there: Sequence[str]) -> InputError:
+def not_found(place: Path, kind: str, there: Sequence[str]) -> InputError:
     """The error for a file without features, or without labels."""
-    flag = {"features": "--columns NAME", "labels": "--label NAME"}[kind]
     return InputError(
         f"{place} has no {kind} under a usual name ({', '.join(USUAL[kind])}); it holds "
-        f"{', '.join(there) or 'nothing else'}; say which with {flag}"
+        f"{', '.join(there) or 'nothing else'}; say which with {_FLAGS[kind]} NAME"
     )
 
 

@@ -7,7 +7,7 @@ of the validation images.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -117,10 +117,10 @@ def choose(catalogue: Catalogue, *, split: float | None, seed: int, classes: Seq
         rows = {part: [row for row in of_part if row[1] in wanted] for part, of_part in rows.items()}
     if split is not None:
         rows = _held_out(catalogue, rows[UNSPLIT], split, seed)
-    _refuse_classes(catalogue, rows)
+    refuse_classes(catalogue.place, {part: set(_by_class(rows[part])) for part in SPLITS}, "images")
     if limit is not None:
         rows = {
-            part: [(path, name) for name, paths in _by_class(of_part).items() for path in drawn(paths, seed)[:limit]]
+            part: [(path, name) for name, paths in _by_class(of_part).items() for path in _drawn(paths, seed)[:limit]]
             for part, of_part in rows.items()
         }
     return {part: sorted(rows[part], key=lambda row: (row[1], row[0])) for part in SPLITS}
@@ -163,10 +163,8 @@ def _held_out(catalogue: Catalogue, rows: list[Row], split: float, seed: int) ->
     for name, paths in sorted(_by_class(rows).items()):
         if len(paths) < 2:
             alone.append(name)
-        count = min(max(round(split * len(paths)), 1), len(paths) - 1)
-        shuffled = drawn(paths, seed)
-        divided["val"] += [(path, name) for path in shuffled[:count]]
-        divided["train"] += [(path, name) for path in shuffled[count:]]
+        for part, chosen in zip(SPLITS[::-1], held_out(paths, split, seed), strict=True):
+            divided[part] += [(path, name) for path in chosen]
     if alone:
         raise InputError(
             f"{catalogue.place} can't be split: of each class one image is for training and one for validation, but "
@@ -175,10 +173,23 @@ def _held_out(catalogue: Catalogue, rows: list[Row], split: float, seed: int) ->
     return divided
 
 
-def _refuse_classes(catalogue: Catalogue, rows: Rows) -> None:
-    names = {part: set(_by_class(rows[part])) for part in SPLITS}
+def held_out(names: list[str], share: float, seed: int) -> tuple[list[str], list[str]]:
+    """The items of one class for validation, and those for training: at least one of each, where there are two."""
+    count = min(max(round(share * len(names)), 1), len(names) - 1)
+    shuffled = _drawn(names, seed)
+    return shuffled[:count], shuffled[count:]
+
+
+def refuse_classes(place: str, names: Mapping[str, set[str]], noun: str) -> None:
+    """Raise an InputError unless each class has items in both splits, and there are two.
+
+    Args:
+        place: Where the data set is.
+        names: The classes in each split.
+        noun: What its items are: `images`.
+    """
     problems = [
-        f"class {name} has images for {here}, but none for {there}"
+        f"class {name} has {noun} for {here}, but none for {there}"
         for here, there in (SPLITS, SPLITS[::-1])
         for name in sorted(names[here] - names[there])
     ]
@@ -186,7 +197,7 @@ def _refuse_classes(catalogue: Catalogue, rows: Rows) -> None:
     if len(every) < 2:
         problems.append(f"it has {len(every)} class(es) ({', '.join(every)}); at least 2 are needed")
     if problems:
-        raise InputError(f"{catalogue.place} can't be used as a data set:\n{listing(problems)}")
+        raise InputError(f"{place} can't be used as a data set:\n{listing(problems)}")
 
 
 def _by_class(rows: list[Row]) -> dict[str, list[str]]:
@@ -196,6 +207,6 @@ def _by_class(rows: list[Row]) -> dict[str, list[str]]:
     return paths
 
 
-def drawn(paths: list[str], seed: int) -> list[str]:
+def _drawn(paths: list[str], seed: int) -> list[str]:
     """The paths in the order in which they are drawn: that of the SHA-256 of seed and path."""
     return sorted(paths, key=lambda path: hashlib.sha256(f"{seed}\0{path}".encode()).digest())

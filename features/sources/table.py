@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from features.sources.catalogue import SPLITS, UNSPLIT, Catalogue, Files, Kind, Rows, refuse_own_split
-from features.util.errors import InputError, did_you_mean, listing
+from features.util.errors import InputError, did_you_mean, listing, need
 
 # Endings of lists, and what a row of each is called.
 TABLES = {".csv": "line", ".parquet": "row"}
@@ -65,13 +65,9 @@ def _read_csv(file: Path) -> tuple[list[str], Numbered]:
 
 
 def _read_parquet(file: Path) -> tuple[list[str], Numbered]:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        raise InputError(
-            f"reading {file} needs pyarrow, which is not installed; install it: pip install pyarrow, or save the "
-            "list as .csv"
-        ) from error
+    parquet = need("pyarrow.parquet", f"reading {file} needs", ", or save the list as .csv")
+    from pyarrow import ArrowException
+
     try:
         opened = parquet.ParquetFile(file)
         header = list(opened.schema_arrow.names)

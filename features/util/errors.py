@@ -8,6 +8,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
 
 MAX_LISTED = 20
 
@@ -72,6 +74,26 @@ _STORAGE_PROBLEMS = {
     errno.EIO: "the disk reports an error; check it, or name another place",
     errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
 }
+
+
+def need(module: str, sentence: str, otherwise: str = "") -> Any:
+    """Import an optional library.
+
+    Args:
+        module: What to import, ``pyarrow.parquet``; pip installs what stands before the first dot.
+        sentence: The beginning of the message: ``reading x.parquet needs``.
+        otherwise: What else helps, for its end.
+
+    Raises:
+        InputError: if the library is not installed.
+    """
+    package = module.split(".")[0]
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"{sentence} {package}, which is not installed; install it: pip install {package}{otherwise}"
+        ) from error
 
 
 def first_line(error: BaseException) -> str:
