@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from importlib import import_module
 from typing import Any
 
 MAX_LISTED = 20
@@ -89,11 +88,12 @@ def need(module: str, sentence: str, otherwise: str = "") -> Any:
     """
     package = module.split(".")[0]
     try:
-        return import_module(module)
+        __import__(module)
     except ImportError as error:
         raise InputError(
             f"{sentence} {package}, which is not installed; install it: pip install {package}{otherwise}"
         ) from error
+    return sys.modules[module]
 
 
 def first_line(error: BaseException) -> str:
