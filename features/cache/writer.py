@@ -187,7 +187,7 @@ def join(path: Path, parts: Sequence[Path], provenance: Provenance, known_as: Se
     labels: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
     digests: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
     width = views = 0
-    for split, group in _groups(parts):
+    for split, group in split_groups(parts):
         paths[split] += [line.decode() for line in group["paths"][()].tolist()]
         labels[split].append(group["labels"][()])
         if "digests" in group:
@@ -204,7 +204,7 @@ def join(path: Path, parts: Sequence[Path], provenance: Provenance, known_as: Se
         digests={split: np.concatenate(some) for split, some in digests.items() if some} or None,
     ) as writer:
         start = dict.fromkeys(SPLITS, 0)
-        for split, group in _groups(parts):
+        for split, group in split_groups(parts):
             for rows, block in row_blocks(group["features"]):
                 of_views = group["views"][rows] if "views" in group else None
                 writer.write(split, start[split] + rows.start, block, of_views)
@@ -222,7 +222,7 @@ def publish(part: Path, final: Path) -> FeatureFile:
     with part.open("r+b") as file:
         os.fsync(file.fileno())
     verified = verify_file(part)
-    for split, group in _groups([part]):
+    for split, group in split_groups([part]):
         for rows, digests in computed_digests(group):
             if not np.array_equal(digests, group["rows"][rows]):
                 raise InputError(f"the disk gives other rows of {split} back than were written to {part}; check it")
@@ -231,7 +231,7 @@ def publish(part: Path, final: Path) -> FeatureFile:
     return replace(verified, path=final)
 
 
-def _groups(files: Sequence[Path]) -> Iterator[tuple[str, h5py.Group]]:
+def split_groups(files: Sequence[Path]) -> Iterator[tuple[str, h5py.Group]]:
     """The splits of files, one file after the other, each open while it is in use."""
     for path in files:
         with open_cache(path) as file:

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from features.cache.featureset import FeatureFile
 from features.cache.rows import row_blocks
-from features.cache.store import open_cache, shard_files, verify_features
+from features.cache.store import shard_files, verify_features
+from features.cache.writer import split_groups
 from features.config import ExportRowsConfig
-from features.sources.catalogue import SPLITS
 from features.util.errors import InputError, need
 from features.util.files import write_atomically
 
@@ -42,24 +41,18 @@ def export_features(config: ExportRowsConfig) -> None:
     print(f"{config.to}: {rows} rows of {config.file}, {config.to.stat().st_size:,} bytes")
 
 
-def _groups(found: FeatureFile) -> Iterator[tuple[str, h5py.Group]]:
-    """The splits of all files, ``train`` first."""
-    for split in SPLITS:
-        for file in shard_files(found.path):
-            with open_cache(file) as cache:
-                if split in cache:
-                    yield split, cache[split]
-
-
 def _blocks(found: FeatureFile) -> Iterator[tuple[str, np.ndarray, np.ndarray, list[str]]]:
     """Split, features (n, D), labels (n,) and ids of a block of rows at a time."""
-    for split, group in _groups(found):
+    for split, group in split_groups(shard_files(found.path)):
         for rows, block in row_blocks(group["features"]):
             yield split, block, group["labels"][rows], [path.decode() for path in group["paths"][rows].tolist()]
 
 
 def _write_npz(part: Path, found: FeatureFile) -> None:
-    labels = [(split, group["labels"][()], group["paths"].asstr()[()]) for split, group in _groups(found)]
+    labels = [
+        (split, group["labels"][()], group["paths"].asstr()[()])
+        for split, group in split_groups(shard_files(found.path))
+    ]
     rows = sum(len(of_group) for _, of_group, _ in labels)
     width = next(iter(found.shapes.values()))[1]
     arrays = {

@@ -15,7 +15,7 @@ from features.util.errors import InputError
 from pipeline.quantum.compiled import CompiledCircuit
 from pipeline.quantum.engine.chain import Chain, is_real
 from pipeline.quantum.engine.observables import Observables
-from pipeline.quantum.matrices import apply_matrix
+from pipeline.quantum.matrices import apply_matrix, rows_of
 from pipeline.quantum.program.program import Program
 from pipeline.quantum.program.tape import Gate, Measurement
 
@@ -278,8 +278,6 @@ def _real(matrix: np.ndarray) -> np.ndarray:
 
 def _places(wires: Sequence[int], n: int) -> np.ndarray:
     """Where amplitudes on some wires stand in a row of all real and imaginary parts: (2^k, 2 · 2ⁿ), zeros and ones."""
-    k = len(wires)
-    bits = (np.arange(2**k)[:, None] >> (k - 1 - np.arange(k))) & 1
-    table = np.zeros((2**k, 2 * 2**n))
-    table[np.arange(2**k), bits @ (1 << (n - 1 - np.asarray(wires)))] = 1
+    table = np.zeros((2 ** len(wires), 2 * 2**n))
+    table[np.arange(len(table)), rows_of(wires, n)] = 1
     return table

@@ -9,13 +9,14 @@ import math
 
 import torch
 
-from pipeline.heads.base import QUARTER_TURN, TANH, Affine, Head
+from pipeline.heads.base import QUARTER_TURN, Affine, Head
+from pipeline.heads.baselines import ClassicalNet
 
 MAX_WIRES = 8
 """Wires up to which a surrogate is made: 3⁸ are 6,561 features."""
 
 
-class SurrogateNet(Head):
+class SurrogateNet(ClassicalNet):
     """Linear → tanh → · π/2 → all products of 1, cos xᵢ, sin xᵢ → Linear.
 
     It can be what any circuit with one rotation a wire in front is. Behind rotations by x₁ … xₙ the density matrix is a
@@ -34,10 +35,8 @@ class SurrogateNet(Head):
         ValueError: If there are too many angles.
     """
 
-    takes_heads_axis = True
-
     def __init__(self, n_features: int = 512, n_classes: int = 2, n_hidden: int = 4) -> None:
-        super().__init__()
+        Head.__init__(self)
         if n_hidden > MAX_WIRES:
             raise ValueError(f"n_hidden is {n_hidden}; with 3^n_hidden features it must be {MAX_WIRES} or less")
         self.n_features = n_features
@@ -55,12 +54,8 @@ class SurrogateNet(Head):
         activations = self.pre_net(features)
         return activations, self.post_net(products(torch.tanh(activations) * QUARTER_TURN))
 
-    def hidden_values(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The tanh of the first layer, (B, n_hidden)."""
-        return {TANH: torch.tanh(self.pre_net(features))}
 
-
-class FourierNet(Head):
+class FourierNet(ClassicalNet):
     """Linear → tanh → · π/2 → cosines of random directions → Linear: as many random cosines as the circuit has weights.
 
     Source: A. Rahimi, B. Recht, "Random features for large-scale kernel machines" (2007); as a rival of quantum models,
@@ -73,10 +68,8 @@ class FourierNet(Head):
         n_cosines: Random features, which are drawn once and not trained.
     """
 
-    takes_heads_axis = True
-
     def __init__(self, n_features: int = 512, n_classes: int = 2, n_hidden: int = 4, n_cosines: int = 24) -> None:
-        super().__init__()
+        Head.__init__(self)
         self.n_features = n_features
         self.pre_net = Affine(n_features, n_hidden)
         self.cosines = Affine(n_hidden, max(1, n_cosines))
@@ -96,10 +89,6 @@ class FourierNet(Head):
         """The output of the first layer, and the logits."""
         activations = self.pre_net(features)
         return activations, self.post_net(torch.cos(self.cosines(torch.tanh(activations) * QUARTER_TURN)))
-
-    def hidden_values(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The tanh of the first layer, (B, n_hidden)."""
-        return {TANH: torch.tanh(self.pre_net(features))}
 
 
 def products(angles: torch.Tensor) -> torch.Tensor:

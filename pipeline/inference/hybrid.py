@@ -5,7 +5,7 @@ In: a run, and the backbone's weights. Out: one network, images of shape (B, 3, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -45,6 +45,12 @@ class Prediction:
     label: str | None = None
     probabilities: dict[str, float] = field(default_factory=dict)
     problem: str | None = None
+
+    @classmethod
+    def of(cls, path: Path | None, classes: Sequence[str], probabilities: Sequence[float]) -> Self:
+        """The prediction of these probabilities, in the order of the classes."""
+        named = dict(zip(classes, probabilities, strict=True))
+        return cls(path=path, label=max(named, key=named.__getitem__), probabilities=named)
 
     def top(self, k: int) -> list[tuple[str, float]]:
         """The ``k`` most probable classes with their probabilities, the most probable first."""
@@ -153,8 +159,7 @@ class HybridClassifier(nn.Module):
                 if isinstance(outcome, str):
                     yield Prediction(path=path, problem=outcome)
                 else:
-                    named = dict(zip(self.classes, next(rows), strict=True))
-                    yield Prediction(path=path, label=max(named, key=named.__getitem__), probabilities=named)
+                    yield Prediction.of(path, self.classes, next(rows))
 
     def demo_state_dict(self) -> dict[str, torch.Tensor]:
         """The weights under the names they have in PennyLane's demo: torchvision's model with the head as its last

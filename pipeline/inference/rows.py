@@ -64,9 +64,7 @@ class RowClassifier:
                 part = block[start : start + ROWS]
                 rows = np.array(part if self._scaling is None else self._scaling(part), dtype=np.float32)
                 for probabilities in self._probabilities(rows, done):
-                    named = dict(zip(self.classes, probabilities, strict=True))
-                    label = max(named, key=named.__getitem__)
-                    yield Prediction(path=Path(str(names[done])), label=label, probabilities=named)
+                    yield Prediction.of(Path(str(names[done])), self.classes, probabilities)
                     done += 1
 
     def _probabilities(self, rows: np.ndarray, done: int) -> list[list[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
@@ -86,3 +87,12 @@ def matrix_gradient(matrix: np.ndarray, wires: tuple[int, ...], before: np.ndarr
         for s in (adjoint, before)
     )
     return 2 * np.einsum("irb,jrb->bij" if matrix.ndim == 3 else "irb,jrb->ij", bra, ket.conj())
+
+
+def rows_of(wires: Sequence[int], n_wires: int) -> np.ndarray:
+    """The rows of 2ⁿ of the basis states of some wires, in their order; the other wires are |0⟩. Shape (2^k,)."""
+    states = np.arange(2 ** len(wires))
+    rows = np.zeros(len(states), dtype=np.intp)
+    for k, wire in enumerate(wires):
+        rows |= (states >> (len(wires) - 1 - k) & 1) << (n_wires - 1 - wire)
+    return rows

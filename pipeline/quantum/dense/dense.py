@@ -38,7 +38,7 @@ class Dense:
         self._constants = Constants()
         self._steps = Chained(program) if fits(program) else Layered(program)
         for k, measured in enumerate(program.measurements):
-            if measured.kind == "pauli" and all(letter == "Z" for _, word in measured.terms for _, letter in word):
+            if measured.is_diagonal:
                 self._constants["diagonal", k] = eigenvalues(measured, n)
             elif measured.kind == "pauli":
                 self._constants["rows", k], self._constants["factors", k] = pauli_action(measured, n)

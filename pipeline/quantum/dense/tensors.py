@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
+from pipeline.quantum.matrices import rows_of
+
 
 class Constants:
     """Arrays by key, and the same as tensors of any precision and device, made once each."""
@@ -73,10 +75,6 @@ def monomials(z: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
 
 def places(wires: Sequence[int], n_wires: int) -> np.ndarray:
     """For each of 2ⁿ amplitudes its place among those of ``wires``; one behind them where another wire is 1."""
-    rows = np.arange(2**n_wires)
-    places = np.zeros(len(rows), dtype=int)
-    for k, wire in enumerate(wires):
-        places |= (rows >> (n_wires - 1 - wire) & 1) << (len(wires) - 1 - k)
-    for wire in set(range(n_wires)) - set(wires):
-        places[(rows >> (n_wires - 1 - wire) & 1) == 1] = 2 ** len(wires)
+    places = np.full(2**n_wires, 2 ** len(wires))
+    places[rows_of(wires, n_wires)] = np.arange(2 ** len(wires))
     return places

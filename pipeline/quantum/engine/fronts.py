@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.quantum.engine.layers import Layer, Schedule
-from pipeline.quantum.matrices import z_signs
+from pipeline.quantum.matrices import rows_of, z_signs
 from pipeline.quantum.program.program import Amplitudes
 
 GROUP = 4
@@ -77,20 +77,11 @@ class InitialStates:
         return slope[: self._n_inputs]
 
 
-def amplitude_rows(spec: Amplitudes, n_wires: int) -> np.ndarray:
-    """The rows of 2ⁿ that hold the amplitudes on some wires; the other wires are |0⟩."""
-    places = np.arange(2 ** len(spec.wires))
-    rows = np.zeros(len(places), dtype=np.intp)
-    for k, wire in enumerate(spec.wires):
-        rows |= (places >> (len(spec.wires) - 1 - k) & 1) << (n_wires - 1 - wire)
-    return rows
-
-
 class AmplitudeFront:
     """States from amplitudes on some wires, the others being |0⟩."""
 
     def __init__(self, spec: Amplitudes, n_wires: int, dtype: np.dtype) -> None:
-        self._rows = amplitude_rows(spec, n_wires)
+        self._rows = rows_of(spec.wires, n_wires)
         self._whole = spec.wires == tuple(range(n_wires))
         self._dim, self._dtype = 2**n_wires, dtype
 

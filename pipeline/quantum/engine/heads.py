@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.quantum.engine.chain import Chain
-from pipeline.quantum.engine.fronts import InitialStates, amplitude_rows
+from pipeline.quantum.engine.fronts import InitialStates
+from pipeline.quantum.matrices import rows_of
 from pipeline.quantum.program.polynomial import Angles
 from pipeline.quantum.program.program import Program
 
@@ -49,7 +50,7 @@ class Heads:
         if spec is not None:
             initial = InitialStates(spec, columns, n_heads)
             amplitudes = np.zeros((2**self._program.n_wires, columns.shape[1]), dtype=columns.dtype)
-            amplitudes[amplitude_rows(spec, self._program.n_wires)] = initial.states
+            amplitudes[rows_of(spec.wires, self._program.n_wires)] = initial.states
         shared, batched = (array.astype(inputs.dtype, copy=False) for array in angles)
         values, memory = self._chain.forward(shared, batched, amplitudes, n_samples, keep)
         values = values.reshape(n_samples, n_heads, -1).swapaxes(0, 1)
@@ -67,7 +68,7 @@ class Heads:
         )
         if memory.initial is not None and start is not None and by_inputs is not None:
             assert self._program.amplitudes is not None
-            rows = amplitude_rows(self._program.amplitudes, self._program.n_wires)
+            rows = rows_of(self._program.amplitudes.wires, self._program.n_wires)
             by_inputs = by_inputs + memory.initial.gradient(start[rows])
         if by_inputs is not None:
             by_inputs = by_inputs.reshape(-1, n_samples, n_heads).transpose(2, 1, 0)

@@ -33,7 +33,7 @@ class Observables:
         for columns, m in zip(self._columns, measurements, strict=True):
             if m.kind == "probs":
                 self._probabilities.append((columns, m))
-            elif m.kind == "pauli" and all(letter == "Z" for _, word in m.terms for _, letter in word):
+            elif m.is_diagonal:
                 self._diagonal.append(columns.start)
                 rows.append(m)
             else:

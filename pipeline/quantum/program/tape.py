@@ -76,6 +76,11 @@ class Measurement:
     matrix: np.ndarray | None = None
 
     @property
+    def is_diagonal(self) -> bool:
+        """Whether it is a sum of words of Z alone."""
+        return self.kind == "pauli" and all(letter == "Z" for _, word in self.terms for _, letter in word)
+
+    @property
     def size(self) -> int:
         """The number of values it yields a sample."""
         return 2 ** len(self.wires) if self.kind == "probs" else 1
