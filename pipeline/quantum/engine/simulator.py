@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,7 @@ class Simulator:
     """
 
     def __init__(self, program: Program, c_dtype: str = "complex128") -> None:
+        _keep_freed_memory()
         n_wires = self._n_wires = program.n_wires
         self._c_dtype = np.dtype(c_dtype)
         self._r_dtype = np.zeros(0, c_dtype).real.dtype
@@ -223,6 +225,17 @@ class Simulator:
     def _width(self, n_samples: int) -> int:
         """Columns for a number of samples: the next power of two, where they go through the register as they are."""
         return max(2, 1 << (n_samples - 1).bit_length()) if self._pads else n_samples
+
+
+@lru_cache(maxsize=1)
+def _keep_freed_memory() -> None:
+    """Have the C library keep the memory of one pass for the next, where it would return it to the system.
+
+    glibc gives back what is free at the end of its heap, from 256 KiB on; getting it again, page by page, doubles the
+    time of a pass on 8 wires. It stops once the program has freed a large array: then it keeps up to 64 MiB (mallopt(3),
+    "dynamic mmap threshold"). This array is never touched, so it takes no memory.
+    """
+    np.empty(2**25 - 2**16, dtype=np.uint8)
 
 
 def _real_start(program: Program, dtype: np.dtype) -> tuple[Schedule | None, Any]:
