@@ -232,8 +232,8 @@ def _keep_freed_memory() -> None:
     """Have the C library keep the memory of one pass for the next, where it would return it to the system.
 
     glibc gives back what is free at the end of its heap, from 256 KiB on; getting it again, page by page, doubles the
-    time of a pass on 8 wires. It stops once the program has freed a large array: then it keeps up to 64 MiB (mallopt(3),
-    "dynamic mmap threshold"). This array is never touched, so it takes no memory.
+    time of a pass on 8 wires. It stops once the program has freed a large array: then it keeps up to 64 MiB
+    (mallopt(3), "dynamic mmap threshold"). This array is never touched, so it takes no memory.
     """
     np.empty(2**25 - 2**16, dtype=np.uint8)
 
