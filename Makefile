@@ -33,12 +33,12 @@ STAGES = features train eval predict demo export compare paper sweep
 GOALS  = $(filter $(STAGES),$(MAKECMDGOALS))
 
 .DEFAULT_GOAL = help
-.PHONY: help install $(STAGES) test test-slow bench bench-peers lint format clean
+.PHONY: help install $(STAGES) test test-slow bench bench-peers lint format api clean
 .NOTPARALLEL:
 
 demo: | $(call extra,demo)
 sweep: | $(call extra,sweep)
-test test-slow lint format: | $(call extra,dev)
+test test-slow lint format api: | $(call extra,dev)
 $(STAGES): | $(call extra,$(ASKED))
 
 help: ## list the targets and variables
@@ -103,6 +103,9 @@ lint: $(READY) ## style and types
 format: $(READY) ## put the code into the project's style
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+
+api: $(READY) ## pipeline/API.md, the page of public names, from their docstrings
+	$(PYTHON) tests/api_page.py
 
 # Mistakes in the flags of `make clean eval ARGS=…` are told before anything goes.
 clean: ## remove what the stages made in OUT, and nothing else; .venv and downloads stay

@@ -1,4 +1,5 @@
-"""The pass over the images in this process: decoding in threads, the network on what they give."""
+"""The pass over the images on this machine: decoding in threads, or in processes beside a GPU, and the network on what
+they give."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ class LocalEngine:
         backbone: The network and its preprocessing.
         settings: What is to run the network.
         batch: Images in one pass through the network; each augmented view is a pass of its own.
-        workers: Threads that decode beside the network.
+        workers: Threads, or processes beside a GPU, that decode beside the network.
     """
 
     def __init__(
@@ -92,7 +93,10 @@ class LocalEngine:
             return np.stack(stack)
 
         paths = ([piece.paths[position] for position in part] for piece, part in batches)
-        return pixel_batches(self._image_set, paths, digests, pixels, workers=self._workers, watch=watch)
+        on_gpu = self.record.device == "cuda"
+        return pixel_batches(
+            self._image_set, paths, digests, pixels, workers=self._workers, watch=watch, processes=on_gpu
+        )
 
 
 def _rng(seed: int, path: str, view: int) -> np.random.Generator:

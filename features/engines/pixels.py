@@ -1,7 +1,9 @@
-"""Pictures → pixels: read, checked against their fingerprints and decoded in threads, beside the network.
+"""Pictures → pixels: read, checked against their fingerprints and decoded beside the network.
 
-Pillow and hashlib leave Python's lock while they work, so threads do what processes would, without their start and
-without copies.
+Beside a network on the CPU this is done in threads: Pillow and hashlib leave Python's lock while they work, so threads
+do what processes would, without their start and without copies. A GPU takes thousands of pictures a second, for which
+the few tenths of a millisecond of Python a picture, one thread at a time, are too slow: beside it torch's DataLoader
+decodes in processes.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -53,15 +56,17 @@ def pixel_batches(
     *,
     workers: int,
     watch: Stopwatch,
+    processes: bool = False,
 ) -> Iterator[np.ndarray]:
     """The pixels of each batch of paths, in order.
 
     Args:
         image_set: Where the pictures are.
-        batches: Paths; at most ``AHEAD`` batches are taken ahead of what has been yielded.
+        batches: Paths; of threads, at most ``AHEAD`` batches are taken ahead of what has been yielded.
         digests: SHA-256 of each file, in hex: features are only ever computed from the bytes that were fingerprinted.
         pixels: From an upright RGB picture and its path to an array.
-        workers: Threads.
+        workers: Threads or processes.
+        processes: Decode in processes.
         watch: Gets the seconds of ``read`` and ``decode``.
 
     Yields:
@@ -71,28 +76,89 @@ def pixel_batches(
         InputError: if a picture is no longer what it was when it was fingerprinted.
     """
 
-    def load(path: str) -> np.ndarray:
-        try:
-            with watch.timing("read"):
-                content = image_set.read(path)
-                if hashlib.sha256(content).hexdigest() != digests[path]:
-                    raise ValueError("its contents are others than before")
-            with watch.timing("decode"):
-                return pixels(decode(content), path)
-        except UNREADABLE as error:
-            raise InputError(
-                f"an image changed while it was being used:\n  {path}: {str(error) or type(error).__name__}\n"
-                "Run the same command again."
-            ) from error
-
+    load = _loader(image_set, digests, pixels)
+    if processes:
+        yield from _from_processes(load, list(batches), workers, watch)
+        return
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="decode")
-    waiting: deque[list[Future[np.ndarray]]] = deque()
+    waiting: deque[list[Future[Loaded]]] = deque()
     try:
         for batch in batches:
             waiting.append([pool.submit(load, path) for path in batch])
             if len(waiting) > AHEAD:
-                yield np.stack([future.result() for future in waiting.popleft()])
+                yield np.stack(_counted([future.result() for future in waiting.popleft()], watch))
         while waiting:
-            yield np.stack([future.result() for future in waiting.popleft()])
+            yield np.stack(_counted([future.result() for future in waiting.popleft()], watch))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+_NOTHING = np.empty(0)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A picture's pixels, or the problem with it, and the seconds that reading and decoding it took."""
+
+    pixels: np.ndarray
+    problem: str
+    read: float
+    decode: float
+
+
+def _loader(
+    image_set: ImageSet, digests: Mapping[str, str], pixels: Callable[[Image.Image, str], np.ndarray]
+) -> Callable[[str], Loaded]:
+    def load(path: str) -> Loaded:
+        started = opened = time.perf_counter()
+        array, problem = _NOTHING, ""
+        try:
+            content = image_set.read(path)
+            if hashlib.sha256(content).hexdigest() != digests[path]:
+                raise ValueError("its contents are others than before")
+            opened = time.perf_counter()
+            array = pixels(decode(content), path)
+        except UNREADABLE as error:
+            problem = f"{path}: {str(error) or type(error).__name__}"
+        return Loaded(array, problem, opened - started, time.perf_counter() - opened)
+
+    return load
+
+
+def _counted(loaded: Sequence[Loaded], watch: Stopwatch) -> list[np.ndarray]:
+    """The pixels of a batch; its seconds go to the watch."""
+    for each in loaded:
+        watch.add("read", each.read)
+        watch.add("decode", each.decode)
+        if each.problem:
+            raise InputError(
+                f"an image changed while it was being used:\n  {each.problem}\nRun the same command again."
+            )
+    return [each.pixels for each in loaded]
+
+
+def _from_processes(
+    load: Callable[[str], Loaded], batches: Sequence[Sequence[str]], workers: int, watch: Stopwatch
+) -> Iterator[np.ndarray]:
+    """A batch at a time from each process, in order. Pixels come through shared memory."""
+    if not batches:
+        return
+    import torch
+    from torch.utils.data import DataLoader, Dataset
+
+    class Batches(Dataset):
+        def __len__(self) -> int:
+            return len(batches)
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, list[Loaded]]:
+            loaded = [load(path) for path in batches[index]]
+            stack = np.stack([each.pixels for each in loaded if not each.problem] or [_NOTHING])
+            return torch.from_numpy(stack), [replace(each, pixels=_NOTHING) for each in loaded]
+
+    # Forked, so that data sets need not be pickled; a child that only decodes may be forked beside CUDA.
+    loader = DataLoader(
+        Batches(), batch_size=None, num_workers=min(workers, len(batches)), multiprocessing_context="fork"
+    )
+    for pixels, loaded in loader:
+        _counted(loaded, watch)
+        yield pixels.numpy()

@@ -67,7 +67,7 @@ def time_stage(config: BenchConfig) -> None:
     repeats = 2 if config.quick else config.repeats
     times: extraction.ExtractionTimes | hybrid.HybridTimes
     if config.extraction:
-        times = extraction.bench_extraction(config.data, config.weights, repeats, config.quick, targets)
+        times = extraction.bench_extraction(config.data, config.weights, repeats, config.quick, targets, config.device)
         text = extraction.render(times)
     else:
         times = hybrid.bench_hybrid(config.weights, repeats, config.quick, targets)

@@ -36,6 +36,8 @@ class BenchConfig(Flags):
     """Images for --extraction; generated ones by default."""
     weights: str | None = None
     """A ResNet18 state_dict for --extraction and --hybrid; random ones by default."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """What --extraction runs the network on."""
     targets: Path | None = None
     """A CSV file of bounds on the figures (benchmark, figure, bound); the tables say which are met. This project's
     own are in tests/bench/targets.csv."""
@@ -65,6 +67,8 @@ class BenchConfig(Flags):
         problems = super().problems()
         if self.peers + self.extraction + self.hybrid > 1:
             problems.append("--peers, --extraction and --hybrid exclude each other; give one")
+        if self.device != "cpu" and not self.extraction:
+            problems.append(f"--device is {self.device}, which is for --extraction; add that, or leave it out")
         if not (self.qubits and self.batches and self.kinds):
             problems.append("--kinds, --qubits and --batches must each name one or more")
         return problems

@@ -254,6 +254,8 @@ class CompiledCircuit:
 
     def split(self, weights: torch.Tensor) -> dict[str, torch.Tensor]:
         """Flat weights (n_weights,) as weights by name."""
+        if [*self.weight_shapes.values()] == [weights.shape]:
+            return dict.fromkeys(self.weight_shapes, weights)  # A node of torch's graph costs as much as small gates.
         sizes = [int(np.prod(shape)) for shape in self.weight_shapes.values()]
         pieces = weights.split(sizes) if sizes else ()
         return {
@@ -325,11 +327,8 @@ class CompiledCircuit:
                 if self._wires != list(self._tape.wires) and self._wires is not None:
                     program, _ = make_program(self.function, self.n_inputs, self.weight_shapes, rank, self._wires)
             except Exception as error:
-                problem = problem or (
-                    str(error)
-                    if isinstance(error, UnsupportedError)
-                    else f"tracing it raised {type(error).__name__}: {error}"
-                )
+                known = isinstance(error, UnsupportedError)
+                problem = problem or (str(error) if known else f"tracing it raised {type(error).__name__}: {error}")
                 continue
             self._program, self._rank = program, rank
             return None

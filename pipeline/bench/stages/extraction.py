@@ -5,6 +5,7 @@ In: images and weights, or generated ones. Out: :class:`ExtractionTimes`, and it
 
 from __future__ import annotations
 
+import copy
 import resource
 import subprocess
 import sys
@@ -13,13 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from features.backbone.network import Backbone, load_backbone
 from features.backbone.record import RuntimeRecord, RuntimeSettings
-from features.backbone.runtime import Runtime, open_runtime
+from features.backbone.runtime import Runtime, exact_convolutions, open_runtime
 from features.cache.pieces import PieceFolder, cut
 from features.cache.records import Provenance
 from features.config import ExtractConfig
@@ -37,15 +39,14 @@ from pipeline.bench.stages.materials import copies, photographs, random_weights,
 from pipeline.bench.targets import Reached, Target, judge, targets_table
 from pipeline.util.markdown import markdown
 
-BATCH = 16
-# Images that a rival passes through the network in a round; those of the whole way are all images there are.
-IMAGES = 128
 MEMORY_COUNTS = (1_000, 10_000)
 LABELS = {
     "eager": "torch, `model(x)`: the network alone",
     "network": "ours: the network alone",
     "torch": "ours without ONNX Runtime: the network alone",
     "bfloat16": "ours in bfloat16, on request: the network alone",
+    "float16": "ours in float16, on request: the network alone",
+    "resident": "torch in float16, channels last, pixels in the GPU's memory: the network alone",
     "end_to_end": "ours from files to verified rows",
     "check": "ours: fingerprinting and trying every image, before that",
 }
@@ -55,6 +56,40 @@ NETWORK, WHOLE = "network: eager / ours", "images a second: end to end / network
 DIFFERENCE, MEMORY = "network: largest difference / largest feature", "peak memory: ten times the images / once"
 FIGURES = (NETWORK, WHOLE, DIFFERENCE, MEMORY)
 """What targets can bound."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What depends on the device.
+
+    Attributes:
+        batch: Images in one pass.
+        images: Images that a rival passes through the network in a round; those of the whole way are all there are.
+        photographs: Generated images of each of two classes and splits.
+        runtimes: Ways to run the network, as arguments of ``open_runtime``.
+    """
+
+    batch: int
+    images: int
+    photographs: int
+    runtimes: dict[str, dict[str, Any]]
+
+
+SETUPS = {
+    "cpu": Setup(
+        batch=16,
+        images=128,
+        photographs=64,
+        runtimes={
+            "network": {},
+            "torch": {"runtime": "torch"},
+            "bfloat16": {"runtime": "torch", "precision": "bfloat16"},
+        },
+    ),
+    "cuda": Setup(
+        batch=256, images=2048, photographs=512, runtimes={"network": {}, "float16": {"precision": "float16"}}
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +107,7 @@ class ExtractionTimes:
     Attributes:
         created: UTC time, ISO 8601.
         machine: Where it ran.
+        device: ``cpu``, or the GPU's name.
         versions: Libraries.
         images: Their number.
         data: The images' name, or ``generated``.
@@ -86,6 +122,7 @@ class ExtractionTimes:
 
     created: str
     machine: Machine
+    device: str
     versions: dict[str, str]
     images: int
     data: str
@@ -99,22 +136,29 @@ class ExtractionTimes:
 
 
 def bench_extraction(
-    data: str | None, weights: str | None, repeats: int, quick: bool, targets: Sequence[Target] = ()
+    data: str | None,
+    weights: str | None,
+    repeats: int,
+    quick: bool,
+    targets: Sequence[Target] = (),
+    device: str = "cpu",
 ) -> ExtractionTimes:
     """Race the rivals in turns.
 
     Args:
-        data: Images, as stage 1 takes them; None generates 256 photographs' worth of noise.
+        data: Images, as stage 1 takes them; None generates photographs' worth of noise.
         weights: Weights of ResNet18; None takes random ones.
         repeats: Rounds.
         quick: Few images, to see that everything runs.
         targets: Bounds on the figures.
+        device: ``cpu`` or ``cuda``.
     """
+    setup = SETUPS[device]
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        image_set = open_images(data or str(photographs(scratch / "images", 4 if quick else 64)))
+        image_set = open_images(data or str(photographs(scratch / "images", 4 if quick else setup.photographs)))
         backbone = load_backbone("resnet18", weights or str(random_weights(scratch / "random.pth")))
-        rivals, differences = _rivals(scratch, image_set, backbone, 8 if quick else IMAGES)
+        rivals, differences = _rivals(scratch, image_set, backbone, setup, 8 if quick else setup.images, device)
         seconds: dict[str, list[float]] = {name: [] for name in rivals}
         for _ in range(repeats):
             for name, rival in rivals.items():
@@ -123,11 +167,12 @@ def bench_extraction(
     return ExtractionTimes(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=machine(),
+        device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
         versions=versions(),
         images=len(image_set.all_paths),
         data=image_set.name if data else "generated",
         weights=backbone.weights if weights else "random",
-        batch=BATCH,
+        batch=setup.batch,
         threads=torch.get_num_threads(),
         seconds_an_image=seconds,
         differences=differences,
@@ -152,7 +197,8 @@ def render(times: ExtractionTimes) -> str:
     peaks = ", ".join(f"{n:,} images {size / 2**20:.0f} MiB" for n, size in times.peak_memory_bytes.items())
     parts = [
         f"Stage 1: {times.images} images ({times.data}), ResNet18 ({times.weights}), batch {times.batch}, "
-        f"{times.threads} threads; {times.machine.processor}, {times.machine.cores} cores. Medians of "
+        f"{times.threads} threads; {times.machine.processor}, {times.machine.cores} cores"
+        f"{'' if times.device == 'cpu' else f', {times.device}'}. Medians of "
         f"{len(times.seconds_an_image['eager'])} rounds, in which the rivals took turns; ratios round by round.",
         markdown(rows),
         markdown(effects),
@@ -184,26 +230,19 @@ def peak_memory(scratch: Path, counts: Sequence[int]) -> dict[int, int]:
 
 
 def _rivals(
-    scratch: Path, image_set: ImageSet, backbone: Backbone, images: int
+    scratch: Path, image_set: ImageSet, backbone: Backbone, setup: Setup, images: int, device: str
 ) -> tuple[dict[str, Callable[[], float]], dict[str, Difference]]:
     """What is timed, each a call that returns seconds an image, and how far each one's features are from torch's."""
     checked = check_images(image_set)
     paths = image_set.all_paths[:images]
     pixels = np.stack([_pixels(image_set, backbone, path) for path in paths])
-    inputs = backbone.preprocess.normalise(torch.from_numpy(pixels)).split(BATCH)
-    batches = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
-    with torch.inference_mode():
-        exact = torch.cat([backbone.model(batch) for batch in inputs]).numpy()
-
-    def eager() -> None:
-        with torch.inference_mode():
-            for batch in inputs:
-                backbone.model(batch)
-
-    runtimes = {
-        "network": open_runtime(backbone, device="cpu"),
-        "torch": open_runtime(backbone, runtime="torch", device="cpu"),
-        "bfloat16": open_runtime(backbone, runtime="torch", device="cpu", precision="bfloat16"),
+    batches = [pixels[start : start + setup.batch] for start in range(0, len(pixels), setup.batch)]
+    inputs = [backbone.preprocess.normalise(torch.from_numpy(batch)).to(device) for batch in batches]
+    network = copy.deepcopy(backbone.model).to(device)
+    with torch.inference_mode(), exact_convolutions():
+        exact = torch.cat([network(batch) for batch in inputs]).cpu().numpy()
+    runtimes: dict[str, Runtime] = {
+        name: open_runtime(backbone, device=device, **arguments) for name, arguments in setup.runtimes.items()
     }
     differences = {
         name: Difference(
@@ -212,16 +251,33 @@ def _rivals(
         )
         for name, runtime in runtimes.items()
     }
-    rivals = {"eager": timed(eager, len(paths))}
+    rivals = {"eager": timed(_through(network, inputs), len(paths))}
     rivals |= {name: timed(_over(runtime, batches), len(paths)) for name, runtime in runtimes.items()}
-    rivals["end_to_end"] = _whole_way(scratch, image_set, backbone, checked)
+    if device == "cuda":
+        half = copy.deepcopy(network).half().to(memory_format=torch.channels_last)
+        there = [batch.half().contiguous(memory_format=torch.channels_last) for batch in inputs]
+        rivals["resident"] = timed(_through(half, there), len(paths))
+    rivals["end_to_end"] = _whole_way(scratch, image_set, backbone, checked, setup.batch, device)
     rivals["check"] = timed(lambda: check_paths(image_set, image_set.all_paths, ()), len(image_set.all_paths))
     return rivals, differences
 
 
-def _whole_way(scratch: Path, image_set: ImageSet, backbone: Backbone, checked: Checked) -> Callable[[], float]:
+def _through(network: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> Callable[[], None]:
+    def run() -> None:
+        with torch.inference_mode():
+            for batch in inputs:
+                network(batch)
+        if inputs[0].is_cuda:
+            torch.cuda.synchronize()
+
+    return run
+
+
+def _whole_way(
+    scratch: Path, image_set: ImageSet, backbone: Backbone, checked: Checked, batch: int, device: str
+) -> Callable[[], float]:
     config = ExtractConfig()
-    engine = LocalEngine(image_set, backbone, RuntimeSettings(device="cpu"), BATCH, config.workers)
+    engine = LocalEngine(image_set, backbone, RuntimeSettings(device=device), batch, config.workers)  # type: ignore[arg-type]
     pieces = cut(image_set, checked.digests, config.shard_rows)
 
     def extract() -> None:
