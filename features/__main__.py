@@ -10,15 +10,20 @@ from features.util.commands import Command, Late, main
 
 
 def make(config: ExtractConfig) -> None:
-    """Make the features, or list the backbones."""
+    """Make the features, or list the backbones, or the layers of one."""
     if config.list_backbones:
         from features.backbone.network import list_backbones
 
         print(list_backbones())
         return
-    from features.extract import make_features
+    if config.list_layers:
+        from features.backbone.network import list_layers
 
-    make_features(config)
+        print(list_layers(config.backbone, config.weights))
+        return
+    from features.extract import make_layers
+
+    make_layers(config)
 
 
 FEATURES = Command(

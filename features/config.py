@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -26,8 +27,10 @@ class ExtractConfig(Flags):
       python -m features --data ~/pictures --split 0.2     your own, in CLASS/ folders
       python -m features --data cifar10 --classes cat,dog  a torchvision data set, two of its classes
       python -m features --backbone vit_b_16 --views 8     another network, and augmented views
+      python -m features --layers layer2 layer3 layer4     layers of it, a cache each: out/features-layer2.h5, …
       python -m features verify out/features.h5            is every byte as it was written?
       python -m features info out/features.h5              what is in it, and where it comes from (--json)
+      python -m features info out/features-*.h5            the same of several, and which separates the classes best
       python -m features import rows.npz --split 0.2       rows of features of your own, in place of pictures
       python -m features export out/features.h5 --to rows.parquet   the rows for other programs
 
@@ -56,6 +59,15 @@ class ExtractConfig(Flags):
     its `state_dict` (.pth, .pt or .safetensors); unless given, that of torchvision, or another library's own first."""
     list_backbones: bool = False
     """List the backbones with their features, image sizes and weights, and do nothing else."""
+    layer: str = ""
+    """Take the features from this layer of the backbone, by its dotted name (layer3, blocks.6, encoder.layer.5), in
+    place of the network's own: maps are averaged over their places; of tokens the class token is taken, or the mean
+    where there is none. The network does not run behind it."""
+    layers: tuple[str, ...] = ()
+    """Several layers in one pass over the images, a cache each beside --out, which their names are added to:
+    out/features-layer3.h5. One name is as --layer."""
+    list_layers: bool = False
+    """List the layers of --backbone with what each gives, and do nothing else."""
     views: Annotated[int, at_least(0)] = 0
     """Augmented views of each training image (random crop and flip) whose features are stored beside the plain ones."""
     out: Path = Path("out/features.h5")
@@ -98,7 +110,22 @@ class ExtractConfig(Flags):
             problems.append("--data is empty; give `hymenoptera`, a folder, a list or a torchvision data set")
         if not self.weights:
             problems.append("--weights is empty; give IMAGENET1K_V1 or a file")
+        if self.layer and self.layers:
+            problems.append(f"--layer is {self.layer}, and --layers is given too; name all layers behind --layers")
+        for name in (self.layer, *self.layers) if self.layer else self.layers:
+            if not re.fullmatch(r"\w+([.-]\w+)*", name):
+                problems.append(f"--layer is {name!r}; a layer is a dotted name, which --list-layers lists")
+        if twice := sorted({name for name in self.layers if self.layers.count(name) > 1}):
+            problems.append(f"--layers names {', '.join(twice)} twice; name each layer once")
         return problems
+
+    @property
+    def caches(self) -> dict[str, Path]:
+        """The cache of each layer; the network's own features are those of the layer ``""``."""
+        names = self.layers or (self.layer,)
+        if len(names) == 1:
+            return {names[0]: self.out}
+        return {name: self.out.with_name(f"{self.out.stem}-{name}{self.out.suffix}") for name in names}
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -177,9 +204,14 @@ class VerifyConfig(Flags):
 
 @dataclass(frozen=True, kw_only=True)
 class InfoConfig(Flags):
-    """Print what a feature cache holds and what it was made from, after verifying it."""
+    """Print what feature caches hold and what they were made from, after verifying them.
 
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """The cache; for shards a quoted pattern, 'out/features-*.h5'."""
+    Of several, as --layers makes them, a table says which separates the classes best.
+    """
+
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE …")] = (
+        Path("out/features.h5"),
+    )
+    """The caches; for shards a quoted pattern, 'out/features-*.h5'."""
     json: bool = False
-    """Print JSON: everything the file records."""
+    """Print JSON: everything the file records; of several files a list."""

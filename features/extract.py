@@ -1,28 +1,27 @@
 """Stage 1: images → rows of features. The frozen network sees every image once, and never again.
 
-In: an :class:`features.config.ExtractConfig`. Out: a verified cache, and a line that says what was done.
+In: an :class:`features.config.ExtractConfig`. Out: a verified cache for each layer, and a line that says what was done.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from features.backbone.record import RuntimeRecord, RuntimeSettings
+from features.backbone.record import RuntimeRecord
 from features.cache.featureset import FeatureFile
 from features.cache.packaged import help_without_network, packaged_serves, use_packaged
-from features.cache.pieces import Piece, PieceFolder, clear_pieces, cut, unfinished_pieces
-from features.cache.records import Provenance, Skipped, TakenOver, Views
+from features.cache.pieces import clear_pieces, unfinished_pieces
+from features.cache.records import Provenance, Skipped, Views
 from features.cache.store import image_digests, shard_files
-from features.cache.takeover import RowsAtHand, computed_alike
 from features.cache.target import differences, existing_cache, refuse_target, with_earlier_names, with_places
 from features.config import ExtractConfig
-from features.engines.pixels import Stopwatch
+from features.making import Target, make_caches
 from features.sources import check, images
 from features.sources.download import DownloadError
 from features.sources.folder import EXTENSIONS
@@ -32,8 +31,6 @@ from features.util.provenance import versions
 
 if TYPE_CHECKING:
     from features.backbone.network import Backbone
-    from features.engines.cluster import RayEngine
-    from features.engines.local import LocalEngine
 
 
 def make_features(config: ExtractConfig) -> FeatureFile:
@@ -42,14 +39,25 @@ def make_features(config: ExtractConfig) -> FeatureFile:
     Rows of images that are unchanged are taken over from the cache that is there; ``config.force`` computes all.
 
     Raises:
-        InputError: for data, weights or a target that can't be used; an earlier cache is then untouched.
+        InputError: for data, weights or a target that can't be used; an earlier cache is then untouched. Also for
+            several ``config.layers``, which :func:`make_layers` takes.
         KeyboardInterrupt: at Ctrl-C; the pieces that were finished are kept for the next run.
     """
+    if len(config.caches) > 1:
+        raise InputError(f"--layers names {len(config.layers)} layers, and features of one are wanted; give --layer")
+    return make_layers(config)[0]
+
+
+def make_layers(config: ExtractConfig) -> list[FeatureFile]:
+    """Bring the cache of each layer up to date, as :func:`make_features` does, in one pass over the images."""
     started = time.perf_counter()
-    refuse_target(config.out, shards=config.shards)
-    existing = existing_cache(config.out, shards=config.shards)
+    for out in config.caches.values():
+        refuse_target(out, shards=config.shards)
+    existing = {layer: existing_cache(out, shards=config.shards) for layer, out in config.caches.items()}
     if config.offline:
-        return use_packaged(config, existing, "--offline (make: OFFLINE=1) was given, so nothing was downloaded")
+        return [
+            use_packaged(config, existing.get(""), "--offline (make: OFFLINE=1) was given, so nothing was downloaded")
+        ]
     from features.backbone.network import load_backbone, weight_names
 
     weight_names(config.backbone)  # an unknown network ends here, before anything is downloaded
@@ -57,136 +65,49 @@ def make_features(config: ExtractConfig) -> FeatureFile:
         image_set = images.open_images(
             config.data, split=config.split, seed=config.seed, classes=config.class_names, limit=config.limit
         )
-        backbone = load_backbone(config.backbone, config.weights)
+        backbone = load_backbone(config.backbone, config.weights, [layer for layer in config.caches if layer])
     except DownloadError as error:
         if not packaged_serves(config):
             raise InputError(f"{error}.\n{help_without_network()}") from error
-        return use_packaged(config, existing, str(error))
+        return [use_packaged(config, existing.get(""), str(error))]
 
     _report_ignored(image_set)
     image_set, digests, skipped = _check(config, image_set, existing)
     _report_shared(check.shared_images(image_set, digests))
     provenance = _provenance(config, image_set, backbone, digests, skipped)
-    if existing is not None and not config.force:
-        stale = differences(existing, provenance, image_set, digests)
-        if not stale:
-            clear_pieces(config.out)
-            existing = with_places(existing, provenance)
-            print(f"{existing}: up to date, same images, weights and transform")
-            return existing
-        print(f"making the features again: other {' and '.join(stale)} than those of {existing.path}")
+    made: dict[str, FeatureFile] = {}
+    stale: list[Target] = []
+    for (layer, there), record in zip(existing.items(), backbone.layers or (None,), strict=True):
+        wanted = replace(provenance, layer=record)
+        differing = [] if there is None or config.force else differences(there, wanted, image_set, digests)
+        if there is None or config.force or differing:
+            donor = None if config.force else there
+            stale.append(Target(layer=layer, out=config.caches[layer], provenance=wanted, donor=donor))
+        else:
+            clear_pieces(config.caches[layer])
+            made[layer] = with_places(there, wanted)
+            print(f"{made[layer]}: up to date, same images, weights and transform")
+        if differing:
+            assert there is not None
+            print(f"making the features again: other {' and '.join(differing)} than those of {there.path}")
 
-    donor = None if config.force else existing
-    made = with_earlier_names(_extract(config, image_set, backbone, provenance, digests, donor), existing)
-    print(f"{made}: made in {time.perf_counter() - started:.1f} s")
-    return made
-
-
-def _extract(
-    config: ExtractConfig,
-    image_set: ImageSet,
-    backbone: Backbone,
-    provenance: Provenance,
-    digests: Mapping[str, str],
-    donor: FeatureFile | None,
-) -> FeatureFile:
-    """Make the pieces that are missing, then the cache of all of them; rows that ``donor`` holds are taken over."""
-    with PieceFolder(out=config.out, provenance=provenance).lock():
-        earlier = RowsAtHand(shard_files(donor.path) if donor else [], provenance, computed_alike)
-        pieces = cut(image_set, digests, config.shard_rows, earlier.find)
-        total = sum(len(piece.paths) for piece in pieces)
-        to_compute = sum(len(piece.to_compute) for piece in pieces)
-        engine = _engine(config, image_set, backbone) if to_compute else None
-        folder = _folder(config, provenance, engine, donor, total - to_compute)
-        if donor and to_compute < total:
-            print(
-                f"taking over {total - to_compute} of {total} rows, whose images are unchanged, from {donor.path}; "
-                f"the network runs on the other {to_compute}"
-            )
-
-        # What an interrupted run has left, whole pieces or single rows of them.
-        unfinished = RowsAtHand(unfinished_pieces(config.out), folder.provenance, folder.counts, same_path=True)
-        if unfinished.files:
-            find = lambda *image: earlier.find(*image) or unfinished.find(*image)  # noqa: E731
-            pieces = cut(image_set, digests, config.shard_rows, find)
-        missing = folder.missing(pieces, shards=config.shards and not config.force)
-        left = sum(len(piece.to_compute) for piece in missing)
-        folder.discard(set(unfinished_pieces(config.out)) - set(unfinished.files))
-        if left < to_compute:
-            print(f"going on where an earlier run stopped: {to_compute - left} of {to_compute} images are done")
-        _compute(folder, pieces, missing, engine, to_compute, left)
-        return folder.leave(pieces) if config.shards else folder.join(pieces)
-
-
-def _folder(
-    config: ExtractConfig,
-    provenance: Provenance,
-    engine: LocalEngine | RayEngine | None,
-    donor: FeatureFile | None,
-    taken: int,
-) -> PieceFolder:
-    """The folder of pieces, which says what computes the rows, and from which cache others were taken over."""
-    there = donor.provenance if donor else None
-    taken_over = None
-    if there and taken:
-        taken_over = TakenOver(rows=taken, created=there.created, runtime=there.runtime, versions=there.versions)
-    runtime = engine.record if engine else there.runtime if there else None
-    return PieceFolder(
-        out=config.out, provenance=replace(provenance, runtime=runtime, taken_over=taken_over), fresh=config.force
-    )
-
-
-def _compute(
-    folder: PieceFolder,
-    pieces: Sequence[Piece],
-    missing: Sequence[Piece],
-    engine: LocalEngine | RayEngine | None,
-    to_compute: int,
-    left: int,
-) -> None:
-    """Make the missing pieces: by copying where all rows are at hand, else by the network."""
-    from tqdm import tqdm
-
-    for piece in missing:
-        if not piece.to_compute:
-            folder.write(piece, None, None)
-    if engine is None:
-        return
-    watch = Stopwatch()
-    started = time.perf_counter()
-    with tqdm(total=to_compute, initial=to_compute - left, unit="image", desc="features", disable=None) as bar:
-        try:
-            engine.extract(folder, [piece for piece in missing if piece.to_compute], watch, bar.update)
-        except KeyboardInterrupt:
-            done = sum(folder.file(piece).exists() for piece in pieces)
-            raise KeyboardInterrupt(
-                f"stopped by Ctrl-C; {done} of {len(pieces)} pieces are finished and kept: run the same command "
-                "again to go on from there"
-            ) from None
-    if left:
-        _report_speed(watch, left, time.perf_counter() - started)
-
-
-def _engine(config: ExtractConfig, image_set: ImageSet, backbone: Backbone) -> LocalEngine | RayEngine:
-    settings = RuntimeSettings(runtime=config.runtime, device=config.device, precision=config.precision)
-    if config.engine == "ray":
-        from features.engines.cluster import RayEngine
-
-        return RayEngine(image_set, backbone, settings, config.batch, config.workers, config.address)
-    from features.engines.local import LocalEngine
-
-    return LocalEngine(image_set, backbone, settings, config.batch, config.workers)
+    for target, file in zip(stale, make_caches(config, image_set, backbone, digests, stale), strict=True):
+        made[target.layer] = with_earlier_names(file, existing[target.layer])
+        print(f"{made[target.layer]}: made in {time.perf_counter() - started:.1f} s")
+    return [made[layer] for layer in config.caches]
 
 
 def _check(
-    config: ExtractConfig, image_set: ImageSet, existing: FeatureFile | None
+    config: ExtractConfig, image_set: ImageSet, existing: Mapping[str, FeatureFile | None]
 ) -> tuple[ImageSet, dict[str, str], tuple[Skipped, ...]]:
     """Fingerprint and try every image before the network starts.
 
     Returns:
         The images to use, the SHA-256 of each, and those left out, each with the reason.
     """
-    known = image_digests([*(shard_files(existing.path) if existing else ()), *unfinished_pieces(config.out)])
+    there = [file for found in existing.values() if found for file in shard_files(found.path)]
+    left = [file for out in config.caches.values() for file in unfinished_pieces(out)]
+    known = image_digests([*there, *left])
     if config.engine == "ray":
         from features.engines.cluster import check_on_cluster
 
@@ -251,8 +172,3 @@ def _report_shared(shared: list[str]) -> None:
     if shared:
         shown = ", ".join(shared[:3]) + (", …" if len(shared) > 3 else "")
         print(f"warning: {len(shared)} validation image(s) are also training images; accuracy is flattered: {shown}")
-
-
-def _report_speed(watch: Stopwatch, count: int, seconds: float) -> None:
-    spent = ", ".join(f"{work} {watch.seconds.get(work, 0.0):.1f} s" for work in ("read", "decode", "network", "write"))
-    print(f"{count / seconds:.1f} images a second; {spent} (side by side, so that they overlap)")

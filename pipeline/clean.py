@@ -55,8 +55,9 @@ BENCH = _kind(
 )
 
 FEATURES = re.compile(
-    r"\.?features(-\d{5}-of-\d{5})?\.h5(\.part|\.lock)?|\.run\.lock|\.features\.done|\.(features|train|eval)\.args"
+    r"\.?features(?:-(?P<layer>\w[\w.-]*?))??(-\d{5}-of-\d{5})?\.h5(\.part|\.lock)?|\.run\.lock|\.features\.done|\.(features|train|eval)\.args"
 )
+LAYER_PIECES = re.compile(r"\.features-\w[\w.-]*\.h5\.parts")
 # How an HDF5 file begins, and within how many bytes of its end the attributes of a cache lie.
 HDF5, TAIL = b"\x89HDF\r\n\x1a\n", 1 << 20
 FOLDERS = {
@@ -80,7 +81,9 @@ def clean(out: Path) -> list[Path]:
             continue
         if entry.name in FOLDERS and entry.is_dir():
             _clean(entry, FOLDERS[entry.name])
-        elif FEATURES.fullmatch(entry.name) and entry.is_file() and _is_ours(entry):
+        elif LAYER_PIECES.fullmatch(entry.name) and entry.is_dir():
+            _clean(entry, PIECES)
+        elif (named := FEATURES.fullmatch(entry.name)) and entry.is_file() and _is_ours(entry, named["layer"]):
             entry.unlink()
     left = sorted(out.iterdir())
     if not left and out.absolute() != Path.cwd():
@@ -115,14 +118,16 @@ def _clean(folder: Path, kind: Kind) -> None:
         folder.rmdir()
 
 
-def _is_ours(file: Path) -> bool:
-    """Whether a file with the name of a feature cache is one: every version writes this attribute."""
+def _is_ours(file: Path, layer: str | None) -> bool:
+    """Whether a file with the name of a feature cache, or of a layer's, is one."""
     if file.suffix != ".h5":
         return True
     with file.open("rb") as opened:
         start = opened.read(len(HDF5))
         opened.seek(max(0, file.stat().st_size - TAIL))
-        return start == HDF5 and b"images_sha256" in opened.read()
+        end = opened.read()
+        of_layer = layer is None or f'"name":"{layer}"'.encode() in end
+        return start == HDF5 and b"images_sha256" in end and of_layer
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class Recorded:
         """One entry for each flag that would make other features. Pictures that only moved are no difference."""
         names = [item.name for item in fields(ExtractConfig) if item.name not in (*_HOW, "data", "weights")]
         found = [
-            f"{flag(name)} {getattr(self.config, name)} there, {getattr(wanted, name)} asked for"
+            f"{flag(name)} {_said(self.config, name)} there, {_said(wanted, name)} asked for"
             for name in names
             if getattr(self.config, name) != getattr(wanted, name)
         ]
@@ -88,9 +88,13 @@ class Recorded:
             return self.provenance.images_sha256 in fingerprints
 
 
-# Flags that leave the features unchanged.
+def _said(config: ExtractConfig, name: str) -> str:
+    return str(getattr(config, name)) or "none"
+
+
+# Flags that leave the features unchanged, or, as --layers, make others beside them.
 _HOW = ("out", "shards", "shard_rows", "runtime", "device", "batch", "workers", "engine", "address", "offline", "force",
-        "note", "list_backbones")  # fmt: skip
+        "note", "list_backbones", "list_layers", "layers")  # fmt: skip
 
 
 def run_stands(run: Path, features: Path) -> bool:

@@ -86,7 +86,7 @@ class Stages:
         """
         self.refuse_mistakes()
         first = self._parse("features", self._default("features"))
-        if isinstance(first, ExtractConfig) and first.list_backbones:
+        if isinstance(first, ExtractConfig) and (first.list_backbones or first.list_layers):
             COMMANDS["features"].run(first)
             return
         train = self._train_config()
@@ -125,7 +125,12 @@ class Stages:
         problems = []
         for stage in self.stages:
             try:
-                self._parse(stage, self._default(stage))
+                config = self._parse(stage, self._default(stage))
+                if isinstance(config, ExtractConfig) and len(config.caches) > 1 and self.stages != ["features"]:
+                    problems.append(
+                        f"features: --layers makes {len(config.caches)} caches, and what follows takes one; make them "
+                        "with `make features`, or take one with --layer"
+                    )
             except FlagError as error:
                 problems += [f"{stage}: {self._guided(str(problem), stage)}" for problem in error.args]
         if problems:
@@ -260,7 +265,7 @@ class Stages:
                 self._evaluate(recorded)
 
     def _make_features(self) -> tuple[Path, Recorded | None]:
-        from features.extract import make_features
+        from features.extract import make_layers
 
         there = self._recorded()
         if there and there[0].imported:
@@ -281,14 +286,14 @@ class Stages:
         recorded = Recorded.of(*there) if there and not there[0].imported else None
         if recorded is None:
             config: ExtractConfig = self._parse("features", self._default("features"))
-            made = make_features(config)
+            made = make_layers(config)[0]
             return made.path, Recorded.of(made.provenance, made.path)
         config = self._refuse_other(recorded)
         if self.inputs.offline and not recorded.config.offline and recorded.cache.exists() and not config.force:
             print(f"{recorded.cache}: used as it is, not compared with its pictures (OFFLINE=1)")
             return recorded.cache, recorded
         try:
-            return make_features(replace(config, out=self.features)).path, recorded
+            return make_layers(replace(config, out=self.features))[0].path, recorded
         except InputError as error:
             named = self.inputs.data or self.inputs.weights or self.words["features"]
             if named or "features" in self.goals or not recorded.cache.exists():
@@ -305,12 +310,12 @@ class Stages:
 
     def _recorded(self) -> tuple[Provenance, Path] | None:
         """Origin and place of the features in OUT, else of the run's features; None where there is neither."""
-        from features.cache.pieces import shard_pattern
+        from features.cache.pieces import shard_pattern, shards_beside
         from features.cache.store import verify_features
         from pipeline.training.folder import RunFolder
 
         shards = shard_pattern(self.features)
-        place = self.features if self.features.exists() or not any(shards.parent.glob(shards.name)) else shards
+        place = self.features if self.features.exists() or not shards_beside(self.features) else shards
         damaged = None
         if place.exists() or place == shards:
             try:

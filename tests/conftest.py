@@ -125,7 +125,7 @@ def quick_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     from features.backbone.runtime import Runtime
     from features.engines import local
 
-    ones = Runtime(record=RuntimeRecord(name="ones"), run=lambda pixels: np.ones((len(pixels), 512), np.float32))
+    ones = Runtime(records=(RuntimeRecord(name="ones"),), run=lambda pixels: np.ones((len(pixels), 512), np.float32))
     monkeypatch.setattr(local, "open_runtime", lambda *_, **__: ones)
 
 

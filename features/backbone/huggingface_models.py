@@ -117,7 +117,7 @@ def _build(repository: str, image_size: int) -> Network:
         network = ImageFeatures(_transformers().AutoModel.from_config(config)).eval()
     with torch.inference_mode():
         width = network(torch.zeros(1, 3, image_size, image_size)).shape[1]
-    return Network(model=network, head_at="head", width=width, translate=partial(_translate, network))
+    return Network(model=network, head_at="head", width=width, translate=partial(_translate, network), prefix="model.")
 
 
 def _translate(network: nn.Module, state: State) -> State:

@@ -34,12 +34,14 @@ class Network:
         head_at: Dotted name of the identity in place of that layer: where a head goes.
         width: Features an image.
         translate: Gives a file's tensors the model's names and dtypes, and leaves out those that the model doesn't use.
+        prefix: What stands in ``model`` before the names that the library gives to its layers.
     """
 
     model: nn.Module
     head_at: str
     width: int
     translate: Callable[[State], State]
+    prefix: str = ""
 
 
 def in_precision_of(wanted: State, state: State) -> dict[str, Tensor]:

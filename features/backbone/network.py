@@ -7,17 +7,19 @@ In: the name of a network, and that of weights, or a file of them. Out: a :class
 from __future__ import annotations
 
 import pickle
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from features.backbone.huggingface_models import HUGGING_FACE
-from features.backbone.library import Library, NamedWeights, State
+from features.backbone.layers import CutNetwork, chosen, outputs, table
+from features.backbone.library import Library, NamedWeights, Network, State
 from features.backbone.preprocess import Preprocess
+from features.backbone.record import Layer
 from features.backbone.timm_models import TIMM
 from features.backbone.torchvision_models import TORCHVISION
 from features.util.errors import InputError, did_you_mean, first_line, listing
@@ -34,9 +36,11 @@ class Backbone:
 
     Attributes:
         name: What ``--backbone`` calls it.
-        model: In eval mode, its last layer replaced by the identity: (B, 3, H, W) float32 → (B, width) float32.
-        head_at: Dotted name of that identity: where a head goes.
-        width: Features an image.
+        model: In eval mode: (B, 3, H, W) float32 → (B, width) float32. Its last layer is replaced by the identity, or
+            it is cut behind the layers that were asked for.
+        head_at: Dotted name of that identity: where a head goes; empty where the network is cut.
+        widths: Features an image, of each layer; of the network's own features, one number.
+        layers: The layers that were asked for; none for the network's own features.
         preprocess: From a PIL image to a (3, H, W) float32 tensor: resize, centre crop, normalise.
         transform: Canonical JSON of the preprocessing's parameters.
         weights: Name of the weights: the library's, or the file's.
@@ -46,14 +50,34 @@ class Backbone:
     name: str
     model: nn.Module
     head_at: str
-    width: int
+    widths: tuple[int, ...]
+    layers: tuple[Layer, ...] = ()
     preprocess: Preprocess
     transform: str
     weights: str
     weights_sha256: str
 
+    @property
+    def width(self) -> int:
+        """Features an image, of all layers together."""
+        return sum(self.widths)
 
-def load_backbone(backbone: str, weights: str) -> Backbone:
+    @property
+    def layer(self) -> Layer | None:
+        """The one layer that was asked for; None for the network's own features."""
+        assert len(self.layers) < 2, "the features of several layers are no one layer's"
+        return self.layers[0] if self.layers else None
+
+    def only(self, names: Sequence[str]) -> Self:
+        """The same network with the features of some of its layers, cut behind the last of these."""
+        if not isinstance(self.model, CutNetwork):
+            return self
+        kept = [(layer, width) for layer, width in zip(self.layers, self.widths, strict=True) if layer.name in names]
+        layers, widths = zip(*kept, strict=True)
+        return replace(self, model=self.model.only(names), layers=layers, widths=widths)
+
+
+def load_backbone(backbone: str, weights: str, layers: Sequence[str] = ()) -> Backbone:
     """A network with the given weights, without its layer of classes, frozen and in eval mode.
 
     Args:
@@ -62,6 +86,8 @@ def load_backbone(backbone: str, weights: str) -> Backbone:
             folder of the library's own format. Its classification layer may have any number of classes or be absent,
             and so may auxiliary classifiers: they are not used. A file's images are prepared as for the first of the
             named weights, which ``DEFAULT_WEIGHTS`` stands for in all libraries but torchvision.
+        layers: Names of layers, as :func:`list_layers` lists them, whose pooled outputs are wanted side by side;
+            without any, the network's own features.
 
     Raises:
         DownloadError: if named weights can't be had.
@@ -69,26 +95,12 @@ def load_backbone(backbone: str, weights: str) -> Backbone:
     """
     library, name = _found(backbone)
     known = library.weights(name)
-    architecture = f"{library.title}'s {name}"
     weights = _full_name(library, weights, known)
-    chosen = known.get(weights) or _from_disk(library, name, Path(weights).expanduser(), known)
-    preprocess = Preprocess(chosen.preset())
-    state = chosen.fetch()
+    wanted = known.get(weights) or _from_disk(library, name, Path(weights).expanduser(), known)
+    preprocess = Preprocess(wanted.preset())
+    state = wanted.fetch()
     network = library.build(name, preprocess.crop)
-    state = network.translate(state)
-    _refuse_other_architecture(network.model, state, architecture, weights)
-    network.model.load_state_dict(state, strict=True, assign=True)
-    network.model.eval().requires_grad_(False)
-    return Backbone(
-        name=backbone,
-        model=network.model,
-        head_at=network.head_at,
-        width=network.width,
-        preprocess=preprocess,
-        transform=preprocess.description,
-        weights=weights if weights in known else Path(weights).name,
-        weights_sha256=tensors_sha256(network.model.state_dict()),
-    )
+    return _frozen(backbone, network, state, preprocess, weights, layers)
 
 
 def backbone_names() -> list[str]:
@@ -130,6 +142,48 @@ def list_backbones() -> str:
         lines.append(f"{backbone:20} {network.width:8} {crop:6} {millions:8.1f} M  {', '.join(known)}")
     return "\n".join(
         [*lines, *(f"{prefix}:{'NAME':15} {each.note}" for prefix, each in LIBRARIES.items() if each.note)]
+    )
+
+
+def list_layers(backbone: str, weights: str) -> str:
+    """A table of a network's layers and of what each gives; its weights are not read.
+
+    Raises:
+        InputError: if there is no such network.
+    """
+    library, name = _found(backbone)
+    known = library.weights(name)
+    wanted = known.get(_full_name(library, weights, known)) or _from_disk(library, name, Path(weights), known)
+    side = Preprocess(wanted.preset()).crop
+    return table(outputs(library.build(name, side), side))
+
+
+def _frozen(
+    backbone: str,
+    network: Network,
+    state: State,
+    preprocess: Preprocess,
+    weights: str,
+    layers: Sequence[str],
+) -> Backbone:
+    """A network with these tensors, in eval mode, cut behind the last of the layers where there are any."""
+    library, name = _found(backbone)
+    architecture = f"{library.title}'s {name}"
+    state = network.translate(state)
+    _refuse_other_architecture(network.model, state, architecture, weights)
+    network.model.load_state_dict(state, strict=True, assign=True)
+    network.model.eval().requires_grad_(False)
+    taps = chosen(outputs(network, preprocess.crop), layers, architecture) if layers else []
+    return Backbone(
+        name=backbone,
+        model=CutNetwork(network.model, taps).eval() if taps else network.model,
+        head_at="" if taps else network.head_at,
+        widths=tuple(tap.width for tap in taps) or (network.width,),
+        layers=tuple(tap.layer for tap in taps if tap.layer),
+        preprocess=preprocess,
+        transform=preprocess.description,
+        weights=Path(weights).name,
+        weights_sha256=tensors_sha256(network.model.state_dict()),
     )
 
 

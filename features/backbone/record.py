@@ -1,10 +1,27 @@
-"""Records of the runtime that was asked for and of the one that ran; they need no torch."""
+"""Records of a layer, of the runtime that was asked for, and of the one that ran; they need no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from features.config import Device, Precision, Runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A layer whose output the features are, in place of the network's own.
+
+    Attributes:
+        name: Its dotted name in the network, as its library has it.
+        pooling: How its output becomes a row: ``mean`` over places or tokens, ``class token``, or ``none``.
+    """
+
+    name: str
+    pooling: Literal["mean", "class token", "none"]
+
+    def __str__(self) -> str:
+        return self.name if self.pooling == "none" else f"{self.name} ({self.pooling})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,16 +1,17 @@
 """The fastest exact inference at hand: a batch of pixels → a batch of features.
 
 In: a :class:`features.backbone.network.Backbone`. Out: a :class:`Runtime`, (B, 3, H, W) uint8 → (B, width) float32,
-and the record of what computes it. On a CPU that is ONNX Runtime where it is installed (``pip install '.[fast]'``) and
-agrees with torch on trial pictures, else torch; on CUDA it is torch.
+and the record of what computes each layer. On a CPU that is ONNX Runtime where it is installed (``pip install
+'.[fast]'``) and agrees with torch on trial pictures, else torch; on CUDA it is torch.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,17 @@ class Runtime:
     """A frozen network, ready to run; may be called from several threads.
 
     Attributes:
-        record: What computes the features, for their provenance.
+        records: What computes the features, for their provenance: a record for each of ``Backbone.widths``.
         run: (B, 3, H, W) uint8 → (B, width) float32.
     """
 
-    record: RuntimeRecord
+    records: tuple[RuntimeRecord, ...]
     run: Callable[[np.ndarray], np.ndarray] = field(repr=False)
+
+    @property
+    def record(self) -> RuntimeRecord:
+        """What computes the features of the first layer."""
+        return self.records[0]
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """The features of a batch of pixels, as :meth:`features.backbone.preprocess.Preprocess.pixels` makes them."""
@@ -123,9 +129,8 @@ def _open_torch(backbone: Backbone, device: str, precision: str) -> Runtime:
             return network(inputs.to(dtype=dtype, memory_format=torch.channels_last)).float().cpu().numpy()
 
     record = RuntimeRecord(name="torch", version=torch.__version__, device=device, precision=precision)
-    if precision != "float32":
-        record = replace(record, **_effect(backbone, run))
-    return Runtime(record=record, run=run)
+    effects = _effects(backbone, run) if precision != "float32" else [{}] * len(backbone.widths)
+    return Runtime(records=tuple(replace(record, **effect) for effect in effects), run=run)
 
 
 class _NotPossibleError(Exception):
@@ -153,16 +158,18 @@ def _open_onnxruntime(backbone: Backbone) -> Runtime:
         def run(pixels: np.ndarray) -> np.ndarray:
             return session.run(None, {"pixels": pixels})[0]
 
-        effect = _effect(backbone, run)
+        effects = _effects(backbone, run)
     except Exception as error:  # exporter and runtime raise dozens of kinds for a layer that they do not know
         reason = first_line(error)
         raise _NotPossibleError(f"{backbone.name} can't be exported ({reason})") from error
-    if not effect["max_difference"] <= TOLERANCE * effect["feature_scale"]:
-        raise _NotPossibleError(
-            f"its features of {backbone.name} differ from torch's by {effect['max_difference']:.2g}, "
-            f"where the largest is {effect['feature_scale']:.2g}"
-        )
-    return Runtime(record=RuntimeRecord(name="onnxruntime", version=onnxruntime.__version__, **effect), run=run)
+    for effect in effects:
+        if not effect["max_difference"] <= TOLERANCE * effect["feature_scale"]:
+            raise _NotPossibleError(
+                f"its features of {backbone.name} differ from torch's by {effect['max_difference']:.2g}, "
+                f"where the largest is {effect['feature_scale']:.2g}"
+            )
+    record = RuntimeRecord(name="onnxruntime", version=onnxruntime.__version__)
+    return Runtime(records=tuple(replace(record, **effect) for effect in effects), run=run)
 
 
 class _FromPixels(nn.Module):
@@ -177,13 +184,23 @@ class _FromPixels(nn.Module):
         return self.model(self.normalise(pixels))
 
 
-def _effect(backbone: Backbone, run: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
-    """The largest difference between the features of trial pictures and those of ``backbone.model`` itself."""
+def columns(widths: Sequence[int]) -> list[slice]:
+    """Where the features of each layer stand in a row of all."""
+    ends = list(accumulate(widths))
+    return [slice(end - width, end) for width, end in zip(widths, ends, strict=True)]
+
+
+def _effects(backbone: Backbone, run: Callable[[np.ndarray], np.ndarray]) -> list[dict[str, Any]]:
+    """For each layer, the largest difference between features of trial pictures and those of ``backbone.model``."""
     trial = trial_pixels(backbone, 3)
     with torch.inference_mode():
         exact = _FromPixels(backbone).eval()(torch.from_numpy(trial)).numpy()
-    difference = np.abs(run(trial) - exact).max()
-    return {"max_difference": float(f"{difference:.3g}"), "feature_scale": float(f"{np.abs(exact).max():.3g}")}
+    there = run(trial)
+    largest = [
+        (np.abs(there[:, part] - exact[:, part]).max(), np.abs(exact[:, part]).max())
+        for part in columns(backbone.widths)
+    ]
+    return [{"max_difference": float(f"{gap:.3g}"), "feature_scale": float(f"{scale:.3g}")} for gap, scale in largest]
 
 
 def trial_pixels(backbone: Backbone, images: int) -> np.ndarray:

@@ -21,6 +21,8 @@ from features.util.provenance import canonical_json
 # Fields of a provenance that format 1 did not have.
 SINCE_2 = ("selection", "dtype", "runtime", "views", "skipped", "shard")
 SINCE_3 = ("taken_over",)
+# Format 4 is format 3 of a layer's features: an earlier version would take them for the network's own.
+SINCE_4 = ("layer",)
 
 
 def recorded_content(file: h5py.File, provenance: Provenance, sealed: bool) -> str | None:
@@ -35,7 +37,7 @@ def recorded_content(file: h5py.File, provenance: Provenance, sealed: bool) -> s
 
 def _content_of_1(file: h5py.File, provenance: Provenance) -> str:
     said = provenance.record()
-    named = {item.name: said[item.name] for item in fields(Provenance) if item.name not in SINCE_2 + SINCE_3}
+    named = {item.name: said[item.name] for item in fields(Provenance) if item.name not in SINCE_2 + SINCE_3 + SINCE_4}
     digest = hashlib.sha256(canonical_json([1, named]).encode())
     for name in sorted(file):
         split = file[name]

@@ -51,7 +51,10 @@ class FeatureFile:
     def __str__(self) -> str:
         splits = ", ".join(f"{name} {shape}" for name, shape in sorted(self.shapes.items()))
         views = f", {self.provenance.views.count} views" if self.provenance.views else ""
-        return f"{self.path}: {splits} {self.provenance.dtype}{views}, classes {', '.join(self.provenance.classes)}"
+        layer = f" of {self.provenance.layer.name}" if self.provenance.layer else ""
+        return (
+            f"{self.path}: {splits} {self.provenance.dtype}{layer}{views}, classes {', '.join(self.provenance.classes)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

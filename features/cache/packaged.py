@@ -17,7 +17,7 @@ PACKAGED = Path(__file__).parents[1] / "data" / "hymenoptera.h5"
 def packaged_serves(config: ExtractConfig) -> bool:
     """Whether the packaged features are the ones asked for."""
     plain = ExtractConfig()
-    asked = ("data", "weights", "backbone", "split", "classes", "limit", "views", "shards")
+    asked = ("data", "weights", "backbone", "split", "classes", "limit", "views", "shards", "layer", "layers")
     return all(getattr(config, name) == getattr(plain, name) for name in asked)
 
 
@@ -32,7 +32,7 @@ def use_packaged(config: ExtractConfig, existing: FeatureFile | None, reason: st
         raise InputError(
             f"--offline uses the packaged features of hymenoptera by resnet18, but --data is {config.data}, --backbone "
             f"is {config.backbone} and --weights is {config.weights}; leave --offline (make: OFFLINE=1) out, or leave "
-            "these, and what selects images or makes views or shards, out"
+            "these, and what selects images or a layer, or makes views or shards, out"
         )
     packaged = read_features(PACKAGED)
     if existing is not None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
-from features.backbone.record import RuntimeRecord
+from features.backbone.record import Layer, RuntimeRecord
 from features.sources.catalogue import Selection
 
 
@@ -89,6 +89,7 @@ class Provenance:
         skipped: Images that were left out as unreadable.
         shard: None for a whole data set in one file.
         taken_over: Rows that were copied from an earlier cache; None for none.
+        layer: The layer of the network whose output the features are; None for the network's own.
     """
 
     classes: tuple[str, ...]
@@ -110,11 +111,17 @@ class Provenance:
     skipped: tuple[Skipped, ...] = ()
     shard: Shard | None = None
     taken_over: TakenOver | None = None
+    layer: Layer | None = None
 
     @property
     def imported(self) -> bool:
         """Whether the rows came from a file (:mod:`features.exchange`), so that no network of ours made them."""
         return not self.backbone
+
+    @property
+    def noun(self) -> str:
+        """What the rows stand for, in messages."""
+        return "rows" if self.imported else "images"
 
     @property
     def precision(self) -> str:
@@ -133,6 +140,7 @@ class Provenance:
             "skipped": [list(each) for each in self.skipped],
             "shard": _plain(self.shard),
             "taken_over": _plain(self.taken_over),
+            "layer": _plain(self.layer),
         }
 
     @classmethod
@@ -155,6 +163,7 @@ class Provenance:
                 "skipped": tuple(Skipped(*each) for each in values.get("skipped", ())),
                 "shard": _record_of(Shard, values.get("shard")),
                 "taken_over": _taken_over(values.get("taken_over")),
+                "layer": _record_of(Layer, values.get("layer")),
             }
         )
 

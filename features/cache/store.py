@@ -1,6 +1,6 @@
 """Reading a feature cache: one HDF5 file, or several shards of one data set, refused when it is not what it says.
 
-Layout (format 3)::
+Layout (format 3; 4 where the attribute ``layer`` says that the features are a layer's)::
 
     /            attributes: format_version, complete, content_sha256, and the fields of Provenance
     /train, /val
@@ -31,7 +31,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from features.cache.earlier import SINCE_2, SINCE_3, recorded_content
+from features.cache.earlier import SINCE_2, SINCE_3, SINCE_4, recorded_content
 from features.cache.featureset import FeatureFile, FeatureSet, Split
 from features.cache.records import Provenance
 from features.cache.rows import BLOCK_BYTES, content_sha256
@@ -39,11 +39,11 @@ from features.sources.catalogue import SPLITS
 from features.util.errors import InputError, first_line, listing
 from features.util.provenance import canonical_json
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 # The `*` in the name of a set of shards stands for this, and for nothing else: features-00003-of-00040.h5.
 SHARD_NUMBERS = r"\d{5,}-of-\d{5,}"
 # The fields that are JSON texts in the file.
-JSON_FIELDS = ("versions", "selection", "runtime", "views", "shard", "taken_over")
+JSON_FIELDS = ("versions", "selection", "runtime", "views", "shard", "taken_over", "layer")
 
 Arrays = dict[str, np.ndarray]
 
@@ -203,7 +203,7 @@ def _read_file(path: Path, *, keep: bool) -> tuple[FeatureFile, dict[str, Arrays
                 raise DamagedCache(f"{path} is unfinished; {_REMAKE}")
             provenance = _read_provenance(file, version)
             shapes = {split: tuple(file[split]["features"].shape) for split in SPLITS if split in file}
-            if version == FORMAT_VERSION:
+            if version >= 3:
                 content = str(file.attrs["content_sha256"]) if sealed else None
                 known_as = tuple(map(str, file.attrs["known_as"]))
             else:
@@ -263,7 +263,7 @@ def _refuse_unknown(path: Path, file: h5py.File) -> int:
 
 
 def _read_provenance(file: h5py.File, version: int) -> Provenance:
-    later = {1: SINCE_2 + SINCE_3, 2: SINCE_3}.get(version, ())
+    later = {1: SINCE_2 + SINCE_3 + SINCE_4, 2: SINCE_3 + SINCE_4, 3: SINCE_4}.get(version, ())
     names = [item.name for item in fields(Provenance) if item.name not in (*later, "skipped")]
     values = {name: file.attrs[name] for name in names}
     values |= {name: json.loads(values[name]) for name in JSON_FIELDS if name in values}

@@ -103,9 +103,9 @@ class RowsAtHand:
 
 
 def computed_alike(there: Provenance, wanted: Provenance) -> bool:
-    """Whether a picture has the same row in both, up to rounding: the same network, preprocessing, precision, type and
-    views."""
-    same = ("backbone", "weights_sha256", "transform", "dtype", "precision")
+    """Whether a picture has the same row in both, up to rounding: the same network and layer, preprocessing, precision,
+    type and views."""
+    same = ("backbone", "layer", "weights_sha256", "transform", "dtype", "precision")
     if any(getattr(there, name) != getattr(wanted, name) for name in same):
         return False
     if wanted.views is None:

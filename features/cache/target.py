@@ -84,6 +84,7 @@ def differences(
 # Fields that must agree, with their names in messages.
 _DECISIVE = {
     "backbone": "backbone",
+    "layer": "layer",
     "weights_sha256": "weights",
     "transform": "transform",
     "dtype": "dtype",

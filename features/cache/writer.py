@@ -131,12 +131,15 @@ class FeatureWriter:
             _put(self._file, "skipped/paths", _texts([each.path for each in provenance.skipped]))
             _put(self._file, "skipped/reasons", _texts([each.reason for each in provenance.skipped]))
         attributes = self._file.attrs
-        for name, value in (provenance.record() | {"known_as": list(known_as)}).items():
+        values = provenance.record() | {"known_as": list(known_as)}
+        if provenance.layer is None:
+            del values["layer"]
+        for name, value in values.items():
             if isinstance(value, list) and name != "skipped":
                 attributes.create(name, value, dtype=h5py.string_dtype())
             elif name != "skipped":
                 attributes[name] = canonical_json(value) if name in JSON_FIELDS else value
-        attributes["format_version"] = FORMAT_VERSION
+        attributes["format_version"] = FORMAT_VERSION if provenance.layer else 3
         self._file.flush()
         self._part.raise_failure()
         attributes["content_sha256"] = content_sha256([self._file], provenance.classes)

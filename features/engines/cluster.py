@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from features.backbone.network import Backbone
 from features.backbone.record import RuntimeRecord, RuntimeSettings
-from features.cache.pieces import Piece, PieceFolder
-from features.engines.local import LocalEngine
+from features.cache.pieces import PieceFolder
+from features.engines.local import Job, LocalEngine
 from features.engines.pixels import Stopwatch
 from features.engines.ray_cluster import connect
 from features.sources.check import Checked, check_paths
@@ -91,11 +92,11 @@ class RayEngine:
                 f"{there.get('CPU', 0):g} cores and {there.get('GPU', 0):g} GPUs; ask for less, or add machines"
             )
         self._arguments = self._ray.put((_reader(image_set), backbone, settings, batch, workers))
-        opened = self._ray.remote(_record).options(**self._needs).remote(self._arguments)
-        self.record: RuntimeRecord = self._ray.get(opened)
+        opened = self._ray.remote(_records).options(**self._needs).remote(self._arguments)
+        self.records: tuple[RuntimeRecord, ...] = self._ray.get(opened)
 
     def extract(
-        self, folder: PieceFolder, pieces: Sequence[Piece], watch: Stopwatch, advance: Callable[[int], object]
+        self, folders: Sequence[PieceFolder], jobs: Sequence[Job], watch: Stopwatch, advance: Callable[[int], object]
     ) -> None:
         """Make the pieces, as :meth:`features.engines.local.LocalEngine.extract` does.
 
@@ -103,25 +104,26 @@ class RayEngine:
             InputError: if an image has changed, a feature is not a finite number, or the machines can't write into the
                 folder.
         """
-        if not pieces:
+        if not jobs:
             return
         # Machines may see another working folder.
-        shared = replace(folder, out=folder.out.absolute())
+        shared = [replace(folder, out=folder.out.absolute()) for folder in folders]
         rows = _rows(
-            [{"piece": piece} for piece in pieces],
+            [{"job": job} for job in jobs],
             _PieceMaker,
             fn_constructor_args=(self._arguments, shared),
-            concurrency=(1, min(self._processes, len(pieces))),
+            concurrency=(1, min(self._processes, len(jobs))),
             **self._needs,
         )
         for row in rows:
             if row["problem"]:
                 raise InputError(row["problem"])
-            if not (folder.path / row["file"]).exists():
-                raise InputError(
-                    f"{folder.path} is not one folder for all machines of the cluster: {row['file']} was written by "
-                    "one, and is not seen here; name an --out on a file system that they share"
-                )
+            for file in map(Path, row["files"]):
+                if not file.exists():
+                    raise InputError(
+                        f"{file.parent} is not one folder for all machines of the cluster: {file.name} was written by "
+                        "one, and is not seen here; name an --out on a file system that they share"
+                    )
             for work, seconds in row["seconds"].items():
                 watch.add(work, seconds)
             advance(row["images"])
@@ -130,26 +132,27 @@ class RayEngine:
 class _PieceMaker:
     """One process of the cluster: the network is loaded once, pieces come one at a time."""
 
-    def __init__(self, arguments: Any, folder: PieceFolder) -> None:
+    def __init__(self, arguments: Any, folders: Sequence[PieceFolder]) -> None:
         import ray
 
         self._engine = LocalEngine(*ray.get(arguments))
-        self._folder = folder
+        self._folders = folders
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        piece: Piece = row["piece"]
+        job: Job = row["job"]
         watch = Stopwatch()
         problem = ""
         try:
-            self._engine.extract(self._folder, [piece], watch, lambda _: None)
+            self._engine.extract(self._folders, [job], watch, lambda _: None)
         except InputError as error:  # a user's mistake is reported by the command, not retried
             problem = str(error)
-        file = self._folder.file(piece).name
-        return {"file": file, "images": len(piece.to_compute), "seconds": watch.seconds, "problem": problem}
+        pieces = zip(self._folders, job.pieces, strict=True)
+        files = [str(folder.file(piece)) for folder, piece in pieces if piece is not None]
+        return {"files": files, "images": len(job.to_compute), "seconds": watch.seconds, "problem": problem}
 
 
-def _record(arguments: tuple[Any, ...]) -> RuntimeRecord:
-    return LocalEngine(*arguments).record
+def _records(arguments: tuple[Any, ...]) -> tuple[RuntimeRecord, ...]:
+    return LocalEngine(*arguments).records
 
 
 def _reader(image_set: ImageSet) -> ImageSet:

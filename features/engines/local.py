@@ -5,18 +5,40 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from features.backbone.network import Backbone
 from features.backbone.record import RuntimeRecord, RuntimeSettings
-from features.backbone.runtime import open_runtime
+from features.backbone.runtime import columns, open_runtime
 from features.cache.pieces import Piece, PieceFolder
-from features.cache.records import Provenance
+from features.cache.records import Provenance, Views
 from features.engines.pixels import Stopwatch, pixel_batches
 from features.sources.images import ImageSet
 from features.util.errors import InputError
+
+
+@dataclass(frozen=True)
+class Job:
+    """The pieces of the same images, one for each cache.
+
+    Attributes:
+        pieces: In the order of the caches; None where a cache has that piece already.
+    """
+
+    pieces: tuple[Piece | None, ...]
+
+    @property
+    def some(self) -> Piece:
+        """One of the pieces; their images are the same."""
+        return next(piece for piece in self.pieces if piece is not None)
+
+    @property
+    def to_compute(self) -> list[int]:
+        """Positions of the images whose row at least one cache needs."""
+        return sorted({position for piece in self.pieces if piece is not None for position in piece.to_compute})
 
 
 class LocalEngine:
@@ -24,7 +46,7 @@ class LocalEngine:
 
     Args:
         image_set: Where the images are.
-        backbone: The network and its preprocessing.
+        backbone: The network and its preprocessing; each of its layers is for a cache of its own.
         settings: What is to run the network.
         batch: Images in one pass through the network; each augmented view is a pass of its own.
         workers: Threads, or processes beside a GPU, that decode beside the network.
@@ -40,20 +62,21 @@ class LocalEngine:
         )
         self._batch = batch
         self._workers = workers
+        self._columns = columns(backbone.widths)
 
     @property
-    def record(self) -> RuntimeRecord:
-        """What computes the features, for the file."""
-        return self._runtime.record
+    def records(self) -> tuple[RuntimeRecord, ...]:
+        """What computes the features of each layer, for its file."""
+        return self._runtime.records
 
     def extract(
-        self, folder: PieceFolder, pieces: Sequence[Piece], watch: Stopwatch, advance: Callable[[int], object]
+        self, folders: Sequence[PieceFolder], jobs: Sequence[Job], watch: Stopwatch, advance: Callable[[int], object]
     ) -> None:
         """Compute the rows of pieces that are not at hand, and write the pieces.
 
         Args:
-            folder: Where they go, and what they are made from.
-            pieces: Those to make; each has at least one row to compute.
+            folders: For each layer, where its pieces go, and what they are made from.
+            jobs: For each of them the pieces to make; each piece has at least one row to compute.
             watch: Gets the seconds of each kind of work.
             advance: Called with the number of images after each batch.
 
@@ -61,28 +84,35 @@ class LocalEngine:
             InputError: if an image has changed, or a feature is not a finite number.
         """
         batches = [
-            (piece, piece.to_compute[start : start + self._batch])
-            for piece in pieces
-            for start in range(0, len(piece.to_compute), self._batch)
+            (job, wanted, wanted[start : start + self._batch])
+            for job in jobs
+            for wanted in [job.to_compute]
+            for start in range(0, len(wanted), self._batch)
         ]
         rows: list[np.ndarray] = []
-        for (piece, part), stack in zip(batches, self._stacks(folder, pieces, batches, watch), strict=True):
+        parts = [(job.some, part) for job, _, part in batches]
+        stacks = self._stacks(folders[0].provenance.views, parts, watch)
+        for (job, wanted, part), stack in zip(batches, stacks, strict=True):
             with watch.timing("network"):
                 passes = [self._runtime(np.ascontiguousarray(stack[:, view])) for view in range(stack.shape[1])]
             rows.append(np.stack(passes, axis=1))
-            _refuse_unstorable(rows[-1], folder.provenance)
+            for folder, of_layer in zip(folders, self._columns, strict=True):
+                _refuse_unstorable(rows[-1][..., of_layer], folder.provenance)
             advance(len(stack))
-            if part[-1] == piece.to_compute[-1]:
+            if part[-1] == wanted[-1]:
                 whole = np.concatenate(rows)
                 rows.clear()
                 with watch.timing("write"):
-                    folder.write(piece, whole[:, 0], whole[:, 1:] if whole.shape[1] > 1 else None)
+                    for folder, piece, of_layer in zip(folders, job.pieces, self._columns, strict=True):
+                        if piece is not None:
+                            found = whole[np.searchsorted(wanted, piece.to_compute), :, of_layer]
+                            folder.write(piece, found[:, 0], found[:, 1:] if found.shape[1] > 1 else None)
 
     def _stacks(
-        self, folder: PieceFolder, pieces: Sequence[Piece], batches: Sequence[tuple[Piece, list[int]]], watch: Stopwatch
+        self, views: Views | None, batches: Sequence[tuple[Piece, list[int]]], watch: Stopwatch
     ) -> Iterator[np.ndarray]:
         """The pixels of each batch, shape (n, 1 + V, 3, H, W), uint8: each image plain, then its augmented views."""
-        views = folder.provenance.views
+        pieces = {piece.index: piece for piece, _ in batches}.values()
         with_views = {path for piece in pieces if views and piece.split == "train" for path in piece.paths}
         digests = {path: digest for piece in pieces for path, digest in zip(piece.paths, piece.digests, strict=True)}
 
@@ -105,8 +135,11 @@ def _rng(seed: int, path: str, view: int) -> np.random.Generator:
 
 
 def _refuse_unstorable(rows: np.ndarray, provenance: Provenance) -> None:
+    of_layer = f" of {provenance.layer.name}" if provenance.layer else ""
     if not np.isfinite(rows).all():
-        raise InputError(f"the weights {provenance.weights} give features that are not finite numbers")
+        raise InputError(f"the weights {provenance.weights} give features{of_layer} that are not finite numbers")
     largest = float(np.abs(rows).max())
     if largest > float(np.finfo(provenance.dtype).max):
-        raise InputError(f"a feature is {largest:.6g}, more than --dtype float16 holds; store these as float32")
+        raise InputError(
+            f"a feature{of_layer} is {largest:.6g}, more than --dtype float16 holds; store these as float32"
+        )

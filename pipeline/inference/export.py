@@ -33,7 +33,8 @@ MODEL, STATE = "model.onnx", "model.pth"
 
 
 def export(config: ExportConfig) -> None:
-    """Write both files. ``model.onnx`` is written only after ONNX Runtime has reproduced the logits with it.
+    """Write both files; of a head on a layer only ``model.onnx``, which holds the network up to that layer.
+    ``model.onnx`` is written only after ONNX Runtime has reproduced the logits with it.
 
     Raises:
         InputError: if the run, its backbone or the libraries are not at hand, the head has too many qubits, the network
@@ -57,9 +58,12 @@ def export(config: ExportConfig) -> None:
     folder = config.out or config.run
     make_folder(folder)
     write_bytes(folder / MODEL, content)
-    write_atomically(folder / STATE, lambda part: torch.save(classifier.demo_state_dict(), part))
     print(f"ONNX Runtime gives the same logits: largest difference {difference:.1e} (at most {TOLERANCE:.0e} allowed)")
-    print(f"{folder / STATE}: state_dict with the names of PennyLane's demo")
+    if backbone.layer is None:
+        write_atomically(folder / STATE, lambda part: torch.save(classifier.demo_state_dict(), part))
+        print(f"{folder / STATE}: state_dict with the names of PennyLane's demo")
+    else:
+        print(f"no {STATE}: the head reads the layer {backbone.layer.name}, where PennyLane's demo has no head")
     print(
         f"{folder / MODEL}: {len(content) / 1e6:.1f} MB, pixels (B, {', '.join(map(str, pixels.shape[1:]))}) uint8 → "
         f"{' and '.join(OUTPUTS)} of {', '.join(classifier.classes)}"

@@ -40,6 +40,7 @@ def extraction(recorded: Provenance, cache: Path) -> ExtractConfig:
         seed=selection.seed if selection.seed is not None else views.seed if views else plain.seed,
         skip_bad=bool(recorded.skipped),
         backbone=recorded.backbone,
+        layer=recorded.layer.name if recorded.layer else "",
         weights=_place(recorded.weights_location, cache, is_named(recorded.backbone, recorded.weights_location)),
         views=views.count if views else 0,
         dtype=recorded.dtype,  # type: ignore[arg-type]  # a text in files

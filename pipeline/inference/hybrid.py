@@ -100,6 +100,7 @@ class HybridClassifier(nn.Module):
         self.provenance: dict[str, Any] = {
             "epoch": run.epochs[epoch],
             "backbone": backbone.name,
+            "layer": backbone.layer.name if backbone.layer else "",
             "weights": backbone.weights,
             "weights_sha256": backbone.weights_sha256,
             "transform": backbone.transform,
@@ -163,7 +164,14 @@ class HybridClassifier(nn.Module):
 
     def demo_state_dict(self) -> dict[str, torch.Tensor]:
         """The weights under the names they have in PennyLane's demo: torchvision's model with the head as its last
-        layer, ``fc.pre_net.weight`` and so on in a ResNet."""
+        layer, ``fc.pre_net.weight`` and so on in a ResNet.
+
+        Raises:
+            InputError: if the head reads another layer, where that model has no place for it.
+        """
+        if not self._head_at:
+            layer = self.provenance["layer"]
+            raise InputError(f"the head reads the layer {layer}; PennyLane's demo has names for one behind the last")
         head = {f"{self._head_at}.{name}": tensor for name, tensor in self.head.state_dict().items()}
         return {name: tensor.contiguous() for name, tensor in {**self.backbone.state_dict(), **head}.items()}
 
@@ -197,7 +205,7 @@ class HybridClassifier(nn.Module):
 
 def refuse_other_backbone(run: Run, backbone: Backbone) -> None:
     """Raise an InputError unless ``backbone`` is the one whose features the head was trained on."""
-    for name in ("backbone", "weights_sha256", "transform"):
+    for name in ("backbone", "layer", "weights_sha256", "transform"):
         trained, given = (
             getattr(run.features.provenance, name),
             getattr(backbone, "name" if name == "backbone" else name),

@@ -15,7 +15,8 @@ from pipeline.training.run import Run
 
 
 def run_backbone(run: Run, given: str | None) -> Backbone:
-    """The backbone of a run, with ``given`` weights, else with those its features were made with.
+    """The backbone of a run, cut behind the layer its head reads, with ``given`` weights, else with those its features
+    were made with.
 
     Raises:
         InputError: if the weights can't be had, or no network made the features.
@@ -25,7 +26,8 @@ def run_backbone(run: Run, given: str | None) -> Backbone:
             f"{rows_alone(run)}. "
             "Classify rows: python -m pipeline predict --features FILE (make: predict ARGS='--features FILE')"
         )
-    return load_backbone(run.features.provenance.backbone, find_weights(run, given))
+    layer = run.features.provenance.layer
+    return load_backbone(run.features.provenance.backbone, find_weights(run, given), [layer.name] if layer else [])
 
 
 def rows_alone(run: Run) -> str:

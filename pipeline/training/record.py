@@ -21,8 +21,7 @@ from pipeline.training.config import TrainConfig
 if TYPE_CHECKING:
     from pipeline.heads.base import Head
 
-FORMAT_VERSION = 2
-READABLE = (1, 2)
+READABLE = (1, 2, 3)
 
 Which = Literal["last", "best"]
 EPOCHS: tuple[Which, ...] = get_args(Which)
@@ -198,10 +197,15 @@ class RunRecord:
     circuit: CircuitRecord | None = None
     history_sha256: str = field(default="", repr=False)
 
+    @property
+    def format_version(self) -> int:
+        """3 of a head that reads a layer, which earlier versions would put behind the whole network; else 2."""
+        return 3 if self.features.provenance.layer else 2
+
     def record(self) -> dict[str, Any]:
         """As JSON."""
         return {
-            "format_version": FORMAT_VERSION,
+            "format_version": self.format_version,
             "config": config_record(self.config),
             "features": self.features.record(),
             "ran": None if self.ran is None else asdict(self.ran),

@@ -23,7 +23,6 @@ from pipeline.training.folder import RunFolder
 from pipeline.training.names import HEAD, HISTORY, RECORD
 from pipeline.training.record import (
     EPOCHS,
-    FORMAT_VERSION,
     READABLE,
     EpochRecord,
     RunRecord,
@@ -74,7 +73,7 @@ def save_run(run: Run, folder: Path) -> None:
     """Write ``head.safetensors``, ``history.jsonl`` and, last, ``run.json`` into a folder, each whole or not at all."""
     tensors = {f"{which}.{name}": tensor for which, state in run.weights.items() for name, tensor in state.items()}
     record = run.record()
-    metadata = {"format_version": str(FORMAT_VERSION), "record": json.dumps(record, ensure_ascii=False)}
+    metadata = {"format_version": str(run.format_version), "record": json.dumps(record, ensure_ascii=False)}
     write_bytes(folder / HEAD, save(tensors, metadata))
     write_text(folder / HISTORY, history_text(run.history))
     write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
@@ -141,7 +140,7 @@ def _refuse_version(file: Path, version: str | None) -> None:
         raise InputError(f"{file} was not made by `make train`; name the folder of a run")
     if version not in map(str, READABLE):
         raise InputError(
-            f"{file} has format version {version}, this program reads {' and '.join(map(str, READABLE))}; "
+            f"{file} has format version {version}, this program reads {', '.join(map(str, READABLE))}; "
             f"update the program, or {_AGAIN}"
         )
 

@@ -180,6 +180,52 @@ def test_a_library_that_is_not_installed(prefix: str, monkeypatch: pytest.Monkey
         load_backbone(f"{prefix}:resnet18", "IMAGENET1K_V1")
 
 
+@pytest.mark.parametrize(
+    ("make", "layer", "pooling"),
+    [
+        (clip, "vision_model.encoder.layers.0", "class token"),
+        (dinov2, "encoder.layer.0", "class token"),
+        (vit, "embeddings", "class token"),
+        (convnext, "encoder.stages.2", "mean"),
+    ],
+)
+def test_a_layer_of_a_hugging_face_model(make, layer: str, pooling: str, tmp_path: Path) -> None:
+    model, processor = saved(make, tmp_path / "model")
+    name = next(name for name, _ in model.named_modules() if name.endswith(layer))
+    loaded = load_backbone(f"hf:{tmp_path / 'model'}", "main", [name])
+    assert loaded.layer.pooling == pooling
+    pixels = processor(images=PICTURE, return_tensors="pt")["pixel_values"]
+    kept: list[Any] = []
+    model.get_submodule(name).register_forward_hook(lambda *called: kept.append(called[-1]))
+    with torch.inference_mode():
+        getattr(model, "get_image_features", model)(pixel_values=pixels)
+        output = kept[-1][0] if isinstance(kept[-1], tuple) else kept[-1]
+        expected = output[:, 0] if pooling == "class token" else output.mean((2, 3))
+        torch.testing.assert_close(loaded.model(pixels), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "pooling"),
+    [
+        ("resnet10t", "layer3", "mean"),
+        ("vit_tiny_patch16_224", "blocks.5", "class token"),
+        ("deit_tiny_distilled_patch16_224", "blocks.5", "class token"),
+    ],
+)
+def test_a_layer_of_a_timm_network(name: str, layer: str, pooling: str, tmp_path: Path) -> None:
+    model = timm.create_model(name, pretrained=False).eval()
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    loaded = load_backbone(f"timm:{name}", str(tmp_path / "w.pth"), [layer])
+    pixels = loaded.preprocess(PICTURE)[None]
+    with torch.inference_mode():
+        kept: list[torch.Tensor] = []
+        model.get_submodule(layer).register_forward_hook(lambda *called: kept.append(called[-1]))
+        model(pixels)
+        expected = kept[0][:, 0] if pooling == "class token" else kept[0].mean((2, 3))
+        torch.testing.assert_close(loaded.model(pixels), expected)
+    assert (loaded.layer.name, loaded.layer.pooling, loaded.head_at) == (layer, pooling, "")
+
+
 def test_features_training_and_evaluation_end_to_end(picture_folder_once: Path, tmp_path: Path) -> None:
     saved(dinov2, tmp_path / "model")
     config = ExtractConfig(

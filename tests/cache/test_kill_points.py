@@ -27,7 +27,7 @@ data, weights, folder, shards = sys.argv[1:5]
 loaded = backbone.load_backbone("resnet18", weights)
 backbone.load_backbone = lambda *_: loaded
 features = lambda pixels: np.repeat(pixels.mean(axis=(2, 3), dtype=np.float32), 4, axis=1)
-local.open_runtime = lambda *_, **__: runtime.Runtime(record=RuntimeRecord(name="mean"), run=features)
+local.open_runtime = lambda *_, **__: runtime.Runtime(records=(RuntimeRecord(name="mean"),), run=features)
 config = ExtractConfig(
     data=data, weights=weights, out=Path(folder) / "f.h5", shard_rows=8, batch=8, shards=shards == "shards"
 )

@@ -62,14 +62,14 @@ def test_a_foreign_hdf5_file(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("version", [0, 4, "1.5"])
+@pytest.mark.parametrize("version", [0, 5, "1.5"])
 def test_an_unknown_version(feature_file: Path, version: int | str) -> None:
     with h5py.File(feature_file, "r+") as file:
         file.attrs["format_version"] = version
     with pytest.raises(NotACache) as caught:
         read_features(feature_file)
     assert str(caught.value) == (
-        f"{feature_file} has format version {version}, this program reads versions 1 to 3; "
+        f"{feature_file} has format version {version}, this program reads versions 1 to 4; "
         "update the program, or make the features again into another file"
     )
 

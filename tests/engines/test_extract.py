@@ -227,7 +227,9 @@ def test_float16(config: ExtractConfig, made_once: Path, capsys) -> None:
 
 
 def test_a_feature_too_large_for_float16(config: ExtractConfig, monkeypatch) -> None:
-    huge = Runtime(record=RuntimeRecord(name="huge"), run=lambda pixels: np.full((len(pixels), 512), 7e4, np.float32))
+    huge = Runtime(
+        records=(RuntimeRecord(name="huge"),), run=lambda pixels: np.full((len(pixels), 512), 7e4, np.float32)
+    )
     monkeypatch.setattr(local, "open_runtime", lambda *_, **__: huge)
     assert refusal(dataclasses.replace(config, dtype="float16")) == (
         "a feature is 70000, more than --dtype float16 holds; store these as float32"

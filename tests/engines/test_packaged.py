@@ -149,7 +149,7 @@ def test_offline_with_own_files_is_refused(config: ExtractConfig) -> None:
     assert refusal(dataclasses.replace(config, offline=True)) == (
         f"--offline uses the packaged features of hymenoptera by resnet18, but --data is {config.data}, --backbone is "
         f"resnet18 and --weights is {config.weights}; leave --offline (make: OFFLINE=1) out, or leave these, and what "
-        "selects images or makes views or shards, out"
+        "selects images or a layer, or makes views or shards, out"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pipeline.experiments.compare.conclusion import conclude, points
@@ -90,6 +92,14 @@ def test_a_difference_on_which_only_seeds_agree_is_told_as_one_of_these_images()
     assert "it can't be concluded" in text
     assert "points on which the seeds agree in the published split (p < 0.001 corrected) tell of its 20 images" in text
     assert "seeds agree" not in conclude(planted(0.0))
+
+
+def test_imported_rows_are_called_rows():
+    comparison = replace(planted(0.0, 0.05, 0.0), features={"backbone": ""})
+    text = conclude(comparison)
+    assert "over 100 rows" in text
+    assert "would take more rows" in text
+    assert "images" not in text
 
 
 def test_points_have_a_sign_unless_they_round_to_zero():

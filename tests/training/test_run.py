@@ -57,7 +57,7 @@ def test_a_truncated_head_is_refused(run):
 
 def test_a_run_of_an_unknown_version_is_refused(run):
     change_head(run.path, lambda metadata, _: metadata.update(format_version="99"))
-    with pytest.raises(InputError, match="has format version 99, this program reads 1 and 2"):
+    with pytest.raises(InputError, match="has format version 99, this program reads 1, 2, 3"):
         load_run(run.path)
 
 

@@ -25,7 +25,7 @@ from features.backbone.runtime import Runtime, exact_convolutions, open_runtime
 from features.cache.pieces import PieceFolder, cut
 from features.cache.records import Provenance
 from features.config import ExtractConfig
-from features.engines.local import LocalEngine
+from features.engines.local import Job, LocalEngine
 from features.engines.pixels import Stopwatch
 from features.extract import make_features
 from features.sources.check import Checked, check_images, check_paths
@@ -282,9 +282,10 @@ def _whole_way(
 
     def extract() -> None:
         out = scratch / "pieces" / "f.h5"
-        folder = PieceFolder(out=out, provenance=_provenance(image_set, backbone, engine.record))
+        folder = PieceFolder(out=out, provenance=_provenance(image_set, backbone, engine.records[0]))
         with folder.lock():
-            engine.extract(folder, folder.missing(pieces), Stopwatch(), lambda _: None)
+            jobs = [Job((piece,)) for piece in folder.missing(pieces)]
+            engine.extract([folder], jobs, Stopwatch(), lambda _: None)
             folder.join(pieces)
 
     return timed(extract, len(image_set.all_paths))

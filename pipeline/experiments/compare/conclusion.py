@@ -12,7 +12,7 @@ from pipeline.experiments.compare.record import K_FOLD, PUBLISHED, Comparison, H
 LEVEL = 0.05
 RULES = {
     False: "each head as it is after the last epoch",
-    True: "each head of the epoch chosen on a fifth of its training images",
+    True: "each head of the epoch chosen on a fifth of what it trains on",
 }
 
 
@@ -24,14 +24,16 @@ def conclude(comparison: Comparison) -> str:
     main = "quantum" if "quantum" in others else others[0]
     right = {head: 100 * found[head].accuracy.mean for head in (main, reference)}
     parts = [
-        f"In {config.seeds} repetitions of {config.folds}-fold cross-validation over {comparison.images} images, "
+        f"In {config.seeds} repetitions of {config.folds}-fold cross-validation over {comparison.size}, "
         f"{RULES[config.early_stopping]}, the {main} head is right on {right[main]:.1f} % and the {reference} head "
-        f"on {right[reference]:.1f} %, {_verdict(main, reference, found[main])}",
-        _of_these_images(main, comparison),
+        f"on {right[reference]:.1f} %, {_verdict(main, reference, found[main], comparison.noun)}",
+        _of_these_alone(main, comparison),
         _rest([head for head in others if head != main], reference, found),
     ]
     if _more_repetitions_are_idle(found[main], config.folds):
-        parts.append("to see smaller differences would take more images, because more repetitions hardly sharpen it")
+        parts.append(
+            f"to see smaller differences would take more {comparison.noun}, because more repetitions hardly sharpen it"
+        )
     return "; ".join(part for part in parts if part) + "."
 
 
@@ -51,7 +53,7 @@ def is_real(row: HeadFigures) -> bool:
     return row.p_holm is not None and row.p_holm <= LEVEL
 
 
-def _verdict(main: str, reference: str, row: HeadFigures) -> str:
+def _verdict(main: str, reference: str, row: HeadFigures, noun: str) -> str:
     difference, p = row.difference, row.p_holm
     if difference is None or difference.low is None or difference.high is None or p is None:
         return "which is too little to judge the difference by"
@@ -63,7 +65,7 @@ def _verdict(main: str, reference: str, row: HeadFigures) -> str:
     )
     if p <= LEVEL:
         better = "better" if difference.mean > 0 else "worse"
-        return f"a difference of {words}: on images like these the {main} head is {better} than the {reference} head"
+        return f"a difference of {words}: on {noun} like these the {main} head is {better} than the {reference} head"
     missed = 100 * (row.smallest_visible or 0.0)
     return (
         f"a difference of {words} that chance alone could make: it can't be concluded that the {main} head is better "
@@ -72,7 +74,7 @@ def _verdict(main: str, reference: str, row: HeadFigures) -> str:
     )
 
 
-def _of_these_images(main: str, comparison: Comparison) -> str:
+def _of_these_alone(main: str, comparison: Comparison) -> str:
     """A sentence on a difference that holds for the images of the published split alone."""
     folds, split = (comparison.figures[design][main] for design in (K_FOLD, PUBLISHED))
     if split.difference is None or split.p_holm is None or folds.p_holm is None:
@@ -81,7 +83,7 @@ def _of_these_images(main: str, comparison: Comparison) -> str:
         return ""
     return (
         f"the {points(split.difference.mean)} points on which the seeds agree in the published split (p "
-        f"{_equals(split.p_holm)} corrected) tell of its {comparison.published.val} images alone"
+        f"{_equals(split.p_holm)} corrected) tell of its {comparison.published.val} {comparison.noun} alone"
     )
 
 

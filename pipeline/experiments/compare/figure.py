@@ -38,7 +38,7 @@ def draw(comparison: Comparison, found: Trainings, file: Path) -> None:
         handles, labels = axis.get_legend_handles_labels()
         axis.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1, frameon=False)
     figure.suptitle(
-        f"{config.seeds} × {config.folds}-fold cross-validation, {comparison.images} images, "
+        f"{config.seeds} × {config.folds}-fold cross-validation, {comparison.size}, "
         + ("epoch chosen on an inner split" if config.early_stopping else "last epoch")
     )
     save_png(figure, file, dpi=120)
@@ -62,7 +62,7 @@ def _accuracies(axis: Axes, comparison: Comparison, found: Trainings, heads: Seq
             color=ORANGE,
             markerfacecolor="none",
             markersize=5,
-            label=_once("published split, best epoch on the test images (flattered)", place),
+            label=_once(f"published split, best epoch on the test {comparison.noun} (flattered)", place),
         )
 
 

@@ -26,12 +26,14 @@ class Pool:
         labels: Shape (N,), int64.
         n_published: How many of them are the published training split.
         classes: Names of the classes.
+        noun: What they are, in messages: images, or rows that were imported.
     """
 
     features: np.ndarray = field(repr=False)
     labels: np.ndarray = field(repr=False)
     n_published: int
     classes: tuple[str, ...]
+    noun: str = "images"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ def pooled(features: FeatureSet) -> Pool:
         labels=np.concatenate([features.train.labels, features.val.labels]),
         n_published=len(features.train.labels),
         classes=features.provenance.classes,
+        noun=features.provenance.noun,
     )
 
 
@@ -76,12 +79,14 @@ def refuse_few(pool: Pool, folds: int) -> None:
     for label, name in enumerate(pool.classes):
         count = int((pool.labels == label).sum())
         if count < needed:
-            problems.append(f"class {name} has {count} images, --folds {folds} needs {needed}")
+            problems.append(f"class {name} has {count} {pool.noun}, --folds {folds} needs {needed}")
         published = int((pool.labels[: pool.n_published] == label).sum())
         if published < 5:
-            problems.append(f"class {name} has {published} images in the training split, 5 are needed")
+            problems.append(f"class {name} has {published} {pool.noun} in the training split, 5 are needed")
     if problems:
-        raise InputError(f"these features can't be compared on: {'; '.join(problems)}; take fewer folds or more images")
+        raise InputError(
+            f"these features can't be compared on: {'; '.join(problems)}; take fewer folds or more {pool.noun}"
+        )
 
 
 def trials(pool: Pool, seed: int, folds: int, with_inner: bool) -> list[Trial]:

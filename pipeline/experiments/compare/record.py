@@ -131,3 +131,13 @@ class Comparison:
     versions: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     conclusion: str = ""
+
+    @property
+    def noun(self) -> str:
+        """What was classified, in texts: images, or rows that were imported."""
+        return "rows" if self.features.get("backbone") == "" else "images"
+
+    @property
+    def size(self) -> str:
+        """How many: ``397 images``."""
+        return f"{self.images} {self.noun}"

@@ -38,12 +38,12 @@ def render(comparison: Comparison) -> str:
     warning = too_few(config.seeds)
     parts = [
         comparison.conclusion,
-        f"### {config.seeds} repetitions of {config.folds}-fold cross-validation, {comparison.images} images",
+        f"### {config.seeds} repetitions of {config.folds}-fold cross-validation, {comparison.size}",
         _table(comparison, K_FOLD),
         f"### The published split, {published.train} to train and {published.val} to judge by, {config.seeds} seeds",
         f"**{warning}**" if warning else "",
         _table(comparison, PUBLISHED),
-        "\n".join(f"- {line}" for line in _notes(config)),
+        "\n".join(f"- {line}" for line in _notes(config, comparison.noun)),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -80,7 +80,7 @@ def _table(comparison: Comparison, design: str) -> str:
     return markdown(rows)
 
 
-def _notes(config: CompareConfig) -> list[str]:
+def _notes(config: CompareConfig, noun: str) -> list[str]:
     last_seed = config.seed + config.seeds - 1
     return [
         f"Judged: {RULES[config.early_stopping]}; seeds {config.seed} to {last_seed}. A seed is one repetition: of the "
@@ -88,13 +88,13 @@ def _notes(config: CompareConfig) -> list[str]:
         "points.",
         "p of the k-fold table: Nadeau and Bengio's corrected resampled t-test, because the training sets of folds "
         "overlap; the intervals there are corrected likewise. Holm: corrected for testing several heads at once.",
-        "p and intervals of the published split: over seeds alone, with these images fixed. They do not tell about "
-        "other images, and become as narrow as one likes with more seeds.",
+        f"p and intervals of the published split: over seeds alone, with these {noun} fixed. They do not tell about "
+        f"other {noun}, and become as narrow as one likes with more seeds.",
         "d: mean over standard deviation of the paired differences. Visible from: the smallest true difference, in "
         "points, that this test, Holm's correction included, finds four times in five.",
-        'Best on test: the accuracy of the epoch that is best on the very images it is judged on, as in "best '
+        f'Best on test: the accuracy of the epoch that is best on the very {noun} it is judged on, as in "best '
         'validation accuracy" of the paper: flattered, and shown for comparison with published numbers only.',
-        "CPU s: seconds of one core a training, many trained side by side, evaluation on the test images after every "
+        "CPU s: seconds of one core a training, many trained side by side, evaluation on the test split after every "
         "epoch included.",
     ]
 
