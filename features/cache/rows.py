@@ -34,14 +34,20 @@ def row_digests(
     Returns:
         Shape (n, 32), uint8.
     """
-    digests = bytearray()
-    for index, path in enumerate(paths):
-        digest = hashlib.sha256(b"%d\0%b\0" % (int(labels[index]), path))
-        digest.update(np.ascontiguousarray(features[index]).data)
-        if views is not None:
-            digest.update(np.ascontiguousarray(views[index]).data)
-        digests += digest.digest()
-    return np.frombuffer(digests, np.uint8).reshape(-1, 32)
+    values = [_bytes_of(array) for array in (features, views) if array is not None]
+    digests = []
+    for index, (label, path) in enumerate(zip(np.asarray(labels).tolist(), paths, strict=True)):
+        digest = hashlib.sha256(b"%d\0%b\0" % (label, path))
+        for data, size in values:
+            digest.update(data[index * size : (index + 1) * size])
+        digests.append(digest.digest())
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+
+
+def _bytes_of(array: np.ndarray) -> tuple[memoryview, int]:
+    """The bytes of an array, and how many of them a row has. Slices of a view take a third of an array's time."""
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return flat.data, array.itemsize * int(np.prod(array.shape[1:]))
 
 
 def content_sha256(files: Sequence[h5py.File], classes: Sequence[str]) -> str:

@@ -87,9 +87,14 @@ def verify_features(path: Path) -> FeatureFile:
     return as_one(path, [verify_file(file) for file in shard_files(path)])
 
 
-def verify_file(path: Path) -> FeatureFile:
-    """Verify one file, be it a whole data set or a shard; raises as :func:`read_features` does."""
-    return _read_file(path, keep=False)[0]
+def verify_file(path: Path, *, sealed: bool = False) -> FeatureFile:
+    """Verify one file, be it a whole data set or a shard; raises as :func:`read_features` does.
+
+    Args:
+        path: The file.
+        sealed: Whether its seal is known to hold, because it has just been made.
+    """
+    return _read_file(path, keep=False, sealed=sealed)[0]
 
 
 def as_one(path: Path, files: list[FeatureFile]) -> FeatureFile:
@@ -189,12 +194,12 @@ _NAME_ANOTHER = "name a file that `make features` made"
 _REMAKE = "make it again: python -m features --data … --out … --force  (or: make features DATA=… FEATURES_ARGS=--force)"
 
 
-def _read_file(path: Path, *, keep: bool) -> tuple[FeatureFile, dict[str, Arrays]]:
+def _read_file(path: Path, *, keep: bool, sealed: bool = False) -> tuple[FeatureFile, dict[str, Arrays]]:
     shard_files(path)
     with path.open("rb") as start:
         if start.read(len(_HDF5_SIGNATURE)) != _HDF5_SIGNATURE:
             raise NotACache(f"{path} ({path.stat().st_size} bytes) is no feature cache; {_NAME_ANOTHER}")
-    sealed = _is_sealed(path)
+    sealed = sealed or _is_sealed(path)
     arrays: dict[str, Arrays] = {}
     try:
         with open_cache(path) as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +60,8 @@ class FeatureWriter:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._part = PartFile(path)
+        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="digests")
+        self._digesting: Future[None] | None = None
         # Format 1.10 puts a checksum on HDF5's own structures too.
         self._file = h5py.File(self._part, "w", libver=("v110", "v110"))
         self._dtype = np.dtype(dtype)
@@ -104,13 +107,21 @@ class FeatureWriter:
         stored = {"features": features.astype(self._dtype, copy=False)}
         if views is not None:
             stored["views"] = views.astype(self._dtype, copy=False)
-        self._rows[split][rows] = row_digests(
-            self._paths[split][rows].tolist(), self._labels[split][rows], stored["features"], stored.get("views")
-        )
+        # In a thread, while HDF5 writes them; of one block at a time, so that memory does not grow.
+        self._end_of_digests()
+        self._digesting = self._beside.submit(self._digest, split, rows, stored["features"], stored.get("views"))
         for name, block in stored.items():
             self._file[f"{split}/{name}"][rows] = block
             self._part.raise_failure()
             self._unwritten[f"{split}/{name}"][rows] = False
+
+    def _digest(self, split: str, rows: slice, features: np.ndarray, views: np.ndarray | None) -> None:
+        paths, labels = self._paths[split][rows].tolist(), self._labels[split][rows]
+        self._rows[split][rows] = row_digests(paths, labels, features, views)
+
+    def _end_of_digests(self) -> None:
+        if self._digesting is not None:
+            self._digesting.result()
 
     def finish(self, provenance: Provenance, known_as: Sequence[str] = ()) -> FeatureFile:
         """Write the attributes, flush to disk, read everything back, and only then take the final name.
@@ -125,6 +136,7 @@ class FeatureWriter:
         """
         missing = [name for name, rows in self._unwritten.items() if rows.any()]
         assert not missing, f"not every row was written: {', '.join(missing)}"
+        self._end_of_digests()
         for split, digests in self._rows.items():
             _put(self._file, f"{split}/rows", digests)
         if provenance.skipped:
@@ -146,11 +158,17 @@ class FeatureWriter:
         attributes["complete"] = True
         self._file.close()
         self._part.raise_failure()
-        seal = seal_of(self._part.path)
+        seal = self._beside.submit(seal_of, self._part.path)
+        os.fsync(self._part.fileno())
+        refuse_other_rows(self._part.path)
         self._part.seek(0, os.SEEK_END)
-        self._part.write(seal)
+        self._part.write(seal.result())
         self._part.raise_failure()
-        return publish(self._part.path, self.path)
+        os.fsync(self._part.fileno())
+        made = verify_file(self._part.path, sealed=True)
+        self._part.path.replace(self.path)
+        sync_folder(self.path.parent)
+        return replace(made, path=self.path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -161,6 +179,7 @@ class FeatureWriter:
         # After a failure HDF5 may complain again as it closes; the first failure is the one to report.
         with suppress(Exception):
             self._file.close()
+        self._beside.shutdown(cancel_futures=True)
         self._part.discard()
 
 
@@ -215,23 +234,12 @@ def join(path: Path, parts: Sequence[Path], provenance: Provenance, known_as: Se
         return writer.finish(provenance, known_as)
 
 
-def publish(part: Path, final: Path) -> FeatureFile:
-    """Give a finished file its final name once it is on the disk, and has given back the rows that were written.
-
-    Raises:
-        InputError: as :func:`features.cache.store.verify_file` finds the file wrong, or if a row is not what its
-            fingerprint says; ``final`` is untouched.
-    """
-    with part.open("r+b") as file:
-        os.fsync(file.fileno())
-    verified = verify_file(part)
+def refuse_other_rows(part: Path) -> None:
+    """Raise an InputError if a row of a file, as the disk gives it back, is not what its fingerprint says."""
     for split, group in split_groups([part]):
         for rows, digests in computed_digests(group):
             if not np.array_equal(digests, group["rows"][rows]):
                 raise InputError(f"the disk gives other rows of {split} back than were written to {part}; check it")
-    part.replace(final)
-    sync_folder(final.parent)
-    return replace(verified, path=final)
 
 
 def split_groups(files: Sequence[Path]) -> Iterator[tuple[str, h5py.Group]]:

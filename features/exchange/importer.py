@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,12 +41,18 @@ def import_features(config: ImportConfig) -> FeatureFile:
     Raises:
         InputError: for a file or a target that can't be used; an earlier cache is then untouched.
     """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fingerprint") as beside:
+        return _import(config, config.file.expanduser(), beside)
+
+
+def _import(config: ImportConfig, place: Path, beside: Executor) -> FeatureFile:
     started = time.perf_counter()
-    place = config.file.expanduser()
     refuse_target(config.out, shards=False)
     existing = existing_cache(config.out, shards=False)
     wanted = Columns(features=config.columns, labels=config.label, ids=config.id, splits=config.split_column)
     table = read_table(place, wanted)
+    # While rows are read and written; only a cache that may be up to date has to wait for it.
+    contents = beside.submit(_contents_sha256, place)
     if table.labels is None:
         raise not_found(place, "labels", [])
     classes, labels = class_labels(table, place)
@@ -52,16 +60,15 @@ def import_features(config: ImportConfig) -> FeatureFile:
     training = _training(config, table, place, classes, labels, names)
     there = {split: {classes[k] for k in np.unique(labels[part])} for split, part in _parts(training).items()}
     refuse_classes(str(place), there, "rows")
-    fingerprint = _fingerprint(place, [labels, training, names, np.array(config.standardize)])
-    provenance = _provenance(config, place, classes, fingerprint)
-    if existing is not None and not config.force and _made_from(existing.provenance) == _made_from(provenance):
+
+    def provenance() -> Provenance:
+        fingerprint = _fingerprint(contents.result(), [labels, training, names, np.array(config.standardize)])
+        return _provenance(config, place, classes, fingerprint)
+
+    if existing is not None and not config.force and _made_from(existing.provenance) == _made_from(provenance()):
         print(f"{existing}: up to date, imported from the same rows")
         return existing
     scaling = Scaling.of(table, training) if config.standardize else None
-    if scaling is not None:
-        provenance = replace(
-            provenance, transform=canonical_json(json.loads(provenance.transform) | {"scaling": scaling.record()})
-        )
     made = _write(config, table, place, provenance, labels, names, training, scaling)
     print(f"{made}: imported from {place} in {time.perf_counter() - started:.1f} s")
     return made
@@ -86,7 +93,7 @@ def _write(
     config: ImportConfig,
     table: Table,
     place: Path,
-    provenance: Provenance,
+    provenance: Callable[[], Provenance],
     labels: np.ndarray,
     names: np.ndarray,
     training: np.ndarray,
@@ -121,18 +128,23 @@ def _write(
             bar.update(len(block))
         if done != len(labels):
             raise InputError(f"{place} has {done} rows of features and {len(labels)} labels")
-        return writer.finish(provenance)
+        made_from = provenance()
+        if scaling is not None:
+            given = json.loads(made_from.transform) | {"scaling": scaling.record()}
+            made_from = replace(made_from, transform=canonical_json(given))
+        return writer.finish(made_from)
 
 
 def _checked(block: np.ndarray, done: int, total: int, place: Path, dtype: str) -> np.ndarray:
     """A block as float32, if all of it is finite in the type in which it is stored."""
     if done + len(block) > total:
         raise InputError(f"{place} has more rows of features than its {total} labels")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         block = np.ascontiguousarray(block, dtype=np.float32)
         stored = block if dtype == "float32" else block.astype(dtype)
-    # One sum tells whether all is finite.
-    if not np.isfinite(stored.sum(dtype=np.float64)):
+        total_of_all = stored.sum(dtype=np.float32)
+    # One finite sum tells that all is finite; else a closer look tells, because the sum itself may be too large.
+    if not np.isfinite(total_of_all):
         wrong = ~np.isfinite(stored).all(axis=1)
         if wrong.any():
             row = int(np.argmax(wrong))
@@ -200,12 +212,17 @@ def _made_from(provenance: Provenance) -> tuple[object, ...]:
     return tuple(getattr(provenance, name) for name in names)
 
 
-def _fingerprint(place: Path, arrays: list[np.ndarray]) -> str:
-    """Fingerprint of a file, or of all files of a folder, and of what was read from it."""
-    digest = hashlib.sha256()
+def _contents_sha256(place: Path) -> list[tuple[str, str]]:
+    """Name and SHA-256 of a file, or of all files of a folder; of none for a set that comes with scikit-learn."""
     files = [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file())
-    for file in files:  # None of a set by name, whose rows come with scikit-learn.
-        digest.update(f"{file.name}\0{file_sha256(file)}\0".encode())
+    return [(file.name, file_sha256(file)) for file in files]
+
+
+def _fingerprint(contents: list[tuple[str, str]], arrays: list[np.ndarray]) -> str:
+    """Fingerprint of files and of what was read from them."""
+    digest = hashlib.sha256()
+    for name, sha256 in contents:
+        digest.update(f"{name}\0{sha256}\0".encode())
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -15,8 +15,8 @@ from features.cache import rows as row_module
 from features.cache import writer
 from features.cache.featureset import Split
 from features.cache.records import Skipped, Views
-from features.cache.store import DamagedCache, read_features, verify_features
-from features.cache.writer import FeatureWriter, join, publish, write_features
+from features.cache.store import read_features, verify_features
+from features.cache.writer import FeatureWriter, join, refuse_other_rows, write_features
 from features.sources.catalogue import Selection
 from features.util.errors import InputError
 
@@ -141,15 +141,23 @@ def test_files_are_joined_in_order_a_block_at_a_time(tmp_path: Path, monkeypatch
     assert names_in(tmp_path) == ["a.h5", "b.h5", "c.h5"]
 
 
-def test_publish_verifies_before_it_renames(tmp_path: Path) -> None:
-    write(tmp_path / "new.h5")
+def test_a_row_that_changes_on_the_way_to_the_disk_takes_no_name(tmp_path: Path, monkeypatch) -> None:
+    """The earlier file stays."""
     (tmp_path / "final.h5").write_bytes(b"earlier")
-    (tmp_path / "broken.h5").write_bytes((tmp_path / "new.h5").read_bytes()[:-100])
-    with pytest.raises(DamagedCache):
-        publish(tmp_path / "broken.h5", tmp_path / "final.h5")
+
+    def flipped(part: Path) -> None:
+        content = bytearray(part.read_bytes())
+        content[content.index(np.float32(1.5).tobytes() * 8)] ^= 1
+        part.write_bytes(content)
+        refuse_other_rows(part)
+
+    monkeypatch.setattr(writer, "refuse_other_rows", flipped)
+    with FeatureWriter(tmp_path / "final.h5", {"train": ("a", "b")}, {"train": (0, 1)}, 8) as unfinished:
+        unfinished.write("train", 0, np.full((2, 8), 1.5, np.float32))
+        with pytest.raises(InputError, match="the disk gives other rows of train back than were written"):
+            unfinished.finish(synthetic_provenance())
     assert (tmp_path / "final.h5").read_bytes() == b"earlier"
-    assert publish(tmp_path / "new.h5", tmp_path / "final.h5").path == tmp_path / "final.h5"
-    assert names_in(tmp_path) == ["broken.h5", "final.h5"]
+    assert names_in(tmp_path) == ["final.h5"]
 
 
 # Nothing half-written ------------------------------------------------------------------------------------------------
