@@ -126,11 +126,9 @@ class Stages:
         for stage in self.stages:
             try:
                 config = self._parse(stage, self._default(stage))
-                if isinstance(config, ExtractConfig) and len(config.caches) > 1 and self.stages != ["features"]:
-                    problems.append(
-                        f"features: --layers makes {len(config.caches)} caches, and what follows takes one; make them "
-                        "with `make features`, or take one with --layer"
-                    )
+                several = isinstance(config, ExtractConfig) and len(config.caches) > 1
+                if several and self.stages != ["features"]:
+                    problems.append("features: --layers makes several caches, and what follows takes one; give --layer")
             except FlagError as error:
                 problems += [f"{stage}: {self._guided(str(problem), stage)}" for problem in error.args]
         if problems:

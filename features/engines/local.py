@@ -123,7 +123,7 @@ class LocalEngine:
             return np.stack(stack)
 
         paths = ([piece.paths[position] for position in part] for piece, part in batches)
-        on_gpu = self.record.device == "cuda"
+        on_gpu = self.records[0].device == "cuda"
         return pixel_batches(
             self._image_set, paths, digests, pixels, workers=self._workers, watch=watch, processes=on_gpu
         )

@@ -168,7 +168,7 @@ def test_mistakes_in_layers_are_told(config: ExtractConfig, tmp_path: Path) -> N
 def test_make_takes_one_layer_for_a_run_and_several_alone(config: ExtractConfig, capsys) -> None:
     variables = {"DATA": config.data, "WEIGHTS": config.weights, "OUT": str(config.out.parent)}
     several = variables | {"FEATURES_ARGS": "--layers layer1 layer2"}
-    with pytest.raises(InputError, match="features: --layers makes 2 caches, and what follows takes one"):
+    with pytest.raises(InputError, match="features: --layers makes several caches, and what follows takes one"):
         Stages(["train"], several).make()
     Stages(["features"], several).make()
     assert names_in(config.out.parent) == ["features-layer1.h5", "features-layer2.h5"]
