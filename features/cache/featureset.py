@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureFile:
-    """A feature cache on the disk that has been verified, without its rows.
+    """A feature cache on the disk that has been verified; without its rows, which may be more than memory.
 
     Attributes:
         path: The file; with a ``*`` in its name, the shards that make one data set.
@@ -48,6 +49,20 @@ class FeatureFile:
     known_as: tuple[str, ...] = ()
     shapes: dict[str, tuple[int, int]]
 
+    def matches(self, content_sha256: str) -> bool:
+        """Whether a recorded fingerprint is that of this content; also one that an earlier version recorded."""
+        return content_sha256 in (self.content_sha256, *self.known_as)
+
+    @property
+    def width(self) -> int:
+        """Features an image."""
+        return self.shapes["train"][1]
+
+    def memory(self, split: str) -> int:
+        """Bytes that the features of a split take in memory, as float32; its views too."""
+        views = self.provenance.views.count if self.provenance.views and split == "train" else 0
+        return 4 * math.prod(self.shapes[split]) * (1 + views)
+
     def __str__(self) -> str:
         splits = ", ".join(f"{name} {shape}" for name, shape in sorted(self.shapes.items()))
         views = f", {self.provenance.views.count} views" if self.provenance.views else ""
@@ -58,23 +73,14 @@ class FeatureFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureSet:
-    """A whole feature cache in memory.
+class FeatureSet(FeatureFile):
+    """A feature cache with rows of it in memory.
 
     Attributes:
-        path, provenance, content_sha256, known_as: As those of :class:`FeatureFile`.
         splits: The rows, by split.
     """
 
-    path: Path
-    provenance: Provenance
-    content_sha256: str
-    known_as: tuple[str, ...] = ()
     splits: dict[str, Split] = field(repr=False)
-
-    def matches(self, content_sha256: str) -> bool:
-        """Whether a recorded fingerprint is that of this content; also one that an earlier version recorded."""
-        return content_sha256 in (self.content_sha256, *self.known_as)
 
     @property
     def train(self) -> Split:
@@ -85,8 +91,3 @@ class FeatureSet:
     def val(self) -> Split:
         """The validation split."""
         return self.splits["val"]
-
-    @property
-    def width(self) -> int:
-        """Features an image."""
-        return int(self.train.features.shape[1])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from features.cache.featureset import FeatureFile
+from features.cache.rows import row_blocks
 from features.cache.store import open_cache, shard_files, verify_features
 from features.cache.writer import split_groups
 from features.config import InfoConfig, VerifyConfig
@@ -51,7 +52,8 @@ def describe(found: FeatureFile) -> dict[str, Any]:
     for file in files:
         with open_cache(file) as cache:
             for split in set(counts) & set(cache):
-                counts[split] += np.bincount(cache[split]["labels"][()], minlength=len(counts[split]))
+                for _, labels in row_blocks(cache[split]["labels"]):
+                    counts[split] += np.bincount(labels, minlength=len(counts[split]))
     return {
         "file": str(found.path),
         "files": len(files),

@@ -63,10 +63,11 @@ def content_sha256(files: Sequence[h5py.File], classes: Sequence[str]) -> str:
 
 
 def row_blocks(dataset: h5py.Dataset) -> Iterator[tuple[slice, np.ndarray]]:
-    """A data set's rows in order, in whole chunks of at most ``BLOCK_BYTES`` where a chunk is smaller than that."""
+    """A data set's rows in order, at most ``BLOCK_BYTES`` at a time; in whole chunks where these are smaller."""
     row_bytes = max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])))
     chunk = dataset.chunks[0] if dataset.chunks else 1
-    rows = max(1, BLOCK_BYTES // (row_bytes * chunk)) * chunk
+    fitting = max(1, BLOCK_BYTES // row_bytes)
+    rows = fitting // chunk * chunk or fitting
     for start in range(0, len(dataset), rows):
         part = slice(start, min(start + rows, len(dataset)))
         yield part, dataset[part]

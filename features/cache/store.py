@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
@@ -37,6 +37,7 @@ from features.cache.records import Provenance
 from features.cache.rows import BLOCK_BYTES, content_sha256
 from features.sources.catalogue import SPLITS
 from features.util.errors import InputError, first_line, listing
+from features.util.memory import free_memory, gigabytes
 from features.util.provenance import canonical_json
 
 FORMAT_VERSION = 4
@@ -63,23 +64,36 @@ def read_features(path: Path) -> FeatureSet:
         path: A cache, or with a ``*`` in its name, the shards of one: ``features-*.h5``.
 
     Raises:
-        InputError: if there is no such file, or shards are missing or of different data sets.
+        InputError: if there is no such file, shards are missing or of different data sets, or memory does not suffice.
         OSError: if it may not be read.
         NotACache: if it is no feature cache, or of an unknown version.
         DamagedCache: if it is unfinished, truncated or altered.
     """
-    read = [_read_file(file, keep=True) for file in shard_files(path)]
-    found = as_one(path, [file for file, _ in read])
-    rows: dict[str, list[Arrays]] = {
-        split: [arrays[split] for _, arrays in read if split in arrays] for split in SPLITS
-    }
-    return FeatureSet(
-        path=path,
-        provenance=found.provenance,
-        content_sha256=found.content_sha256,
-        known_as=found.known_as,
-        splits={split: _split(parts) for split, parts in rows.items()},
-    )
+    return read_rows(verify_features(path))
+
+
+def read_rows(found: FeatureFile, splits: Sequence[str] = SPLITS) -> FeatureSet:
+    """Read the rows of a verified data set into memory; raises as :func:`read_features` does.
+
+    Args:
+        found: The data set.
+        splits: The splits whose rows are wanted.
+    """
+    wanted = [split for split in splits if split in found.shapes]
+    needed, free = sum(map(found.memory, wanted)), free_memory()
+    if needed > free:
+        raise InputError(
+            f"the rows of {found.path} ({', '.join(wanted)}) take {gigabytes(needed)} in memory, and {gigabytes(free)} "
+            "are free; `train` of one head and `eval` read such rows from the disk as they go, the rest needs fewer "
+            "rows (--limit of stage 1) or more memory"
+        )
+    rows: dict[str, list[Arrays]] = {split: [] for split in wanted}
+    for path in shard_files(found.path):
+        with _open_sound(path) as file:
+            for split in wanted:
+                if split in file:
+                    rows[split].append({name: file[split][name][()] for name in file[split] if name != "rows"})
+    return FeatureSet(**vars(found), splits={split: _split(parts) for split, parts in rows.items()})
 
 
 def verify_features(path: Path) -> FeatureFile:
@@ -94,7 +108,27 @@ def verify_file(path: Path, *, sealed: bool = False) -> FeatureFile:
         path: The file.
         sealed: Whether its seal is known to hold, because it has just been made.
     """
-    return _read_file(path, keep=False, sealed=sealed)[0]
+    shard_files(path)
+    with path.open("rb") as start:
+        if start.read(len(_HDF5_SIGNATURE)) != _HDF5_SIGNATURE:
+            raise NotACache(f"{path} ({path.stat().st_size} bytes) is no feature cache; {_NAME_ANOTHER}")
+    sealed = sealed or _is_sealed(path)
+    with _open_sound(path) as file:
+        version = _refuse_unknown(path, file)
+        if not file.attrs.get("complete", False):
+            raise DamagedCache(f"{path} is unfinished; {_REMAKE}")
+        provenance = _read_provenance(file, version)
+        shapes = {split: tuple(file[split]["features"].shape) for split in SPLITS if split in file}
+        if version >= 3:
+            content = str(file.attrs["content_sha256"]) if sealed else None
+            known_as = tuple(map(str, file.attrs["known_as"]))
+        else:
+            recorded = recorded_content(file, provenance, sealed)
+            content = content_sha256([file], provenance.classes) if recorded else None
+            known_as = (recorded or "",)
+    if content is None:
+        raise _altered(path)
+    return FeatureFile(path=path, provenance=provenance, content_sha256=content, known_as=known_as, shapes=shapes)
 
 
 def as_one(path: Path, files: list[FeatureFile]) -> FeatureFile:
@@ -194,37 +228,16 @@ _NAME_ANOTHER = "name a file that `make features` made"
 _REMAKE = "make it again: python -m features --data … --out … --force  (or: make features DATA=… FEATURES_ARGS=--force)"
 
 
-def _read_file(path: Path, *, keep: bool, sealed: bool = False) -> tuple[FeatureFile, dict[str, Arrays]]:
-    shard_files(path)
-    with path.open("rb") as start:
-        if start.read(len(_HDF5_SIGNATURE)) != _HDF5_SIGNATURE:
-            raise NotACache(f"{path} ({path.stat().st_size} bytes) is no feature cache; {_NAME_ANOTHER}")
-    sealed = sealed or _is_sealed(path)
-    arrays: dict[str, Arrays] = {}
+@contextmanager
+def _open_sound(path: Path) -> Iterator[h5py.File]:
+    """Open a file for reading; where HDF5's structures or checksums do not hold, the file is damaged."""
     try:
         with open_cache(path) as file:
-            version = _refuse_unknown(path, file)
-            if not file.attrs.get("complete", False):
-                raise DamagedCache(f"{path} is unfinished; {_REMAKE}")
-            provenance = _read_provenance(file, version)
-            shapes = {split: tuple(file[split]["features"].shape) for split in SPLITS if split in file}
-            if version >= 3:
-                content = str(file.attrs["content_sha256"]) if sealed else None
-                known_as = tuple(map(str, file.attrs["known_as"]))
-            else:
-                recorded = recorded_content(file, provenance, sealed)
-                content = content_sha256([file], provenance.classes) if recorded else None
-                known_as = (recorded or "",)
-            if content is not None and keep:
-                arrays = {split: _arrays(file[split]) for split in shapes}
+            yield file
     except InputError:
         raise
-    except Exception as error:  # where HDF5's structures or checksums do not hold, h5py raises a dozen kinds
+    except Exception as error:  # h5py raises a dozen kinds
         raise DamagedCache(f"{path} is damaged ({first_line(error)}); {_REMAKE}") from error
-    if content is None:
-        raise _altered(path)
-    found = FeatureFile(path=path, provenance=provenance, content_sha256=content, known_as=known_as, shapes=shapes)
-    return found, arrays
 
 
 def _is_sealed(path: Path) -> bool:
@@ -276,10 +289,6 @@ def _read_provenance(file: h5py.File, version: int) -> Provenance:
         pairs = zip(file["skipped/paths"][()].tolist(), file["skipped/reasons"][()].tolist(), strict=True)
         values["skipped"] = [(path.decode(), reason.decode()) for path, reason in pairs]
     return Provenance.from_record(values)
-
-
-def _arrays(group: h5py.Group) -> Arrays:
-    return {name: group[name][()] for name in group if name != "rows"}
 
 
 def _shared(provenance: Provenance) -> Provenance:

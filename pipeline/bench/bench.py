@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 
 from features.util.errors import InputError, did_you_mean
 from features.util.files import write_text
@@ -25,7 +26,7 @@ from pipeline.bench.race.race import Race
 from pipeline.bench.race.rival import Entrant
 from pipeline.bench.race.worker import ANY_CIRCUIT, Work
 from pipeline.bench.results import EXAMPLES, Results, is_figure
-from pipeline.bench.stages import extraction, hybrid
+from pipeline.bench.stages import extraction, hybrid, streaming
 from pipeline.bench.stages.wholerun import time_training
 from pipeline.bench.table import render
 from pipeline.bench.targets import Target, judge, read_targets
@@ -37,6 +38,8 @@ CELLS = {
 }
 """Qubits and batch of the circuits other than the paper's."""
 DEPTHS = {"rot": 6, "reuploading": 6, "strongly_entangling": 3}
+STAGES: dict[str, ModuleType] = {"extraction": extraction, "hybrid": hybrid, "streaming": streaming}
+"""What times a stage, by the flag that asks for it."""
 LARGEST_PEER = 8
 """Qubits up to which the peers take part in these: at 12, TensorCircuit-NG compiles for more than five minutes."""
 
@@ -49,7 +52,7 @@ def bench(config: BenchConfig) -> None:
         SystemExit: With exit code 1, if a rival's results are wrong.
         KeyboardInterrupt: At Ctrl-C, after the finished work is written.
     """
-    if config.extraction or config.hybrid:
+    if config.extraction or config.hybrid or config.streaming:
         time_stage(config)
         return
     results = race(config)
@@ -60,18 +63,20 @@ def bench(config: BenchConfig) -> None:
 
 
 def time_stage(config: BenchConfig) -> None:
-    """Time stage 1 or stage 3; leaves ``extraction.json`` or ``hybrid.json``, and ``….md``, in ``config.out``."""
-    stage = extraction if config.extraction else hybrid
-    name = "extraction" if config.extraction else "hybrid"
+    """Time one stage; leaves ``extraction.json``, ``hybrid.json`` or ``streaming.json``, and ``….md``, in ``out``."""
+    name, stage = next((name, stage) for name, stage in STAGES.items() if getattr(config, name))
     targets = read_targets(config.targets, name, stage.FIGURES.__contains__, stage.FIGURES)
     repeats = 2 if config.quick else config.repeats
-    times: extraction.ExtractionTimes | hybrid.HybridTimes
+    times: extraction.ExtractionTimes | hybrid.HybridTimes | streaming.StreamingTimes
     if config.extraction:
         times = extraction.bench_extraction(config.data, config.weights, repeats, config.quick, targets, config.device)
         text = extraction.render(times)
-    else:
+    elif config.hybrid:
         times = hybrid.bench_hybrid(config.weights, repeats, config.quick, targets)
         text = hybrid.render(times)
+    else:
+        times = streaming.bench_streaming(config.out, repeats, config.quick, targets)
+        text = streaming.render(times)
     config.out.mkdir(parents=True, exist_ok=True)
     files = [config.out / f"{name}.json", config.out / f"{name}.md"]
     write_text(files[0], json.dumps(asdict(times), indent=1) + "\n")

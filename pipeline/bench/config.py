@@ -32,6 +32,8 @@ class BenchConfig(Flags):
     """Time stage 1 instead: the backbone against plain torch, files to feature rows, and memory."""
     hybrid: bool = False
     """Time stage 3 instead: the whole network against a plain ResNet18, for one image and in batches."""
+    streaming: bool = False
+    """Time stage 2 on rows from the disk instead, against rows in memory; writes 12 GB below --out meanwhile."""
     data: str | None = None
     """Images for --extraction; generated ones by default."""
     weights: str | None = None
@@ -65,8 +67,8 @@ class BenchConfig(Flags):
     def problems(self) -> list[str]:
         """One sentence for each mistake in the values."""
         problems = super().problems()
-        if self.peers + self.extraction + self.hybrid > 1:
-            problems.append("--peers, --extraction and --hybrid exclude each other; give one")
+        if self.peers + self.extraction + self.hybrid + self.streaming > 1:
+            problems.append("--peers, --extraction, --hybrid and --streaming exclude each other; give one")
         if self.device != "cpu" and not self.extraction:
             problems.append(f"--device is {self.device}, which is for --extraction; add that, or leave it out")
         if not (self.qubits and self.batches and self.kinds):

@@ -15,9 +15,9 @@ import numpy as np
 import pennylane as qml
 
 from features.util.errors import InputError, did_you_mean
+from features.util.memory import physical_memory
 from pipeline.devices.noise import Noise
 from pipeline.heads.dressed import DressedQuantumNet
-from pipeline.util.memory import physical_memory
 
 # Where devices come from that are not installed, by the beginning of their names.
 PLUGINS = {

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from features.util.flags import FlagError
+from features.util.memory import physical_memory
 from pipeline.heads.base import EXPECTATION, OUTPUTS, QUARTER_TURN, TANH, Head, check_features
 from pipeline.heads.bound import BoundCircuit, bind
 from pipeline.heads.fixed import fixed_head
@@ -25,7 +26,6 @@ from pipeline.quantum.circuit import Circuit
 from pipeline.quantum.circuits import embeds_amplitudes
 from pipeline.quantum.compiled import CompiledCircuit, compile_circuit
 from pipeline.quantum.lightning import bindings_problem
-from pipeline.util.memory import physical_memory
 
 PRE_NETS, POST_NETS = ("auto", "linear", "none"), ("linear", "none")
 

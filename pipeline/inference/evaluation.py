@@ -6,6 +6,7 @@ In: a run folder. Out: a :class:`Report`, which :mod:`pipeline.report` writes do
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +15,9 @@ import numpy as np
 import torch
 
 from features.backbone.network import Backbone
-from features.cache.featureset import FeatureSet
+from features.cache.featureset import FeatureFile
 from features.cache.records import Provenance
-from features.cache.store import read_features
+from features.cache.store import verify_features
 from features.cache.target import same_images
 from features.engines.pixels import Stopwatch, pixel_batches
 from features.sources.check import file_digests
@@ -24,6 +25,7 @@ from features.sources.images import ImageSet, without
 from features.util.errors import InputError
 from features.util.provenance import versions
 from pipeline.devices.levels import device_evaluation
+from pipeline.inference.classified import classified
 from pipeline.inference.config import EvalConfig
 from pipeline.inference.hybrid import HybridClassifier, refuse_other_backbone
 from pipeline.inference.record import EpochMetrics, Epochs, EvaluationRecord, Parity, Seconds
@@ -47,7 +49,8 @@ class Report:
         record: All figures, as ``report.json`` holds them.
         labels: True labels of the validation images, shape (N,).
         probabilities: Class probabilities by the last epoch's head, shape (N, n_classes).
-        features: The head's inputs, shape (N, width), float32: from the images where they are at hand.
+        features: The head's inputs, shape (n, width), float32: from the images where they are at hand.
+        sampled: The validation images that these are of: all, or int64 of shape (n,) where rows don't fit into memory.
         paths: Relative paths of the validation images.
         images: The images themselves, if they are at hand.
     """
@@ -58,7 +61,8 @@ class Report:
     labels: np.ndarray = field(repr=False)
     probabilities: np.ndarray = field(repr=False)
     features: np.ndarray = field(repr=False)
-    paths: tuple[str, ...] = field(repr=False)
+    sampled: np.ndarray | slice = field(default_factory=lambda: slice(None), repr=False)
+    paths: Sequence[str] = field(repr=False)
     images: ImageSet | None = field(repr=False)
 
 
@@ -72,10 +76,14 @@ def evaluate(config: EvalConfig) -> Report:
     started = time.perf_counter()
     run = load_run(config.run)
     on_device = device_evaluation(config, run)
-    cache = _read_same_features(run, config.features)
-    labels, features = torch.from_numpy(cache.val.labels), torch.from_numpy(cache.val.features)
-    with torch.inference_mode():
-        cached: dict[str, torch.Tensor] = {which: run.head(which)(features) for which in EPOCHS}
+    cache = _same_features(run, config.features)
+    rows = classified(run, cache)
+    cached, labels, features, sampled = rows.logits, rows.labels, rows.features, rows.sampled
+    if on_device is not None and isinstance(sampled, np.ndarray):
+        raise InputError(
+            f"the validation rows of {cache.path} don't fit into memory, and --q-device, --shots and --noise need them "
+            "there; leave these out, or name a cache of fewer rows"
+        )
 
     missing: list[str] = []
     image_set, backbone = None, None
@@ -89,6 +97,7 @@ def evaluate(config: EvalConfig) -> Report:
     logits = cached
     if image_set is not None and backbone is not None:
         logits, features, seconds = _classify(run, image_set, digests, backbone, config)
+        sampled = slice(None)
         if backbone.weights_sha256 == run.features.provenance.weights_sha256:
             parity = _parity(cached["last"], logits["last"], cache.provenance)
 
@@ -117,14 +126,15 @@ def evaluate(config: EvalConfig) -> Report:
         labels=labels.numpy(),
         probabilities=logits["last"].softmax(dim=1).numpy(),
         features=features.numpy(),
-        paths=cache.val.paths,
+        sampled=sampled,
+        paths=rows.paths,
         images=image_set,
     )
 
 
-def _read_same_features(run: Run, given: Path | None) -> FeatureSet:
+def _same_features(run: Run, given: Path | None) -> FeatureFile:
     path = given or Path(run.features.path)
-    features = read_features(path)
+    features = verify_features(path)
     if not features.matches(run.features.content_sha256):
         raise InputError(
             f"{path} holds other features than those the head in {run.path} was trained on; name the right file with "
@@ -134,7 +144,7 @@ def _read_same_features(run: Run, given: Path | None) -> FeatureSet:
 
 
 def _images_at_hand(
-    run: Run, features: FeatureSet, config: EvalConfig, missing: list[str]
+    run: Run, features: FeatureFile, config: EvalConfig, missing: list[str]
 ) -> tuple[ImageSet | None, dict[str, str]]:
     """The images the features were made from, and the fingerprint of each.
 

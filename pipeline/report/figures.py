@@ -237,18 +237,19 @@ FIGURES: dict[str, Callable[[Findings], Drawn]] = {
 
 def _scatter(axis: Axes, space: Projection, report: Findings) -> None:
     """Points by true class, a cross on those that are wrong, and the wires' own directions."""
-    wrong = report.probabilities.argmax(axis=1) != report.labels
-    rows = np.arange(len(report.labels))
+    labels = report.labels[report.sampled]
+    wrong = report.probabilities[report.sampled].argmax(axis=1) != labels
+    rows = np.arange(len(labels))
     if len(rows) > POINTS:
         rows = np.sort(np.random.default_rng(report.run.config.seed).choice(rows, size=POINTS, replace=False))
     x = space.points[rows, 0]
     # One wire has one component: draw each class in a row of its own.
     flat = space.points.shape[1] == 1
-    y = report.labels[rows] if flat else space.points[rows, 1]
+    y = labels[rows] if flat else space.points[rows, 1]
     coloured = len(report.run.classes) <= len(SERIES)
     if coloured:
         for label, (name, (colour, marker)) in enumerate(zip(report.run.classes, SERIES, strict=False)):
-            of_class = report.labels[rows] == label
+            of_class = labels[rows] == label
             axis.scatter(x[of_class], y[of_class], s=18, color=colour, marker=marker, alpha=0.65, linewidths=0)
             # A label that starts with an underscore would be left out of the legend: this one never does.
             axis.scatter([], [], s=18, color=colour, marker=marker, label=f"\u200b{_short(name)}")

@@ -47,7 +47,7 @@ def find(report: Report) -> Findings:
     return Findings(
         **{item.name: getattr(report, item.name) for item in fields(Report)},
         calibration=calibration(report.probabilities, report.labels),
-        projections=projections(report.run.head(), report.features, report.labels),
+        projections=projections(report.run.head(), report.features, report.labels[report.sampled]),
         head_sha256={which: tensors_sha256(state) for which, state in report.run.weights.items()},
         commands=commands(report),
     )

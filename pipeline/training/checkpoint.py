@@ -13,6 +13,7 @@ from features.util.errors import InputError
 from features.util.files import write_bytes
 from pipeline.training.config import TrainConfig
 from pipeline.training.record import EpochRecord, config_from, config_record
+from pipeline.training.streaming.order import Order
 
 FORMAT_VERSION = 2
 READABLE = (1, 2)
@@ -32,6 +33,7 @@ class Checkpoint:
         best_weights: The ``state_dict`` of the best epoch so far.
         optimizer: The state of the optimiser.
         circuit_sha256: Fingerprint of the circuit's file, if it comes from one.
+        order: The order of rows that are read from the disk; None for rows in memory.
     """
 
     config: TrainConfig
@@ -41,6 +43,7 @@ class Checkpoint:
     best_weights: State = field(repr=False)
     optimizer: State = field(repr=False)
     circuit_sha256: str | None = None
+    order: Order | None = None
 
     def save(self, file: Path) -> None:
         """Write the checkpoint, whole or not at all."""
@@ -53,6 +56,7 @@ class Checkpoint:
             "best_weights": self.best_weights,
             "optimizer": self.optimizer,
             "circuit_sha256": self.circuit_sha256,
+            "order": None if self.order is None else asdict(self.order),
         }
         # Through memory, because torch's own writer reports a full disk as no OSError.
         buffer = io.BytesIO()
@@ -80,4 +84,5 @@ class Checkpoint:
             best_weights=state["best_weights"],
             optimizer=state["optimizer"],
             circuit_sha256=state.get("circuit_sha256"),
+            order=Order(**state["order"]) if state.get("order") else None,
         )

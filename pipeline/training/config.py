@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from features.util.flags import FACTOR, POSITIVE, Flags, at_least
 from pipeline.heads.config import CircuitFlags
@@ -53,6 +53,16 @@ class TrainConfig(Hyperparameters, HeadConfig):
     seeds: Annotated[int, at_least(1)] = 1
     """Heads to train together in dense matrix products, with seeds from --seed on. The first is the run itself, each
     further one a run in seed-N below it; heads.json holds the spread of their accuracies."""
+    memory_limit: Annotated[float, POSITIVE] | None = None
+    """Most memory that rows may take, in GB; by default most of what is free. More rows are read from the disk as they
+    are needed, shuffled in blocks."""
+    engine: Literal["local", "ray"] = "local"
+    """`local`: this process. `ray`: Ray Train over the machines of a cluster (the extra `ray`), which share the rows;
+    --features and --out must then lie on a file system that all of them see."""
+    workers: Annotated[int, at_least(1)] = 1
+    """Processes of `--engine ray`; each takes an equal share of every batch."""
+    address: str | None = None
+    """Address of the Ray cluster; without it, one is started on this machine."""
     resume: bool = False
     """Continue from the checkpoint: of a training that was stopped, or, with more --epochs, of the run in --out."""
     force: bool = False
@@ -65,6 +75,13 @@ class TrainConfig(Hyperparameters, HeadConfig):
         if self.seeds > 1 and self.resume:
             problems.append(f"--seeds is {self.seeds} and --resume is given; only a single head can be resumed")
         fitted = self.head in HEADS and HEADS[self.head].fitted
+        if self.engine == "local":
+            given = {"--workers": self.workers > 1, "--address": self.address is not None}
+            problems += [f"{name} is given, but --engine is local; add --engine ray" for name in given if given[name]]
+        elif self.seeds > 1 or fitted or self.views:
+            problems.append("--engine is ray; it trains one head, step by step, on plain rows: not --seeds, --views")
+        elif self.batch % self.workers:
+            problems.append(f"--batch is {self.batch} and --workers is {self.workers}; the batch must be a multiple")
         if self.views and fitted:
             problems.append(f"--views is {self.views}; --head {self.head} is fitted once: it takes the plain images")
         if self.seeds > 1 and fitted:

@@ -19,7 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from torch.nn import functional
 
 from pipeline.heads.dressed import DressedQuantumNet
-from pipeline.training.loop import one_thread
+from pipeline.training.epochs import one_thread
 from pipeline.training.optimizer import FlatAdam
 from pipeline.training.samples import epoch_order
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from features.cache.featureset import FeatureSet
+from features.cache.featureset import FeatureFile
 from features.util.errors import InputError, listing
 from features.util.files import sync_folder
 from pipeline.training.config import TrainConfig
@@ -70,7 +70,7 @@ class RunFolder:
             ) from error
         return record
 
-    def action(self, config: TrainConfig, features: FeatureSet | None = None) -> Action:
+    def action(self, config: TrainConfig, features: FeatureFile | None = None) -> Action:
         """The action of ``train`` in this folder; without ``features`` it is decided by the flags alone.
 
         Returns:

@@ -26,8 +26,9 @@ from pipeline.heads.stacked import StackedHeads
 from pipeline.heads.stacked_dressed import stack
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.training.config import TrainConfig
+from pipeline.training.epochs import learning_rate, one_thread
 from pipeline.training.folder import RunFolder
-from pipeline.training.loop import finished, learning_rate, one_thread, put_in_place, untrained, up_to_date
+from pipeline.training.loop import finished, put_in_place, untrained, up_to_date
 from pipeline.training.names import CHECKPOINT, SPREAD
 from pipeline.training.optimizer import FlatAdam
 from pipeline.training.record import EPOCHS, EpochRecord, Which

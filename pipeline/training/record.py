@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from features.cache.featureset import FeatureSet
+from features.cache.featureset import FeatureFile
 from features.cache.records import Provenance
 from features.util.flags import flag
 from pipeline.training.config import TrainConfig
+from pipeline.training.streaming.order import Order
 
 if TYPE_CHECKING:
     from pipeline.heads.base import Head
@@ -65,8 +66,8 @@ class FeaturesReference:
     provenance: Provenance
 
     @classmethod
-    def of(cls, features: FeatureSet) -> FeaturesReference:
-        """The reference to features in memory."""
+    def of(cls, features: FeatureFile) -> FeaturesReference:
+        """The reference to features."""
         return cls(
             path=str(features.path.absolute()),
             content_sha256=features.content_sha256,
@@ -184,6 +185,7 @@ class RunRecord:
         ran: What simulated the circuit; None for a head without one, and where an earlier version did not record it.
         circuit: The circuit; None for a head without one, and where an earlier version did not record it.
         history_sha256: Fingerprint of the history, which ties it to the head; "" where it was not recorded.
+        order: The order of rows that were read from the disk as they were needed; None for rows in memory.
     """
 
     config: TrainConfig
@@ -196,6 +198,7 @@ class RunRecord:
     ran: Simulation | None = None
     circuit: CircuitRecord | None = None
     history_sha256: str = field(default="", repr=False)
+    order: Order | None = None
 
     @property
     def format_version(self) -> int:
@@ -211,7 +214,7 @@ class RunRecord:
             "ran": None if self.ran is None else asdict(self.ran),
             "circuit": None if self.circuit is None else asdict(self.circuit),
             **{name: getattr(self, name) for name in _PLAIN},
-        }
+        } | ({} if self.order is None else {"order": asdict(self.order)})
 
     @classmethod
     def from_record(cls, values: Mapping[str, Any]) -> RunRecord:
@@ -220,13 +223,14 @@ class RunRecord:
         Raises:
             KeyError, TypeError, ValueError: if something is missing or out of range.
         """
-        ran, circuit = values.get("ran"), values.get("circuit")
+        ran, circuit, order = values.get("ran"), values.get("circuit"), values.get("order")
         return cls(
             config=config_from(values["config"]),
             features=FeaturesReference.from_record(values["features"]),
             ran=None if ran is None else Simulation(**ran),
             circuit=None if circuit is None else CircuitRecord(**circuit),
             history_sha256=values.get("history_sha256", ""),
+            order=None if order is None else Order(**order),
             **{name: values[name] for name in _PLAIN if name != "history_sha256"},
         )
 
@@ -235,7 +239,7 @@ _PLAIN = ("epochs", "parameters", "seconds", "created", "versions", "history_sha
 
 
 def config_record(config: TrainConfig) -> dict[str, Any]:
-    """A configuration as JSON, without the flags that don't change the head (--resume, --force)."""
+    """A configuration as JSON, without the flags that don't change the head (--resume, …)."""
     values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
     return {name: value for name, value in values.items() if name not in _HOW}
 
@@ -279,7 +283,7 @@ def history_sha256(history: Sequence[EpochRecord]) -> str:
     return hashlib.sha256(history_text(history).encode()).hexdigest()
 
 
-_HOW = ("resume", "force")
+_HOW = ("memory_limit", "engine", "workers", "address", "resume", "force")
 _PLACES = ("features", "out")
 # Names that recorded settings had before.
 _RENAMED = {"device": "q_device", "heads": "seeds"}

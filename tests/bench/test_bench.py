@@ -13,7 +13,7 @@ from pipeline.bench.config import BenchConfig
 from pipeline.bench.environment import peers_python
 from pipeline.bench.race.race import Race
 from pipeline.bench.race.worker import ANY_CIRCUIT
-from pipeline.bench.stages import extraction, hybrid
+from pipeline.bench.stages import extraction, hybrid, streaming
 
 TARGETS = Path(__file__).with_name("targets.csv")
 RECORD_KEYS = {
@@ -51,7 +51,7 @@ def test_bad_flags_say_what_is_allowed(tmp_path):
         BenchConfig(repeats=0, limit=0)
     assert "--repeats is 0; it must be 1 or more" in str(told.value)
     assert "--limit is 0; it must be more than 0" in str(told.value)
-    with pytest.raises(ValueError, match="--peers, --extraction and --hybrid exclude each other"):
+    with pytest.raises(ValueError, match="--peers, --extraction, --hybrid and --streaming exclude each other"):
         BenchConfig(extraction=True, hybrid=True)
 
 
@@ -92,6 +92,19 @@ def test_stage_1_is_timed_against_torch(command, picture_folder, random_weights)
     assert len(record["peak_memory_bytes"]) == 2
     assert len(record["targets"]) == 4
     assert "Peak memory" in (out / "extraction.md").read_text()
+
+
+@pytest.mark.slow
+def test_stage_2_is_timed_on_rows_from_the_disk(command):
+    out = command("--streaming")
+    record = json.loads((out / "streaming.json").read_text())
+    for size in streaming.QUICK_SIZES:
+        seconds = record["seconds_a_row"][str(size)]
+        assert set(seconds) == {"memory", "stream"}
+        assert all(len(samples) == 2 and min(samples) > 0 for samples in seconds.values())
+    assert len(record["targets"]) == 3
+    assert {file.name for file in out.iterdir()} == {"streaming.json", "streaming.md"}
+    assert "Reading the largest set alone" in (out / "streaming.md").read_text()
 
 
 @pytest.mark.slow

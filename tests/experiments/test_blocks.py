@@ -14,9 +14,11 @@ from features.util.errors import InputError
 from pipeline.experiments.compare.blocks import Block, key, plan, run_block, settings
 from pipeline.experiments.compare.folds import Pool, pooled, refuse_few, trials
 from pipeline.heads.registry import HEADS, new_head
-from pipeline.training.loop import learning_rate, score, train, train_step
+from pipeline.training.epochs import learning_rate, train_step
+from pipeline.training.loop import train
 from pipeline.training.optimizer import FlatAdam
 from pipeline.training.samples import epoch_order
+from pipeline.util.metrics import score
 
 
 @pytest.fixture

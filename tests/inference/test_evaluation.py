@@ -164,3 +164,23 @@ def test_a_choice_is_made_again(trained):
     again = replace(run, features=replace(run.features, provenance=chosen))
     found = find_images(again, str(trained / "pictures/train"))
     assert found == open_images(str(trained / "pictures/train"), split=0.25, seed=3)
+
+
+def test_validation_rows_that_do_not_fit_are_read_block_by_block(trained, monkeypatch, capsys):
+    rows = EvalConfig(run=trained / "run", data=None, weights=None)
+    monkeypatch.setattr("pipeline.inference.evaluation._images_at_hand", lambda *_: (None, {}))
+    whole = evaluate(rows)
+    monkeypatch.setattr("pipeline.inference.classified.allowed_memory", lambda: 0)
+    monkeypatch.setattr("pipeline.inference.classified.SAMPLE", 2)
+    monkeypatch.setattr("pipeline.training.streaming.stream.ROWS_AT_ONCE", 2)
+    streamed = evaluate(rows)
+    assert "validation rows take" in capsys.readouterr().out
+    assert list(streamed.paths) == list(whole.paths)
+    assert (streamed.labels == whole.labels).all()
+    assert streamed.probabilities == pytest.approx(whole.probabilities, abs=1e-6)
+    assert streamed.record.epochs.last.confusion == whole.record.epochs.last.confusion
+    assert len(streamed.sampled) == len(streamed.features) == 2 < len(whole.features)
+    assert (streamed.features == whole.features[streamed.sampled]).all()
+    write_report(streamed)
+    with pytest.raises(InputError, match=r"don't fit into memory, and --q-device, --shots and --noise need them"):
+        evaluate(replace(rows, shots=(10,)))

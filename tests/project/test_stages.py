@@ -238,7 +238,7 @@ def mine(inputs, w):
 
 
 def test_a_stopped_training_goes_on_with_its_own_flags(make: Make, tmp_path: Path, monkeypatch) -> None:
-    from pipeline.training.loop import Training
+    from pipeline.training.epochs import Training
 
     (tmp_path / "out").mkdir()
     write_feature_file(tmp_path / "out/features.h5")

@@ -8,13 +8,14 @@ import torch
 from conftest import names_in
 
 from features.util.errors import InputError
-from pipeline.training import loop as training
+from pipeline.training import epochs as training
 from pipeline.training.config import TrainConfig
-from pipeline.training.loop import score, train
+from pipeline.training.loop import train
 from pipeline.training.names import CHECKPOINT, HEAD, HISTORY, RECORD
 from pipeline.training.record import EpochRecord
 from pipeline.training.run import load_run
 from pipeline.training.samples import epoch_order
+from pipeline.util.metrics import score
 
 SMALL = {"epochs": 4, "batch": 8, "lr": 0.01, "lr_step": 2}
 

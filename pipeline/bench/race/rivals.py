@@ -20,7 +20,7 @@ from pipeline.bench.race.worker import ANY_CIRCUIT, LEARNING_RATE, N_CLASSES, N_
 from pipeline.heads.base import QUARTER_TURN
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.heads.stacked_dressed import stack
-from pipeline.training.loop import train_step
+from pipeline.training.epochs import train_step
 from pipeline.training.optimizer import FlatAdam
 
 LIBRARIES = ("torch", "pennylane", "pennylane-lightning", "numpy")

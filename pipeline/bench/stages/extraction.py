@@ -6,7 +6,6 @@ In: images and weights, or generated ones. Out: :class:`ExtractionTimes`, and it
 from __future__ import annotations
 
 import copy
-import resource
 import subprocess
 import sys
 import tempfile
@@ -35,7 +34,7 @@ from features.util.provenance import versions
 from pipeline.bench.environment import Machine, machine
 from pipeline.bench.quartiles import Quartiles, milliseconds, number, paired_ratio, quartiles, timed
 from pipeline.bench.race.rival import ROOT
-from pipeline.bench.stages.materials import copies, photographs, random_weights, untrained
+from pipeline.bench.stages.materials import copies, peak_of_this_process, photographs, random_weights, untrained
 from pipeline.bench.targets import Reached, Target, judge, targets_table
 from pipeline.util.markdown import markdown
 
@@ -334,15 +333,7 @@ def _provenance(image_set: ImageSet, backbone: Backbone, runtime: RuntimeRecord)
     )
 
 
-def _peak_of_this_process() -> int:
-    """Peak resident bytes. Linux starts ``ru_maxrss`` at what the parent had; ``VmHWM`` is the process's own."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 if __name__ == "__main__":
     data, weights, out = sys.argv[1:]
     make_features(ExtractConfig(data=data, backbone="shufflenet_v2_x0_5", weights=weights, out=Path(out)))
-    print(_peak_of_this_process())
+    print(peak_of_this_process())

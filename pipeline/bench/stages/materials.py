@@ -1,10 +1,12 @@
-"""What the benchmarks of the backbone work on where no real images or weights are given.
+"""What the benchmarks of stages work on where no real images or weights are given, and how they measure memory.
 
 In: a place to write. Out: generated pictures, random weights.
 """
 
 from __future__ import annotations
 
+import resource
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +54,11 @@ def untrained(name: str) -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return models.get_model(name, weights=None)
+
+
+def peak_of_this_process() -> int:
+    """Peak resident bytes. Linux starts ``ru_maxrss`` at what the parent had; ``VmHWM`` is the process's own."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -29,8 +29,9 @@ from pipeline.heads.bound import read_source, source_sha256
 from pipeline.heads.registry import HEADS, new_head
 from pipeline.heads.stacked_dressed import stack
 from pipeline.training.config import Hyperparameters, TrainConfig
-from pipeline.training.loop import one_thread, score
+from pipeline.training.epochs import one_thread
 from pipeline.training.multi_seed import scores, train_epochs
+from pipeline.util.metrics import score
 from pipeline.util.records import from_record, to_record
 
 SEEDS_IN_BLOCK = 10

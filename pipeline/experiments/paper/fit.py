@@ -8,7 +8,7 @@ import torch
 
 from pipeline.experiments.paper.row import Curve
 from pipeline.heads.stacked import StackedHeads
-from pipeline.training.loop import one_thread
+from pipeline.training.epochs import one_thread
 from pipeline.training.optimizer import FlatAdam
 from pipeline.training.samples import Samples, epoch_order
 

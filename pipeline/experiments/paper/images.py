@@ -22,7 +22,7 @@ from pipeline.experiments.paper.row import Context, Entry, Job, RowResult
 from pipeline.heads.registry import new_head
 from pipeline.heads.stacked_dressed import stack
 from pipeline.training.config import TrainConfig
-from pipeline.training.loop import one_thread
+from pipeline.training.epochs import one_thread
 from pipeline.training.multi_seed import scores, train_epochs
 
 LIMIT = 5000

@@ -38,8 +38,8 @@ from pipeline.heads.stacked_dressed import stack
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.quantum.choices import ENTANGLERS, Entangler
 from pipeline.training.config import TrainConfig
+from pipeline.training.epochs import one_thread
 from pipeline.training.folder import make_folder
-from pipeline.training.loop import one_thread
 from pipeline.training.multi_seed import Spread, scores, train_epochs
 from pipeline.training.samples import samples_of
 from pipeline.util.records import to_record

@@ -1,0 +1,1 @@
+"""Training and evaluation on rows that stay on the disk."""
