@@ -72,15 +72,17 @@ def picture_folder(picture_folder_once: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A `state_dict` of a randomly initialised ResNet18, `fc` included."""
+    return _random_weights("resnet18", tmp_path_factory.mktemp("weights"))
+
+
+def _random_weights(name: str, folder: Path) -> Path:
     import torch
-    import torchvision
+    from torchvision.models import get_model
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        state = torchvision.models.resnet18(weights=None).state_dict()
-    file = tmp_path_factory.mktemp("weights") / "random_resnet18.pth"
-    torch.save(state, file)
-    return file
+        torch.save(get_model(name, weights=None).state_dict(), folder / f"random_{name}.pth")
+    return folder / f"random_{name}.pth"
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +94,17 @@ def picture_features(picture_folder_once: Path, random_weights: Path, tmp_path_f
     file = tmp_path_factory.mktemp("once") / "features.h5"
     make_features(ExtractConfig(data=str(picture_folder_once), weights=str(random_weights), out=file))
     return file
+
+
+@pytest.fixture(scope="session")
+def small_features(picture_folder_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of those pictures by a network of 1.4 MB, which lie beside it."""
+    from features.config import ExtractConfig
+    from features.extract import make_features
+
+    folder, name = tmp_path_factory.mktemp("small"), "shufflenet_v2_x0_5"
+    small = ExtractConfig(backbone=name, weights=str(_random_weights(name, folder)), out=folder / "features.h5")
+    return make_features(replace(small, data=str(picture_folder_once))).path
 
 
 @pytest.fixture(scope="session")

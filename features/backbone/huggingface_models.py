@@ -6,6 +6,7 @@ model and of its image processor. Of models with text and images, the image's em
 
 from __future__ import annotations
 
+import json
 from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
@@ -112,12 +113,28 @@ def _fetch(repository: str) -> State:
 
 
 def _build(repository: str, image_size: int) -> Network:
-    config = _had(repository, "AutoConfig")
+    return _of_config(_had(repository, "AutoConfig"), image_size)
+
+
+def _rebuild(architecture: dict[str, Any], image_size: int) -> Network:
+    """A network from its recorded configuration, without its repository."""
+    kind = type(_transformers().AutoConfig.for_model(architecture["model_type"]))
+    return _of_config(kind.from_dict(architecture), image_size)
+
+
+def _of_config(config: Any, image_size: int) -> Network:
     with torch.random.fork_rng(devices=[]):
         network = ImageFeatures(_transformers().AutoModel.from_config(config)).eval()
     with torch.inference_mode():
         width = network(torch.zeros(1, 3, image_size, image_size)).shape[1]
-    return Network(model=network, head_at="head", width=width, translate=partial(_translate, network), prefix="model.")
+    return Network(
+        model=network,
+        head_at="head",
+        width=width,
+        translate=partial(_translate, network),
+        prefix="model.",
+        architecture=json.loads(config.to_json_string(use_diff=False)),
+    )
 
 
 def _translate(network: nn.Module, state: State) -> State:
@@ -130,5 +147,6 @@ HUGGING_FACE = Library(
     names=None,
     weights=_weights,
     build=_build,
+    rebuild=_rebuild,
     note="any image model on the Hugging Face hub, or in a folder (pip install transformers)",
 )

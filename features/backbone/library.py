@@ -35,6 +35,7 @@ class Network:
         width: Features an image.
         translate: Gives a file's tensors the model's names and dtypes, and leaves out those that the model doesn't use.
         prefix: What stands in ``model`` before the names that the library gives to its layers.
+        architecture: What ``Library.rebuild`` builds it from again, as JSON; None where its name says it all.
     """
 
     model: nn.Module
@@ -42,6 +43,7 @@ class Network:
     width: int
     translate: Callable[[State], State]
     prefix: str = ""
+    architecture: dict[str, Any] | None = None
 
 
 def in_precision_of(wanted: State, state: State) -> dict[str, Tensor]:
@@ -61,6 +63,7 @@ class Library:
         weights: The named weights of one of them, the oldest first; there is at least one.
         build: One of them, for square images of so many pixels a side.
         folder: The weights of one of them in a folder of the library's own format; None where there is no such format.
+        rebuild: One of them from its ``Network.architecture``, where that is recorded.
         note: What stands in the list of networks in place of their names, where these are too many.
     """
 
@@ -69,4 +72,5 @@ class Library:
     weights: Callable[[str], dict[str, NamedWeights]]
     build: Callable[[str, int], Network]
     folder: Callable[[str, Path], NamedWeights] | None = None
+    rebuild: Callable[[dict[str, Any], int], Network] | None = None
     note: str = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,6 +45,7 @@ class Backbone:
         transform: Canonical JSON of the preprocessing's parameters.
         weights: Name of the weights: the library's, or the file's.
         weights_sha256: Fingerprint of the tensors in use; see :func:`features.util.provenance.tensors_sha256`.
+        architecture: What its library builds it from again, as JSON; None where its name says it all.
     """
 
     name: str
@@ -56,6 +57,17 @@ class Backbone:
     transform: str
     weights: str
     weights_sha256: str
+    architecture: dict[str, Any] | None = None
+
+    def record(self) -> dict[str, Any]:
+        """All but the network itself, as JSON: with :meth:`tensors`, :func:`restore_backbone` makes it again."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        del values["model"], values["preprocess"]
+        return values | {"widths": list(self.widths), "layers": [asdict(layer) for layer in self.layers]}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors of the whole network, also where it is cut."""
+        return (self.model.network if isinstance(self.model, CutNetwork) else self.model).state_dict()
 
     @property
     def width(self) -> int:
@@ -101,6 +113,25 @@ def load_backbone(backbone: str, weights: str, layers: Sequence[str] = ()) -> Ba
     state = wanted.fetch()
     network = library.build(name, preprocess.crop)
     return _frozen(backbone, network, state, preprocess, weights, layers)
+
+
+def restore_backbone(record: Mapping[str, Any], state: State) -> Backbone:
+    """A network that :meth:`Backbone.record` described, with tensors that may have been trained further since.
+
+    Raises:
+        InputError: if its library is not installed, does not know it, or builds it of other tensors.
+        KeyError, ValueError: if something is missing in the record.
+    """
+    library, name = _found(record["name"])
+    preprocess = Preprocess.described(record["transform"])
+    architecture = record["architecture"]
+    if architecture is not None and library.rebuild is not None:
+        network = library.rebuild(architecture, preprocess.crop)
+    else:
+        network = library.build(name, preprocess.crop)
+    return _frozen(
+        record["name"], network, state, preprocess, record["weights"], [each["name"] for each in record["layers"]]
+    )
 
 
 def backbone_names() -> list[str]:
@@ -184,6 +215,7 @@ def _frozen(
         transform=preprocess.description,
         weights=Path(weights).name,
         weights_sha256=tensors_sha256(network.model.state_dict()),
+        architecture=network.architecture,
     )
 
 

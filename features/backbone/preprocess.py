@@ -6,7 +6,9 @@ network, the float32 (B, 3, H, W), which takes four times the bytes.
 
 from __future__ import annotations
 
+import json
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -44,6 +46,26 @@ class Preprocess:
                 "antialias": preset.antialias,
             }
             | ({"crops_down": True} if self._crops_down else {})
+        )
+
+    @classmethod
+    def described(cls, description: str) -> Preprocess:
+        """The preprocessing that has this :attr:`description`.
+
+        Raises:
+            KeyError, ValueError: if it describes none.
+        """
+        values = json.loads(description)
+        return cls(
+            SimpleNamespace(
+                resize_size=values["resize"],
+                crop_size=values["crop"],
+                mean=values["mean"],
+                std=values["std"],
+                interpolation=SimpleNamespace(value=values["interpolation"]),
+                antialias=values["antialias"],
+                crops_down=values.get("crops_down", False),
+            )
         )
 
     @property

@@ -27,9 +27,9 @@ from features.util.provenance import versions
 from pipeline.devices.levels import device_evaluation
 from pipeline.inference.classified import classified
 from pipeline.inference.config import EvalConfig
-from pipeline.inference.hybrid import HybridClassifier, refuse_other_backbone
+from pipeline.inference.hybrid import HybridClassifier
 from pipeline.inference.record import EpochMetrics, Epochs, EvaluationRecord, Parity, Seconds
-from pipeline.inference.sources import find_images, rows_alone, run_backbone
+from pipeline.inference.sources import find_images, refuse_other_backbone, rows_alone, run_backbone
 from pipeline.training.record import EPOCHS
 from pipeline.training.run import Run, load_run
 from pipeline.util.metrics import metrics

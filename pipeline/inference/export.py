@@ -1,7 +1,7 @@
 """``python -m pipeline export``: the whole network as files that need neither PennyLane nor this project.
 
-In: a run and its backbone. Out: ``model.onnx``, pixels (B, 3, H, W) uint8 → logits and probabilities (B, n_classes);
-and ``model.pth``, a ``state_dict`` with the names of PennyLane's demo.
+In: a run and its backbone, or a saved network. Out: ``model.onnx``, pixels (B, 3, H, W) uint8 → logits and
+probabilities (B, n_classes); and ``model.pth``, a ``state_dict`` with the names of PennyLane's demo.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ from features.util.files import write_atomically, write_bytes
 from features.util.provenance import versions
 from pipeline.inference.config import ExportConfig
 from pipeline.inference.hybrid import HybridClassifier
-from pipeline.inference.sources import run_backbone
 from pipeline.training.folder import make_folder
-from pipeline.training.run import load_run
 
 MAX_BYTES = 1_900_000_000
 """Bytes of weights allowed in one ONNX file, a little below its limit of 2 GiB."""
@@ -40,11 +38,11 @@ def export(config: ExportConfig) -> None:
         InputError: if the run, its backbone or the libraries are not at hand, the head has too many qubits, the network
             is too large for one file, or ONNX Runtime disagrees.
     """
-    run = load_run(config.run)
-    run.head(config.epoch).for_export()  # A head that can't be exported is refused before the network is loaded.
     onnxruntime = _runtime()
-    backbone = run_backbone(run, config.weights)
-    classifier = HybridClassifier(run, backbone, config.epoch, accept_other_weights=config.accept_other_weights)
+    classifier = HybridClassifier.load(
+        config.run, epoch=config.epoch, weights=config.weights, accept_other_weights=config.accept_other_weights
+    )
+    backbone, network = classifier.network, _FromPixels(classifier)
     size = sum(tensor.nbytes for tensor in classifier.state_dict().values())
     if size > MAX_BYTES:
         raise InputError(
@@ -52,7 +50,7 @@ def export(config: ExportConfig) -> None:
             "train a head on a smaller backbone"
         )
     pixels = trial_pixels(backbone, 3)
-    content = _with_metadata(_exported(classifier, pixels[:2]), classifier)
+    content = _with_metadata(_exported(network, backbone.name, pixels[:2]), classifier)
     difference = _largest_difference(onnxruntime, content, classifier, pixels)
 
     folder = config.out or config.run
@@ -95,12 +93,11 @@ def _runtime() -> Any:
     return onnxruntime
 
 
-def _exported(classifier: HybridClassifier, pixels: np.ndarray) -> bytes:
+def _exported(network: nn.Module, name: str, pixels: np.ndarray) -> bytes:
     try:
-        return to_onnx(_FromPixels(classifier), torch.from_numpy(pixels), OUTPUTS)
+        return to_onnx(network, torch.from_numpy(pixels), OUTPUTS)
     except Exception as error:  # the exporter raises dozens of types of error for an unknown layer
         reason = first_line(error)
-        name = classifier.provenance["backbone"]
         raise InputError(f"{name} can't be turned into an ONNX model ({reason}); choose another --backbone") from error
 
 

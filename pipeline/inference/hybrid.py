@@ -1,12 +1,14 @@
 """The whole network: a trained head on the backbone that made its features.
 
-In: a run, and the backbone's weights. Out: one network, images of shape (B, 3, H, W) → logits of shape (B, n_classes).
+In: a run and the backbone's weights, or a folder that holds all of it. Out: one network, images of shape
+(B, 3, H, W) → logits of shape (B, n_classes).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -17,11 +19,22 @@ from PIL import Image
 from torch import nn
 
 from features.backbone.network import Backbone
-from features.backbone.runtime import exact_convolutions
+from features.backbone.runtime import exact_convolutions, trial_pixels
 from features.sources.check import in_threads
 from features.sources.decode import UNREADABLE, decode, upright_rgb
-from features.util.errors import InputError
-from pipeline.inference.sources import run_backbone
+from features.util.errors import InputError, first_line, need
+from features.util.provenance import tensors_sha256, versions
+from pipeline.inference.saved import (
+    FORMAT,
+    FORMAT_VERSION,
+    SavedNetwork,
+    holds_network,
+    read_network,
+    refuse_others,
+    save_network,
+    without_places,
+)
+from pipeline.inference.sources import refuse_other_backbone, run_backbone
 from pipeline.training.record import EPOCHS, Which
 from pipeline.training.run import Run, load_run
 
@@ -75,7 +88,7 @@ class HybridClassifier(nn.Module):
         head: (B, width) → (B, n_classes).
         transforms: From an RGB PIL image to (3, H, W) float32: resize, centre crop, normalise.
         classes: Class names, in the order of the logits.
-        provenance: The epoch, the backbone's fingerprints and the whole record of the run.
+        provenance: The epoch and its accuracy, fingerprints of what was loaded, and the whole record of the run.
 
     Raises:
         InputError: if the backbone is another one, or of another width.
@@ -104,19 +117,21 @@ class HybridClassifier(nn.Module):
             "weights": backbone.weights,
             "weights_sha256": backbone.weights_sha256,
             "transform": backbone.transform,
+            "head_sha256": tensors_sha256(self.head.state_dict()),
+            "val_accuracy": next((row.val_accuracy for row in run.history if row.epoch == run.epochs[epoch]), None),
             "run": run.record(),
         }
-        self._head_at = backbone.head_at
+        self._loaded = backbone
         self.eval()
 
     @classmethod
     def load(
         cls, run: str | Path, *, epoch: Which = "last", weights: str | None = None, accept_other_weights: bool = False
     ) -> Self:
-        """The whole network of a run folder, on the CPU, in evaluation mode.
+        """The whole network of a run folder, or of one that :meth:`save` wrote, on the CPU, in evaluation mode.
 
         Args:
-            run: The folder that training left.
+            run: The folder. One that :meth:`save` wrote has weights and a head of its own: the rest is for runs.
             epoch: The epoch whose head is wanted, ``last`` or ``best``.
             weights: The backbone's weights, if they are no longer where the features were made with them.
             accept_other_weights: Accept a backbone other than the one that made the features.
@@ -126,8 +141,76 @@ class HybridClassifier(nn.Module):
         """
         if epoch not in EPOCHS:
             raise InputError(f"epoch is {epoch!r}; choose {' or '.join(EPOCHS)}")
+        if holds_network(Path(run)):
+            if epoch != "last" or weights is not None:
+                raise InputError(f"{run} holds one head and its own weights; leave out the epoch and the weights")
+            return cls._restored(read_network(Path(run)))
         finished = load_run(Path(run))
         return cls(finished, run_backbone(finished, weights), epoch, accept_other_weights=accept_other_weights)
+
+    def save(self, folder: str | Path) -> None:
+        """Save the whole network as it is now: :meth:`load` takes the folder, on any machine.
+
+        Layers may have been trained further, those of the backbone too, but not exchanged for others. The network takes
+        its place once it has been loaded again and gives the same logits, and then whole or not at all; an earlier one
+        in the folder is replaced.
+
+        Raises:
+            InputError: if the folder holds something else, or layers were exchanged; then nothing has changed.
+        """
+        other = {str(each.dtype) for each in self.parameters()} - {"torch.float32"}
+        if other:
+            raise InputError(f"this network is in {' and '.join(other)}, and is saved in float32: classifier.float()")
+        save_network(Path(folder), self.config(), self._parts(), self._refuse_other_logits)
+
+    def config(self) -> dict[str, Any]:
+        """All of the network but its tensors, as JSON: what :meth:`save` writes into ``config.json``."""
+        fingerprints = {part: tensors_sha256(state) for part, state in self._parts().items()}
+        known = {"backbone": self.provenance["weights_sha256"], "head": self.provenance["head_sha256"]}
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "classes": self.classes,
+            "backbone": self._loaded.record(),
+            "sha256": fingerprints,
+            "fine_tuned": [part for part in known if fingerprints[part] != known[part]],
+            "provenance": without_places(self.provenance),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
+        }
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """:meth:`save`, with a model card beside it unless there is one; the interface of ``huggingface_hub``'s mixin
+        (the extra ``hub``), which explains the options."""
+        refuse_others(Path(save_directory))
+        return _hub().OnHub(self).save_pretrained(save_directory, **options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload what :meth:`save_pretrained` writes to the Hugging Face hub; the address of the commit."""
+        options["model_card_kwargs"] = {"repo_id": repo_id} | (options.get("model_card_kwargs") or {})
+        return _hub().OnHub(self).push_to_hub(repo_id, **options)
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path, *, trust_remote_code: bool = False, **options: Any) -> Self:
+        """The network of a repository on the Hugging Face hub, or of a folder.
+
+        Args:
+            name_or_path: ``USER/NAME``, or a folder that :meth:`load` takes.
+            trust_remote_code: Run the code of a circuit that the repository brings.
+            options: ``revision``, ``token``, ``cache_dir``, …, as ``huggingface_hub``'s mixin explains them.
+
+        Raises:
+            InputError: if it can't be loaded, or would run code that was not trusted.
+        """
+        found = _hub().OnHub.from_pretrained(
+            name_or_path, load=cls.load, trust_remote_code=trust_remote_code, **options
+        )
+        return found.classifier
+
+    @property
+    def network(self) -> Backbone:
+        """The backbone as it is now, with its name, width and preprocessing, for the runtimes of stage 1."""
+        return replace(self._loaded, model=self.backbone)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of shape (B, n_classes) from images of shape (B, 3, H, W), as ``transforms`` makes them."""
@@ -144,18 +227,25 @@ class HybridClassifier(nn.Module):
         given = [pictures] if isinstance(pictures, str | Path | Image.Image) else pictures
         return list(self.stream(given, batch))
 
-    def stream(self, pictures: Iterable[Picture], batch: int = 16, workers: int | None = None) -> Iterator[Prediction]:
+    def stream(
+        self,
+        pictures: Iterable[Picture],
+        batch: int = 16,
+        workers: int | None = None,
+        features: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> Iterator[Prediction]:
         """Yield predictions one by one and in order. Only a few batches are in memory at a time.
 
         Args:
             pictures: Files or PIL images, consumed lazily.
             batch: Images in one pass through the network.
             workers: Threads that decode pictures beside the network; by default a few more than cores.
+            features: What runs in the backbone's place, as stage 1's runtimes: (B, 3, H, W) uint8 → (B, width) float32.
         """
         read = in_threads(self._read, pictures, workers=workers, ahead=AHEAD * batch)
         while several := list(islice(read, batch)):
             pixels = [outcome for _, outcome in several if isinstance(outcome, np.ndarray)]
-            rows = iter(self._probabilities(np.stack(pixels)) if pixels else ())
+            rows = iter(self._probabilities(np.stack(pixels), features) if pixels else ())
             for path, outcome in several:
                 if isinstance(outcome, str):
                     yield Prediction(path=path, problem=outcome)
@@ -169,10 +259,10 @@ class HybridClassifier(nn.Module):
         Raises:
             InputError: if the head reads another layer, where that model has no place for it.
         """
-        if not self._head_at:
+        if not self._loaded.head_at:
             layer = self.provenance["layer"]
             raise InputError(f"the head reads the layer {layer}; PennyLane's demo has names for one behind the last")
-        head = {f"{self._head_at}.{name}": tensor for name, tensor in self.head.state_dict().items()}
+        head = {f"{self._loaded.head_at}.{name}": tensor for name, tensor in self.head.state_dict().items()}
         return {name: tensor.contiguous() for name, tensor in {**self.backbone.state_dict(), **head}.items()}
 
     def train(self, mode: bool = True) -> Self:
@@ -180,6 +270,40 @@ class HybridClassifier(nn.Module):
         super().train(mode)
         self.backbone.eval()
         return self
+
+    def _parts(self) -> dict[str, dict[str, torch.Tensor]]:
+        return {"backbone": self.network.tensors(), "head": self.head.state_dict()}
+
+    @classmethod
+    def _restored(cls, saved: SavedNetwork) -> Self:
+        try:
+            classifier = cls(saved.run(), saved.backbone(), accept_other_weights=True)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"the network in {saved.folder} can't be built ({first_line(error)})") from error
+        classifier.classes, classifier.provenance = saved.config["classes"], saved.config["provenance"]
+        return classifier
+
+    def _refuse_other_logits(self, saved: SavedNetwork) -> None:
+        """Raise an InputError unless what was saved gives the same features and logits of trial pictures."""
+        device = next(self.backbone.parameters()).device
+        pixels = self.transforms.normalise(torch.from_numpy(trial_pixels(self._loaded, 2)).to(device))
+        training = {module: module.training for module in self.modules()}
+        try:
+            again = self._restored(saved).to(device)
+            with torch.inference_mode(), exact_convolutions():
+                features = self.eval().backbone(pixels)
+                same = all(map(_alike, (features, self.head(features)), (again.backbone(pixels), again.head(features))))
+            reason = "it computes something else"
+        except (InputError, ValueError, RuntimeError) as error:
+            same, reason = False, first_line(error)
+        finally:
+            for module, mode in training.items():
+                module.training = mode
+        if not same:
+            raise InputError(
+                f"this network can't be saved, because loaded again it would be another: {reason}. Weights may be "
+                "trained further, but layers must stay; nothing was changed"
+            )
 
     def _read(self, picture: Picture) -> tuple[Path | None, np.ndarray | str]:
         """The pixels of a picture, or why there are none."""
@@ -196,24 +320,25 @@ class HybridClassifier(nn.Module):
             reason = error.strerror if isinstance(error, OSError) else None
             return path, reason or str(error) or type(error).__name__
 
-    def _probabilities(self, pixels: np.ndarray) -> list[list[float]]:
+    def _probabilities(
+        self, pixels: np.ndarray, features: Callable[[np.ndarray], np.ndarray] | None
+    ) -> list[list[float]]:
         device = next(self.backbone.parameters()).device
         with torch.inference_mode(), exact_convolutions():
-            images = self.transforms.normalise(torch.from_numpy(pixels).to(device))
-            return self(images).softmax(dim=1).tolist()
+            if features is not None:
+                logits = self.head(torch.from_numpy(features(pixels)).to(device))
+            else:
+                logits = self(self.transforms.normalise(torch.from_numpy(pixels).to(device)))
+            return logits.softmax(dim=1).tolist()
 
 
-def refuse_other_backbone(run: Run, backbone: Backbone) -> None:
-    """Raise an InputError unless ``backbone`` is the one whose features the head was trained on."""
-    for name in ("backbone", "layer", "weights_sha256", "transform"):
-        trained, given = (
-            getattr(run.features.provenance, name),
-            getattr(backbone, "name" if name == "backbone" else name),
-        )
-        if trained != given:
-            raise InputError(
-                f"the head in {run.path} was trained on features of {run.features.provenance.weights} "
-                f"({name} {trained}), but {backbone.weights} has {name} {given}; give the weights it was trained "
-                "with (--weights), make the features again with these, or accept the difference "
-                "(--accept-other-weights)"
-            )
+def _alike(wanted: torch.Tensor, found: torch.Tensor) -> bool:
+    """Whether two results differ by rounding at most."""
+    return wanted.shape == found.shape and bool((wanted - found).abs().max() <= 1e-5 * wanted.abs().max())
+
+
+def _hub() -> Any:
+    need("huggingface_hub", "the Hugging Face hub needs")
+    from pipeline.inference import hub
+
+    return hub

@@ -1,4 +1,4 @@
-"""Find a run's images and weights: where a flag names them, else where stage 1 read them.
+"""Find a run's images and weights: where a flag names them, else where stage 1 read them; refuse others.
 
 In: a run, and the user's flags. Out: an :class:`features.sources.images.ImageSet`, or the weights' file or name.
 """
@@ -36,6 +36,22 @@ def rows_alone(run: Run) -> str:
     return (
         f"the head in {run.path} was trained on rows that were imported from {rows}: there is no network for pictures"
     )
+
+
+def refuse_other_backbone(run: Run, backbone: Backbone) -> None:
+    """Raise an InputError unless ``backbone`` is the one whose features the head was trained on."""
+    for name in ("backbone", "layer", "weights_sha256", "transform"):
+        trained, given = (
+            getattr(run.features.provenance, name),
+            getattr(backbone, "name" if name == "backbone" else name),
+        )
+        if trained != given:
+            raise InputError(
+                f"the head in {run.path} was trained on features of {run.features.provenance.weights} "
+                f"({name} {trained}), but {backbone.weights} has {name} {given}; give the weights it was trained "
+                "with (--weights), make the features again with these, or accept the difference "
+                "(--accept-other-weights)"
+            )
 
 
 def find_weights(run: Run, given: str | None) -> str:

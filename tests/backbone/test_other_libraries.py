@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from features.backbone import huggingface_models, timm_models
-from features.backbone.network import is_named, load_backbone
+from features.backbone.network import Backbone, is_named, load_backbone, restore_backbone
 from features.backbone.preprocess import Preprocess
 from features.config import ExtractConfig
 from features.extract import make_features
@@ -85,6 +86,15 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
+def assert_restored(loaded: Backbone, pixels: torch.Tensor) -> None:
+    """From its record, by way of JSON, and its tensors alone, a network is the same."""
+    again = restore_backbone(json.loads(json.dumps(loaded.record())), loaded.tensors())
+    assert again.record() == loaded.record()
+    torch.testing.assert_close(again.preprocess(PICTURE), loaded.preprocess(PICTURE), rtol=0, atol=0)
+    with torch.inference_mode():
+        assert torch.equal(again.model(pixels), loaded.model(pixels))
+
+
 @pytest.mark.parametrize("make", [clip, dinov2, vit, convnext])
 def test_a_hugging_face_folder_is_its_own_model(make, tmp_path: Path) -> None:
     model, processor = saved(make, tmp_path / "model")
@@ -96,6 +106,8 @@ def test_a_hugging_face_folder_is_its_own_model(make, tmp_path: Path) -> None:
         expected = found if isinstance(found, torch.Tensor) else found.pooler_output
         torch.testing.assert_close(loaded.model(pixels), expected.flatten(1))
     assert (loaded.width, loaded.weights) == (expected.shape[1], "main")
+    shutil.rmtree(tmp_path / "model")
+    assert_restored(loaded, pixels)
     assert is_named(loaded.name, "IMAGENET1K_V1")
 
 
@@ -136,6 +148,7 @@ def test_a_timm_folder_is_its_own_model(name: str, safe: bool, tmp_path: Path) -
         torch.testing.assert_close(loaded.model(pixels), model(pixels))
         assert loaded.model(pixels).shape == (1, loaded.width)
     assert loaded.model.get_submodule(loaded.head_at) is not None
+    assert_restored(loaded, pixels)
 
 
 def test_a_timm_file_is_prepared_as_its_first_weights(tmp_path: Path) -> None:
