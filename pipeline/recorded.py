@@ -34,7 +34,7 @@ class Recorded:
     @classmethod
     def of(cls, provenance: Any, cache: Path) -> Recorded:
         """Rebuild the flags from a provenance."""
-        from pipeline.inference.extraction import extraction
+        from pipeline.inference.sources import extraction
 
         made, plain = extraction(provenance, cache), ExtractConfig()
         # Each machine chooses its own runtime and device.

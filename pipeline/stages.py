@@ -230,7 +230,7 @@ class Stages:
 
     def _refuse_other_rows(self, recorded: Provenance, cache: Path) -> None:
         """Refuse other inputs than the file that the recorded rows were imported from."""
-        from pipeline.inference.extraction import importation
+        from pipeline.inference.sources import importation
 
         there = importation(recorded, cache).file
         asked = [f"FEATURES {self.inputs.rows}"] if self.inputs.rows else self.inputs.of_pictures
@@ -274,7 +274,7 @@ class Stages:
             self._refuse_rows_in_place_of_pictures(there)
             default = self._default("features")
             if there and there[0].imported:
-                from pipeline.inference.extraction import importation
+                from pipeline.inference.sources import importation
 
                 default = replace(importation(*there), file=self.inputs.rows_file, out=self.features)
             return import_features(self._parse("features", default)).path, None

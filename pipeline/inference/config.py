@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from features.config import Runtime
 from features.util.flags import Flags, at_least
 from pipeline.devices.config import DeviceConfig
 
@@ -73,6 +74,14 @@ class PredictConfig(PassFlags, HeadFlags):
     """Print JSON, one object an image."""
     csv: bool = False
     """Print CSV."""
+    out: Path | None = None
+    """The file to write instead of printing, with --csv or --json. After any interruption the same command goes on
+    where it was."""
+    force: bool = False
+    """Replace the file that --out names, and begin again where another command was stopped."""
+    runtime: Runtime = "auto"
+    """What runs the network on a CPU: `onnxruntime` (the extra `fast`) or `torch`; `auto` takes ONNX Runtime for
+    hundreds of pictures, if it agrees with torch."""
 
     def problems(self) -> list[str]:
         """One sentence for each mistake in the values."""
@@ -85,6 +94,12 @@ class PredictConfig(PassFlags, HeadFlags):
             problems.append(f"--features is {self.features}, and images are given; give one of them")
         if self.json and self.csv:
             problems.append("--json and --csv exclude each other; give one")
+        if self.out is not None and not (self.json or self.csv):
+            problems.append(f"--out is {self.out}; say what to write into it: --csv or --json")
+        if self.force and self.out is None:
+            problems.append("--force replaces the file of --out, which is not given; leave it out")
+        if self.features is not None and self.runtime != "auto":
+            problems.append(f"--runtime is {self.runtime}, and rows of --features need no network; leave it out")
         return problems
 
 

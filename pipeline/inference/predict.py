@@ -1,75 +1,205 @@
 """``python -m pipeline predict``: classify pictures, or rows of features, and print a line for each.
 
-In: files, and folders of any size. Out: a table, CSV or JSON on standard output; files that could not be read on
-standard error. Pictures and lines are streamed, so memory does not grow with their number.
+In: files, and folders of any size. Out: a table, CSV or JSON on standard output, or in a file, with which a stopped
+command goes on where it was; files that could not be read on standard error. Pictures and lines are streamed, so memory
+does not grow with their number.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from io import TextIOWrapper
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
+from features.cache.partfile import locked, unfinished
 from features.sources.folder import EXTENSIONS, files_below
-from features.util.errors import MAX_LISTED, InputError, listing
+from features.util.errors import InputError, listing
+from features.util.provenance import versions
 from pipeline.inference.config import PredictConfig
+from pipeline.inference.output import Form, ResultFile, Unread, form_of, refuse_existing
 
 if TYPE_CHECKING:
-    from pipeline.inference.hybrid import Prediction
+    from features.backbone.runtime import Runtime
+    from pipeline.inference.hybrid import HybridClassifier, Prediction
 
-Show = Callable[["Prediction"], None]
+# Preparing ONNX Runtime takes the time in which torch classifies some hundred pictures.
+WORTH_PREPARING = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What is to be classified.
+
+    Attributes:
+        classes: Class names, in the order of the logits.
+        total: The number of ``things``.
+        things: What they are called.
+        record: All that their predictions depend on but their contents, as JSON.
+        names: Yields their names.
+        stream: Yields their predictions from one of them on.
+    """
+
+    classes: list[str]
+    total: int
+    things: str
+    record: dict[str, Any]
+    names: Callable[[], Iterable[Path]]
+    stream: Callable[[int], Iterator[Prediction]]
 
 
 def predict(config: PredictConfig) -> None:
-    """Classify pictures, or rows, and print the result of each. Unreadable files are skipped and listed at the end.
+    """Classify pictures, or rows, and print the result of each, or write it to a file. Unreadable files are skipped and
+    listed at the end.
 
     Raises:
         InputError: if a file or folder is not there, before anything starts; at the end, if files could not be read.
     """
-    total = 0 if config.features else _count(config.images)
-    if isinstance(sys.stdout, TextIOWrapper):
-        # Print file names that are not UTF-8 as their own bytes.
-        sys.stdout.reconfigure(errors="surrogateescape")
+    unread = Unread()
+    if config.out is None:
+        work, form = _begin(config)
+        if isinstance(sys.stdout, TextIOWrapper):
+            # Print file names that are not UTF-8 as their own bytes.
+            sys.stdout.reconfigure(errors="surrogateescape")
+        with _bar(work, 0) as bar, _printer(form, bar) as show:
+            _classify(work, 0, show, unread, bar)
+    else:
+        refuse_existing(config.out, force=config.force)
+        with locked(unfinished(config.out), config.out):
+            work, form = _begin(config)
+            _into_file(config, work, form, unread)
+        print(f"{config.out}: {work.total} {work.things} classified")
+    unread.report(work.total)
+
+
+def _into_file(config: PredictConfig, work: Work, form: Form, unread: Unread) -> None:
+    asked = {"form": "json" if config.json else "csv", "top": config.top}
+    result = ResultFile(cast("Path", config.out), form, work.record | asked, force=config.force)
+    result.take_up(work.names(), unread)
+    if result.kept:
+        print(f"going on behind {result.kept} of {work.total} {work.things}", file=sys.stderr)
+    with _bar(work, result.kept) as bar:
+        try:
+            with result.writer() as show:
+                _classify(work, result.kept, show, unread, bar)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                "stopped by Ctrl-C; what is classified is kept: run the same command again to go on from there"
+            ) from None
+
+
+def _classify(work: Work, kept: int, show: Callable[[Prediction], None], unread: Unread, bar: Any) -> None:
+    for prediction in work.stream(kept):
+        show(prediction)
+        if prediction.problem is not None:
+            unread.add(prediction.path, prediction.problem)
+        bar.update()
+
+
+def _begin(config: PredictConfig) -> tuple[Work, Form]:
+    work = _rows(config) if config.features else _pictures(config)
+    if config.top is not None and config.top > len(work.classes):
+        known = ", ".join(work.classes)
+        raise InputError(f"--top is {config.top}, but the head knows {len(work.classes)} classes: {known}")
+    return work, form_of(config, work.classes)
+
+
+def _rows(config: PredictConfig) -> Work:
+    from pipeline.inference.rows import RowClassifier
+
+    rows = RowClassifier(config.run, config.epoch, cast("Path", config.features))
+    # The head is fast: rows that are there already are classified again, and left out.
+    return Work(
+        classes=rows.classes,
+        total=rows.total,
+        things="rows",
+        record=rows.record | {"versions": versions()},
+        names=rows.names,
+        stream=lambda kept: islice(rows.stream(), kept, None),
+    )
+
+
+def _pictures(config: PredictConfig) -> Work:
+    from features.util.provenance import tensors_sha256
+    from pipeline.inference.hybrid import HybridClassifier
+
+    total = _count(config.images)
+    classifier = HybridClassifier.load(
+        config.run, epoch=config.epoch, weights=config.weights, accept_other_weights=config.accept_other_weights
+    )
+    runtime = _runtime(classifier, config.runtime, total)
+    batch = config.batch
+
+    def stream(kept: int) -> Iterator[Prediction]:
+        # From the start of a batch on, because the last bits of a logit depend on the pictures beside it.
+        start = kept // batch * batch
+        images = islice(image_files(config.images), start, None)
+        return islice(classifier.stream(images, batch, config.workers, runtime), kept - start, None)
+
+    run, computed = classifier.provenance["run"], runtime.record
+    record = {
+        "images": [str(path) for path in config.images],
+        "folder": str(Path.cwd()),
+        "classes": classifier.classes,
+        "network": tensors_sha256(classifier.state_dict()),
+        "transform": classifier.transforms.description,
+        "head": {name: run["config"][name] for name in ("head", "circuit", "qubits", "depth", "simulator")},
+        "circuit": (run["circuit"] or {}).get("sha256"),
+        "runtime": [computed.name, computed.version, computed.device],
+        "batch": batch,
+        "versions": versions(),
+    }
+    return Work(
+        classes=classifier.classes,
+        total=total,
+        things="pictures",
+        record=record,
+        names=lambda: image_files(config.images),
+        stream=stream,
+    )
+
+
+def _runtime(classifier: HybridClassifier, wanted: str, total: int) -> Runtime:
+    from features.backbone.runtime import open_runtime
+
+    if wanted == "auto" and total < WORTH_PREPARING:
+        wanted = "torch"
+    with redirect_stdout(sys.stderr):  # where it says why ONNX Runtime can't be used
+        runtime = open_runtime(classifier.network, runtime=wanted)
+    ran = runtime.record
+    if ran.max_difference is not None:
+        print(
+            f"the network runs in {ran.name} {ran.version}; its features of trial pictures differ from torch's by "
+            f"at most {ran.max_difference:.1e}, of {ran.feature_scale:.1e}",
+            file=sys.stderr,
+        )
+    return runtime
+
+
+def _bar(work: Work, kept: int) -> Any:
     from tqdm import tqdm
 
-    if config.features:
-        from pipeline.inference.rows import RowClassifier
+    unit = work.things.removesuffix("s")
+    return tqdm(total=work.total, initial=kept, unit=unit, desc="predict", disable=None)
 
-        rows = RowClassifier(config.run, config.epoch, config.features)
-        total, classes, predictions = rows.total, rows.classes, rows.stream()
-    else:
-        from pipeline.inference.hybrid import HybridClassifier
 
-        classifier = HybridClassifier.load(
-            config.run, epoch=config.epoch, weights=config.weights, accept_other_weights=config.accept_other_weights
-        )
-        classes = classifier.classes
-        predictions = classifier.stream(image_files(config.images), config.batch, config.workers)
-    if config.top is not None and config.top > len(classes):
-        raise InputError(f"--top is {config.top}, but the head knows {len(classes)} classes: {', '.join(classes)}")
-    unread = 0
-    problems: list[str] = []
-    with (
-        tqdm(total=total, unit="row" if config.features else "image", desc="predict", disable=None) as bar,
-        _printer(config, classes, lambda line: bar.write(line, file=sys.stdout)) as show,
-    ):
-        for prediction in predictions:
-            show(prediction)
-            if prediction.problem is not None:
-                unread += 1
-                if len(problems) < MAX_LISTED:
-                    problems.append(f"{prediction.path}: {prediction.problem}")
-            bar.update()
-    if unread:
-        more = f"\n  … and {unread - len(problems)} more" if unread > len(problems) else ""
-        raise InputError(
-            f"{unread} of {total} files could not be read; the others are classified:\n{listing(problems)}{more}"
-        )
+@contextmanager
+def _printer(form: Form, bar: Any) -> Iterator[Callable[[Prediction], None]]:
+    """A function that prints a prediction; what is open is closed, even when Ctrl-C ends it early."""
+
+    def write(text: str) -> None:
+        if text:
+            bar.write(text, file=sys.stdout, end="")
+
+    write(form.begin)
+    try:
+        yield lambda prediction: write(form.row(prediction))
+    finally:
+        write(form.end())
 
 
 def image_files(given: tuple[Path, ...]) -> Iterator[Path]:
@@ -94,75 +224,3 @@ def _count(given: tuple[Path, ...]) -> int:
     if problems:
         raise InputError(f"these can't be classified:\n{listing(problems)}\nName image files, or folders of them.")
     return total
-
-
-@contextmanager
-def _printer(config: PredictConfig, classes: list[str], write: Callable[[str], None]) -> Iterator[Show]:
-    """Select the function that prints one prediction as table, CSV or JSON."""
-    if config.json:
-        with _as_json(config.top, write) as show:
-            yield show
-    elif config.csv:
-        yield _as_csv(config.top, classes, write)
-    else:
-        yield _as_table(config.top or 1, classes, write)
-
-
-@contextmanager
-def _as_json(top: int | None, write: Callable[[str], None]) -> Iterator[Show]:
-    """Print one JSON array, closed even when Ctrl-C ends it early."""
-    before: list[str] = []
-
-    def show(prediction: Prediction) -> None:
-        row: dict[str, object] = {"image": str(prediction.path)}
-        if prediction.problem is not None:
-            row["problem"] = prediction.problem
-        else:
-            pairs = prediction.top(top) if top else prediction.probabilities.items()
-            row |= {"class": prediction.label, "probabilities": dict(pairs)}
-        if before:
-            write(f"{before.pop()},")
-        before.append(f"  {json.dumps(row, ensure_ascii=False)}")
-
-    write("[")
-    try:
-        yield show
-    finally:
-        if before:
-            write(before.pop())
-        write("]")
-
-
-def _as_csv(top: int | None, classes: list[str], write: Callable[[str], None]) -> Show:
-    class Lines:
-        def write(self, line: str) -> None:
-            write(line.removesuffix("\n"))
-
-    table = csv.writer(Lines(), lineterminator="\n")
-    ranks = [f"{name} {rank}" for rank in range(1, (top or 0) + 1) for name in ("class", "probability")]
-    columns = ranks or ["class", *classes]
-    table.writerow(["image", *columns, "problem"])
-
-    def show(prediction: Prediction) -> None:
-        if prediction.problem is not None:
-            cells = [""] * len(columns)
-        elif top:
-            cells = [cell for label, value in prediction.top(top) for cell in (label, f"{value:.6f}")]
-        else:
-            cells = [str(prediction.label), *(f"{value:.6f}" for value in prediction.probabilities.values())]
-        table.writerow([prediction.path, *cells, prediction.problem or ""])
-
-    return show
-
-
-def _as_table(top: int, classes: list[str], write: Callable[[str], None]) -> Show:
-    width = max([len("class"), *(len(name) for name in classes)])
-    title = f"{'class':{width}}  probability  "
-    write(f"{title * top}image")
-
-    def show(prediction: Prediction) -> None:
-        if prediction.problem is None:
-            cells = "".join(f"{label:{width}}  {value:11.4f}  " for label, value in prediction.top(top))
-            write(f"{cells}{prediction.path}")
-
-    return show

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from features.exchange.importer import read_table
 from features.exchange.scaling import Scaling
 from features.exchange.table import Columns, row_names
 from features.util.errors import InputError
+from features.util.provenance import tensors_sha256
 from pipeline.inference.hybrid import Prediction
 from pipeline.training.record import Which
 from pipeline.training.run import load_run
@@ -55,16 +57,32 @@ class RowClassifier:
         known = self._table.ids if self._table.ids is not None else self._table.labels
         self.total = len(known) if known is not None else sum(len(block) for block in self._table.blocks())
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the predictions depend on but the rows themselves, of which it has the file's size and time."""
+        file = self._file
+        there = file.stat() if file.exists() else None
+        return {
+            "features": str(file.absolute()),
+            "file": None if there is None else [there.st_size, there.st_mtime_ns],
+            "classes": self.classes,
+            "head": tensors_sha256(self._head.state_dict()),
+        }
+
+    def names(self) -> Iterator[Path]:
+        """Yield the names of the rows."""
+        return (Path(str(name)) for name in row_names(self._table, self.total, self._file))
+
     def stream(self) -> Iterator[Prediction]:
         """Yield predictions one by one, in the order of the file."""
-        names = row_names(self._table, self.total, self._file)
+        names = self.names()
         done = 0
         for block in self._table.blocks():
             for start in range(0, len(block), ROWS):
                 part = block[start : start + ROWS]
                 rows = np.array(part if self._scaling is None else self._scaling(part), dtype=np.float32)
                 for probabilities in self._probabilities(rows, done):
-                    yield Prediction.of(Path(str(names[done])), self.classes, probabilities)
+                    yield Prediction.of(next(names), self.classes, probabilities)
                     done += 1
 
     def _probabilities(self, rows: np.ndarray, done: int) -> list[list[float]]:

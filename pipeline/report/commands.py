@@ -14,7 +14,7 @@ from typing import Any
 from features.backbone.network import is_named
 from features.sources.images import is_name
 from pipeline.inference.evaluation import Report
-from pipeline.inference.extraction import extraction, importation
+from pipeline.inference.sources import extraction, importation
 from pipeline.training.run import Run
 
 AGAIN = Path("again")

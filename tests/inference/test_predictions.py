@@ -3,11 +3,14 @@ import io
 import json
 import os
 import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from features.cache.packaged import PACKAGED
 from features.util.errors import InputError
 from pipeline import HybridClassifier
 from pipeline.inference.config import PredictConfig
@@ -117,3 +120,34 @@ def test_names_that_are_no_utf8_and_a_reader_that_has_had_enough(run, mixed, war
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 141
+
+
+def test_onnx_runtime_gives_the_same_on_real_pictures_and_is_named(shared_data, shared_weights, tmp_path, capsys):
+    made = train(TrainConfig(features=PACKAGED, out=tmp_path / "run", epochs=2)).path
+    pictures = tuple(sorted((shared_data / "val").rglob("*.jpg"))[::10])
+    config = PredictConfig(images=pictures, run=made, weights=str(shared_weights), json=True)
+    expected = HybridClassifier.load(made, weights=str(shared_weights)).predict(pictures)
+    capsys.readouterr()
+    for runtime in ("onnxruntime", "torch"):
+        predict(replace(config, runtime=runtime))
+        out, err = capsys.readouterr()
+        for row, prediction in zip(json.loads(out), expected, strict=True):
+            assert row["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-4)
+        assert ("the network runs in onnxruntime" in err) == (runtime == "onnxruntime")
+
+
+def test_onnx_runtime_is_taken_where_it_is_worth_it(run, mixed, capsys, monkeypatch):
+    config = PredictConfig(images=(mixed / "z.jpg",) * 2, run=run, csv=True)
+    for worth, taken in ((3, False), (2, True)):
+        monkeypatch.setattr("pipeline.inference.predict.WORTH_PREPARING", worth)
+        predict(config)
+        assert ("the network runs in onnxruntime" in capsys.readouterr().err) == taken
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    predict(config)
+    out, err = capsys.readouterr()
+    assert "the network runs in torch; ONNX Runtime, which is faster, can't be used: it is not installed" in err
+    assert out.startswith("image,")
+    with pytest.raises(InputError, match="ONNX Runtime can't be used: it is not installed"):
+        predict(replace(config, runtime="onnxruntime"))
+    with pytest.raises(ValueError, match="--runtime is torch, and rows of --features need no network"):
+        PredictConfig(features=mixed / "rows.npz", runtime="torch")

@@ -14,7 +14,7 @@ from features.extract import make_features
 from features.sources.catalogue import Selection
 from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
-from pipeline.inference.extraction import extraction
+from pipeline.inference.sources import extraction
 from pipeline.recorded import report_stands
 from pipeline.report.commands import command, commands
 from pipeline.report.page import write_report
