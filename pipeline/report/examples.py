@@ -1,6 +1,6 @@
-"""The pictures a report shows: some at random, those it got most wrong, and those it is least sure of.
+"""The pictures a report shows: those it got wrong, those it is least sure of, and some at random; each picture once.
 
-In: a :class:`pipeline.inference.evaluation.Report`. Out: small pictures with what was predicted of each.
+In: :class:`pipeline.report.findings.Findings`. Out: small pictures with what was predicted of each.
 """
 
 from __future__ import annotations
@@ -8,16 +8,21 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from features.sources.decode import decode
-from pipeline.inference.evaluation import Report
+from pipeline.heads.base import TANH
+from pipeline.report.findings import Findings
 
-SHOWN = 12
-THUMBNAIL = 208
+SHOWN, PAGE = 12, 24
+"""Pictures in a gallery, and wrong ones on each further page."""
+MOST_WRONG = SHOWN + 10 * PAGE
+"""Wrong pictures that are shown at most; ``predictions.csv`` has all."""
+THUMBNAIL, LARGE = 208, 448
+LIKELY = 5
+"""Classes whose probabilities are shown with a picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,18 +30,24 @@ class Example:
     """One validation image and what the head says of it.
 
     Attributes:
+        row: Its number among the validation images.
         path: Its name in the data set.
         guess: The predicted class, and ``probability`` of it.
         truth: The true class, and ``true_probability`` of it.
-        thumbnail: The middle square of the picture as a data URI; None where the images are not at hand.
+        likely: The most probable classes with their probabilities.
+        values: What the circuit, or the hidden layer, gave; empty where there is none, or its row is not in memory.
+        picture: It as a data URI, the longer side ``LARGE`` pixels at most; None where the images are not at hand.
     """
 
+    row: int
     path: str
     guess: str
     probability: float
     truth: str
     true_probability: float
-    thumbnail: str | None = field(repr=False)
+    likely: list[tuple[str, float]]
+    values: list[float]
+    picture: str | None = field(repr=False)
 
     @property
     def right(self) -> bool:
@@ -48,49 +59,94 @@ class Example:
         """The picture for those who can't see it."""
         verdict = "right" if self.right else "wrong"
         return (
-            f"{self.path}: true class {self.truth}, predicted {self.guess} with probability {self.probability:.2f}, "
-            f"{verdict}"
+            f"{self.path}: true class {self.truth}, predicted {self.guess} with probability "
+            f"{percent(self.probability)}, {verdict}"
         )
 
 
-def at_random(report: Report) -> np.ndarray:
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """What is shown.
+
+    Attributes:
+        wrong: Pages of wrongly classified images, the surest first.
+        n_wrong: All of them, shown or not.
+        least_sure: Others, with the smallest margin between the two most probable classes.
+        at_random: Others, drawn by the run's seed.
+        values: What ``Example.values`` are, in a word.
+    """
+
+    wrong: list[list[Example]]
+    n_wrong: int
+    least_sure: list[Example]
+    at_random: list[Example]
+    values: str
+
+
+def percent(share: float) -> str:
+    """A share as the report writes it: 92.8 %."""
+    return f"{100 * share:.1f}\u00a0%"
+
+
+def examples(report: Findings) -> Examples:
+    """All choices as they are shown."""
+    name, found = list(report.hidden.items())[-1] if report.hidden else ("", np.empty((0, 0)))
+    values = dict(zip(np.arange(len(report.labels))[report.sampled].tolist(), found, strict=False))
+    wrong = most_wrong(report)
+    shown = set(wrong[:MOST_WRONG].tolist())
+    unsure = [row for row in least_sure(report).tolist() if row not in shown][:SHOWN]
+    shown |= set(unsure)
+    drawn = [
+        row
+        for row in np.random.default_rng(report.run.config.seed).permutation(len(report.paths)).tolist()
+        if row not in shown
+    ]
+
+    def example(row: int) -> Example:
+        probabilities = report.probabilities[row]
+        guess, truth = int(probabilities.argmax()), int(report.labels[row])
+        return Example(
+            row=row,
+            path=report.paths[row],
+            guess=report.run.classes[guess],
+            probability=float(probabilities[guess]),
+            truth=report.run.classes[truth],
+            true_probability=float(probabilities[truth]),
+            likely=[
+                (report.run.classes[k], float(probabilities[k]))
+                for k in np.argsort(-probabilities, kind="stable")[:LIKELY].tolist()
+            ],
+            values=values[row].tolist() if row in values else [],
+            picture=_picture(report, row),
+        )
+
+    pages = [wrong[:SHOWN], *(wrong[k : k + PAGE] for k in range(SHOWN, min(len(wrong), MOST_WRONG), PAGE))]
+    return Examples(
+        wrong=[[example(int(row)) for row in page] for page in pages if len(page)],
+        n_wrong=len(wrong),
+        least_sure=[example(row) for row in unsure],
+        at_random=[example(row) for row in drawn[:SHOWN]],
+        values={"": "", TANH: "outputs of tanh"}.get(name, name),
+    )
+
+
+def at_random(report: Findings) -> np.ndarray:
     """Rows of a dozen validation images, drawn by the run's seed."""
     n = len(report.paths)
     return np.random.default_rng(report.run.config.seed).choice(n, size=min(SHOWN, n), replace=False)
 
 
-def most_wrong(report: Report) -> np.ndarray:
+def most_wrong(report: Findings) -> np.ndarray:
     """Rows of the wrongly classified images, the highest probability of the wrong class first."""
     guesses, confidences = report.probabilities.argmax(axis=1), report.probabilities.max(axis=1)
     order = np.argsort(-confidences, kind="stable")
-    return order[guesses[order] != report.labels[order]][:SHOWN]
+    return order[guesses[order] != report.labels[order]]
 
 
-def least_sure(report: Report) -> np.ndarray:
+def least_sure(report: Findings) -> np.ndarray:
     """Rows of the images with the smallest margin between the two most probable classes, the smallest first."""
     second, first = np.sort(report.probabilities, axis=1)[:, -2:].T
-    return np.argsort(first - second, kind="stable")[:SHOWN]
-
-
-def examples(report: Report) -> dict[str, list[Example]]:
-    """All three choices as they are shown."""
-    # Read each image once, though it may be both among the most wrong and the least sure.
-    read = cache(lambda path: _thumbnail(report, path))
-
-    def example(row: int) -> Example:
-        path, probabilities = report.paths[row], report.probabilities[row]
-        guess, truth = int(probabilities.argmax()), int(report.labels[row])
-        return Example(
-            path=path,
-            guess=report.run.classes[guess],
-            probability=float(probabilities[guess]),
-            truth=report.run.classes[truth],
-            true_probability=float(probabilities[truth]),
-            thumbnail=read(path),
-        )
-
-    chosen = {"at_random": at_random, "most_wrong": most_wrong, "least_sure": least_sure}
-    return {name: [example(int(row)) for row in choose(report)] for name, choose in chosen.items()}
+    return np.argsort(first - second, kind="stable")[: SHOWN + MOST_WRONG]
 
 
 def thumbnail(content: bytes) -> Image.Image:
@@ -98,9 +154,10 @@ def thumbnail(content: bytes) -> Image.Image:
     return ImageOps.fit(decode(content), (THUMBNAIL, THUMBNAIL))
 
 
-def _thumbnail(report: Report, path: str) -> str | None:
+def _picture(report: Findings, row: int) -> str | None:
     if report.images is None:
         return None
-    encoded = io.BytesIO()
-    thumbnail(report.images.read(path)).save(encoded, "JPEG", quality=78, optimize=True)
+    picture, encoded = decode(report.images.read(report.paths[row])), io.BytesIO()
+    picture.thumbnail((LARGE, LARGE))
+    picture.save(encoded, "JPEG", quality=75, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"

@@ -14,22 +14,25 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from torch import nn
 
 from pipeline.devices.figure import device_curves
 from pipeline.heads.base import EXPECTATION, TANH
-from pipeline.heads.dressed import DressedQuantumNet
-from pipeline.quantum.circuit import Circuit
-from pipeline.quantum.circuits import CIRCUITS
-from pipeline.report.examples import at_random, thumbnail
+from pipeline.report.circuit import circuit
+from pipeline.report.examples import at_random, percent, thumbnail
 from pipeline.report.findings import Findings
 from pipeline.report.projection import Projection
 from pipeline.util.drawing import BLUE, FAINT, INK, MUTED, ON_BLUE, ORANGE, SERIES
 
 # Above these numbers of classes the confusion matrix shows no numbers, and no names.
 NUMBERED, NAMED = 12, 30
-# A projection shows at most so many images, drawn at random; above so many wires it has no arrows.
-POINTS, WIRES = 400, 8
+# A projection shows at most so many images, drawn at random.
+POINTS = 400
+# Above so many hidden values their contributions are no longer told apart.
+HIDDEN = 16
+
+PERCENT = PercentFormatter(1, decimals=0, symbol=" %")
 
 Drawn = tuple[Figure, str] | None
 
@@ -52,12 +55,13 @@ def learning_curves(report: Findings) -> Drawn:
         axis.set(title=quantity, xlabel="epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes[0].legend()
+    axes[1].yaxis.set_major_formatter(PERCENT)
     last = history[-1]
     return figure, (
         f"Learning curves over {_count(len(history), 'epoch')}: training loss goes from {history[0].train_loss:.3f} "
         f"to {last.train_loss:.3f} and validation loss from {history[0].val_loss:.3f} to {last.val_loss:.3f}; "
-        f"training accuracy ends at {last.train_accuracy:.3f} and validation accuracy at "
-        f"{last.val_accuracy:.3f}. The best epoch is {best}."
+        f"training accuracy ends at {percent(last.train_accuracy)} and validation accuracy at "
+        f"{percent(last.val_accuracy)}. The best epoch is {best}."
     )
 
 
@@ -113,6 +117,8 @@ def reliability(report: Findings) -> Drawn:
     curve.errorbar(x, y, around, fmt="o-", color=BLUE, markersize=5, linewidth=1.2, capsize=3, label="this head")
     curve.set(title="accuracy, with 95 % intervals", xlabel="mean probability of the predicted class")
     curve.set(ylim=(-0.03, 1.03), xlim=(low - 0.02, 1.02))
+    curve.xaxis.set_major_formatter(PERCENT)
+    curve.yaxis.set_major_formatter(PERCENT)
     curve.legend(loc="lower right")
     edges = [each.low for each in bins]
     widths = [each.high - each.low for each in bins]
@@ -120,13 +126,15 @@ def reliability(report: Findings) -> Drawn:
     counts.bar_label(drawn, fontsize=9, color=INK)
     counts.set(title="images", xlabel="probability of the predicted class", xlim=(low - 0.02, 1.02))
     counts.grid(visible=False, axis="x")
+    counts.xaxis.set_major_formatter(PERCENT)
+    counts.yaxis.set_major_locator(MaxNLocator(integer=True))
     listed = "; ".join(
-        f"{each.low:.1f} to {each.high:.1f}: {each.accuracy:.2f} of {_count(each.images, 'image')} right"
+        f"{percent(each.low)} to {percent(each.high)}: {percent(each.accuracy)} of {_count(each.images, 'image')} right"
         for each in bins
     )
     return figure, (
         f"Reliability curve: how many images are right where the predicted class has a probability of {listed}. "
-        f"Expected calibration error {report.calibration.ece:.3f}."
+        f"Expected calibration error {percent(report.calibration.ece)}."
     )
 
 
@@ -151,6 +159,45 @@ def projection(report: Findings) -> Drawn:
     )
 
 
+def contributions(report: Findings) -> Drawn:
+    """What each hidden value adds to the logit of a class, on the images of that class."""
+    hidden, head = report.hidden, report.run.head()
+    last = getattr(head, "post_net", None)
+    classes = report.run.classes
+    if not hidden or type(last) is not nn.Linear or len(classes) > len(SERIES):
+        return None
+    name, values = list(hidden.items())[-1]
+    if values.shape[1] != last.in_features or values.shape[1] > HIDDEN:
+        return None
+    weight = last.weight.detach().numpy()
+    weight = weight - weight.mean(axis=0)
+    labels = report.labels[report.sampled]
+    of_class = [values[labels == k] for k in range(len(classes))]
+    means = np.stack([found.mean(axis=0) if len(found) else np.full(values.shape[1], np.nan) for found in of_class])
+    added = means * weight
+    figure, axis = plt.subplots(figsize=(9, 3.2), layout="constrained")
+    width = 0.8 / len(classes)
+    places = np.arange(values.shape[1])
+    for k, (label, (colour, _)) in enumerate(zip(classes, SERIES, strict=False)):
+        axis.bar(
+            places + (k - (len(classes) - 1) / 2) * width, added[k], width, color=colour, label=f"\u200b{_short(label)}"
+        )
+    axis.axhline(0, color=MUTED, linewidth=1)
+    thing = "wire" if name == EXPECTATION else "unit" if name == TANH else "output"
+    axis.set(xlabel=thing, ylabel="added to its logit", xticks=places)
+    axis.grid(visible=False, axis="x")
+    axis.legend(title="images of", loc="best")
+    told = "; ".join(
+        f"{thing} {place}: "
+        + ", ".join(f"{label} {added[k, place]:+.2f}" for k, label in enumerate(classes) if len(of_class[k]))
+        for place in places
+    )
+    return figure, (
+        f"What each {thing} adds, on average over the images of a class, to the logit of that class above the mean of "
+        f"all logits: {name} times the weight of the last layer. {told}."
+    )
+
+
 def predictions(report: Findings) -> Drawn:
     """A random dozen of validation images with predicted class, probability, and the true class where they differ."""
     if report.images is None:
@@ -167,7 +214,7 @@ def predictions(report: Findings) -> Drawn:
         guess = int(report.probabilities[index].argmax())
         truth = int(report.labels[index])
         right += guess == truth
-        title = f"{_short(classes[guess])} {report.probabilities[index, guess]:.2f}"
+        title = f"{_short(classes[guess])} {percent(report.probabilities[index, guess])}"
         title += "" if guess == truth else f"\nwrong, is {_short(classes[truth])}"
         axis.imshow(thumbnail(report.images.read(report.paths[index])))
         axis.set_title(title, color=INK if guess == truth else ORANGE)
@@ -175,47 +222,6 @@ def predictions(report: Findings) -> Drawn:
         f"{_count(len(chosen), 'validation image')} drawn at random, each with its predicted class and probability; "
         f"{right} of them are right."
     )
-
-
-def circuit(report: Findings) -> Drawn:
-    """The circuit with its trained angles."""
-    import pennylane as qml
-
-    head = report.run.head("last")
-    if not isinstance(head, DressedQuantumNet):
-        return None
-    angles = head.q_params.detach().numpy()
-    n_qubits = head.circuit.n_qubits
-    # Amplitudes can't all be zero.
-    inputs = np.zeros(n_qubits) if isinstance(head.circuit, Circuit) else np.ones(head.circuit.n_inputs)
-    figure, _ = qml.draw_mpl(head.circuit, decimals=2, style="rcParams")(inputs, angles)
-    wires = _count(head.n_wires, "wire")
-    if isinstance(head.circuit, Circuit):
-        embedding = [text for text in figure.axes[0].texts if text.get_text().startswith("RY")][:n_qubits]
-        for text in embedding:
-            text.set_text("RY\n(x)")
-        entangler = "no CNOTs" if head.circuit.entangler == "none" else f"a {head.circuit.entangler} of CNOTs"
-        words = (
-            f"The circuit: {wires}, each with H and a rotation RY by the sample's own angle x, then "
-            f"{_count(head.circuit.depth, 'layer')} of {entangler} and RY rotations, then a measurement of Z on each "
-            "wire."
-        )
-    else:
-        named = CIRCUITS.get(head.circuit.name)
-        made_of = f", {named.summary}, depth {head.circuit.arguments['depth']}" if named else ""
-        words = (
-            f"The circuit {head.circuit.name}{made_of}: {wires}, {_count(head.circuit.n_inputs, 'input')} a sample, "
-            f"all drawn as 1, and {_count(head.compiled.n_outputs, 'output')}."
-        )
-    if len(angles):
-        start = report.run.untrained()
-        moved = np.abs(angles - start.get_parameter("q_params").detach().numpy()).max()
-        kind = "trained" if head.q_params.requires_grad else "frozen"
-        words += (
-            f" The {len(angles)} {kind} angles lie between {angles.min():.2f} and {angles.max():.2f} rad; training "
-            f"moved them by at most {moved:.2f} rad."
-        )
-    return figure, words
 
 
 def devices(report: Findings) -> Drawn:
@@ -229,6 +235,7 @@ FIGURES: dict[str, Callable[[Findings], Drawn]] = {
     "confusion_matrix": confusion_matrix,
     "reliability": reliability,
     "projection": projection,
+    "contributions": contributions,
     "predictions": predictions,
     "circuit": circuit,
     "devices": devices,
@@ -236,7 +243,7 @@ FIGURES: dict[str, Callable[[Findings], Drawn]] = {
 
 
 def _scatter(axis: Axes, space: Projection, report: Findings) -> None:
-    """Points by true class, a cross on those that are wrong, and the wires' own directions."""
+    """Points by true class, and a cross on those that are wrong. Each axis has its own scale."""
     labels = report.labels[report.sampled]
     wrong = report.probabilities[report.sampled].argmax(axis=1) != labels
     rows = np.arange(len(labels))
@@ -262,24 +269,7 @@ def _scatter(axis: Axes, space: Projection, report: Findings) -> None:
         axis.set_yticks(range(len(report.run.classes)), [_short(name) for name in report.run.classes])
     else:
         axis.set_ylabel(f"component 2, {space.share[1]:.0%}")
-        axis.set_aspect("equal", adjustable="datalim")
-        _wires(axis, space, reach=float(np.abs(space.points).max()))
     axis.legend(loc="best", handletextpad=0.2)
-
-
-def _wires(axis: Axes, space: Projection, reach: float) -> None:
-    """Where each wire's own axis points, seen in this projection."""
-    if space.components.shape[1] > WIRES:
-        return
-    for wire, (right, up) in enumerate(space.components.T):
-        if np.hypot(right, up) < 0.2:
-            continue  # The axis points out of the drawn plane.
-        tip = (0.8 * reach * right, 0.8 * reach * up)
-        arrow = {"arrowstyle": "->", "color": MUTED, "linewidth": 1}
-        axis.annotate("", xy=tip, xytext=(0, 0), arrowprops=arrow)
-        # Label wires that point the same way one behind the other.
-        beyond = 1.08 + 0.06 * wire
-        axis.text(tip[0] * beyond, tip[1] * beyond, str(wire), color=MUTED, ha="center", va="center", fontsize=9)
 
 
 def _count(number: int, noun: str) -> str:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from features.util.provenance import tensors_sha256
 from pipeline.inference.evaluation import Report
 from pipeline.report.calibration import Calibration, calibration
-from pipeline.report.commands import commands
-from pipeline.report.projection import Projection, projections
+from pipeline.report.commands import commands, make_command
+from pipeline.report.projection import Projection, inner_values, project
+from pipeline.report.standing import Standing, standing
 from pipeline.util.records import to_record
 
 
@@ -22,15 +25,20 @@ class Findings(Report):
 
     Attributes:
         calibration: Whether as many images are right as the probabilities say.
+        hidden: The head's hidden values of the rows ``sampled``, by name, each (n, n_hidden).
         projections: Where the classes lie inside the head, by the name of its hidden values.
         head_sha256: Fingerprint of the last and of the best epoch's head.
-        commands: The command lines that repeat the run.
+        commands: The command lines that repeat the run; ``make``, the same as one of make.
+        standing: The run beside a linear layer and other seeds, or why it was not put there.
     """
 
     calibration: Calibration
+    hidden: dict[str, np.ndarray]
     projections: dict[str, Projection]
     head_sha256: dict[str, str]
     commands: list[str]
+    make: str
+    standing: Standing | str
 
     def to_json(self) -> dict[str, Any]:
         """As ``report.json`` holds it, without the pictures' words."""
@@ -39,15 +47,21 @@ class Findings(Report):
             "projections": {name: each.record() for name, each in self.projections.items()},
             "head_sha256": self.head_sha256,
             "commands": self.commands,
+            "make": self.make,
+            "standing": {"not_run": self.standing} if isinstance(self.standing, str) else to_record(self.standing),
         }
 
 
 def find(report: Report) -> Findings:
     """Derive all of it."""
+    hidden = inner_values(report.run.head(), report.features)
     return Findings(
         **{item.name: getattr(report, item.name) for item in fields(Report)},
         calibration=calibration(report.probabilities, report.labels),
-        projections=projections(report.run.head(), report.features, report.labels[report.sampled]),
+        hidden=hidden,
+        projections={name: project(values, report.labels[report.sampled]) for name, values in hidden.items()},
         head_sha256={which: tensors_sha256(state) for which, state in report.run.weights.items()},
         commands=commands(report),
+        make=make_command(report),
+        standing=standing(report),
     )

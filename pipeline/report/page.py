@@ -1,23 +1,27 @@
-"""The report on the disk: ``report.json``, ``report.html``, one self-contained page, and its figures as PNG files.
+"""The report on the disk: ``report.html``, one self-contained page, its figures as PNG files, ``report.json`` with all
+figures and ``predictions.csv`` with every validation image.
 
 In: a :class:`pipeline.inference.evaluation.Report`. Out: files in the run folder.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
-from features.util.files import write_bytes, write_text
+from features.util.files import write_atomically, write_bytes, write_text
 from pipeline.inference.evaluation import Report
-from pipeline.report.examples import examples
-from pipeline.report.figures import FIGURES, WIRES, confusions
+from pipeline.report.commands import without_home
+from pipeline.report.examples import examples, percent
+from pipeline.report.figures import FIGURES, confusions
 from pipeline.report.findings import Findings, find
-from pipeline.report.summary import calibration_words, checks, sentence
+from pipeline.report.summary import calibration_words, checks, sentence, standing_words
 from pipeline.training.record import config_record
 from pipeline.training.run import Run
 from pipeline.util.drawing import Drawing, style
 
+PREDICTIONS = "predictions.csv"
 # Above this number of classes the heading gives their count instead of their names.
 NAMED = 4
 
@@ -44,9 +48,21 @@ def write_report(report: Report) -> Path:
         (folder / name).unlink(missing_ok=True)
     for name, picture in pictures.items():
         write_bytes(folder / name, picture)
+    write_atomically(folder / PREDICTIONS, lambda part: _write_predictions(found, part))
     write_text(folder / "report.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     write_text(folder / "report.html", page)
     return folder / "report.html"
+
+
+def _write_predictions(report: Findings, file: Path) -> None:
+    classes = report.run.classes
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        table = csv.writer(opened)
+        table.writerow(["image", "true class", "predicted class", *(f"probability of {name}" for name in classes)])
+        guesses = report.probabilities.argmax(axis=1)
+        for row, path in enumerate(report.paths):
+            shares = (f"{share:.6f}" for share in report.probabilities[row].tolist())
+            table.writerow([path, classes[report.labels[row]], classes[guesses[row]], *shares])
 
 
 def _page(report: Findings, drawings: dict[str, Drawing]) -> str:
@@ -61,6 +77,10 @@ def _page(report: Findings, drawings: dict[str, Drawing]) -> str:
     )
     record = report.record
     last = record.epochs.last
+    pages.filters["percent"] = percent
+    pages.filters["interval"] = lambda ends: f"{100 * ends[0]:.1f} to {percent(ends[1])}"
+    pages.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
+    pages.filters["private"] = (lambda value: value) if report.config.full_paths else without_home
     most = max(range(len(report.run.classes)), key=lambda index: last.support[index])
     return pages.get_template("page.html").render(
         report=report,
@@ -77,16 +97,21 @@ def _page(report: Findings, drawings: dict[str, Drawing]) -> str:
             for count, truth, taken in confusions(last.confusion)
         ],
         drawings=drawings,
-        wires=WIRES,
         examples=examples(report),
         has_pictures=report.images is not None,
         versions={"features": report.run.features.provenance.versions, "training": report.run.versions}
         | {"evaluation": record.versions},
-        recorded=json.dumps(
-            {"config": config_record(report.run.config), "features": record.features}, indent=2, ensure_ascii=False
-        ),
+        recorded={"config": config_record(report.run.config), "features": record.features},
+        standing=standing_words(report),
+        links=_links(report.run.path),
         description=report.run.head().description,
     )
+
+
+def _links(run: Path) -> list[tuple[str, str]]:
+    """The comparison and the paper's table, where they lie beside the run."""
+    found = {"the comparison of heads": "../compare/compare.md", "the paper's table": "../paper/paper.md"}
+    return [(name, place) for name, place in found.items() if (run / place).is_file()]
 
 
 def _title(run: Run) -> str:

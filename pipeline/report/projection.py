@@ -39,11 +39,6 @@ class Projection:
         return {name: array.tolist() for name, array in arrays.items()} | {"separation": self.separation}
 
 
-def projections(head: Head, features: np.ndarray, labels: np.ndarray) -> dict[str, Projection]:
-    """The projection of each of the head's :func:`inner_values`."""
-    return {name: project(values, labels) for name, values in inner_values(head, features).items()}
-
-
 def inner_values(head: Head, features: np.ndarray) -> dict[str, np.ndarray]:
     """``Head.hidden_values`` of features of shape (N, width), as arrays."""
     with torch.inference_mode():

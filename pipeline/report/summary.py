@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pipeline.devices.results import table
 from pipeline.inference.record import EvaluationRecord
 from pipeline.report.calibration import BINS, Calibration
+from pipeline.report.examples import percent
+from pipeline.report.findings import Findings
 
 
 def sentence(record: EvaluationRecord) -> str:
@@ -13,7 +17,7 @@ def sentence(record: EvaluationRecord) -> str:
     low, high = last.wilson95
     return (
         f"{last.correct} of {last.total} validation images are classified correctly: accuracy "
-        f"{last.accuracy:.3f}, 95 % Wilson interval {low:.3f} to {high:.3f}."
+        f"{percent(last.accuracy)}, 95 % Wilson interval {100 * low:.1f} to {percent(high)}."
     )
 
 
@@ -65,9 +69,37 @@ def calibration_words(found: Calibration) -> str:
     tendency = "surer than it is right" if mean > accuracy else "less sure than it is right"
     told = "more than chance explains" if found.ece > found.chance95 else "so this error can't be told from chance"
     return (
-        f"The head's probabilities differ from its accuracy by {found.ece:.3f} on average (expected calibration "
-        f"error, {BINS} bins of equal width). It gives its predictions a probability of {mean:.3f} on average and is "
-        f"right in {accuracy:.3f} of them: it is {tendency}. With {images} images, a perfectly calibrated head of the "
-        f"same probabilities would show an error of {found.chance:.3f} by chance, and at most "
-        f"{found.chance95:.3f} in 95 of 100 cases: {told}."
+        f"The head's probabilities differ from its accuracy by {percent(found.ece)} on average (expected calibration "
+        f"error, {BINS} bins of equal width). It gives its predictions a probability of {percent(mean)} on average and "
+        f"is right in {percent(accuracy)} of them: it is {tendency}. With {images} images, a perfectly calibrated head "
+        f"of the same probabilities would show an error of {percent(found.chance)} by chance, and at most "
+        f"{percent(found.chance95)} in 95 of 100 cases: {told}."
     )
+
+
+def standing_words(report: Findings) -> list[str]:
+    """How the run compares with a linear layer and with other seeds, a sentence each; or why that is not known."""
+    found = report.standing
+    if isinstance(found, str):
+        return [f"Nothing was trained beside this head: {found}."]
+    words = []
+    if found.classical is not None and found.difference is not None and found.difference95 is not None:
+        low, high = found.difference95
+        verdict = (
+            "so these images can't tell the two apart"
+            if low <= 0 <= high
+            else f"so this head is {'more' if low > 0 else 'less'} accurate than that here, on one seed"
+        )
+        words.append(
+            f"One linear layer, trained on the same rows with the same seed and epochs, is right in "
+            f"{percent(found.classical.accuracy)} ({found.classical.correct} of {found.classical.total}). The "
+            f"difference is {100 * found.difference:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}: "
+            f"{verdict}."
+        )
+    n, median = len(found.seeds), float(np.median(found.accuracies))
+    words.append(
+        f"{n} further seeds of this head reach {100 * min(found.accuracies):.1f} to {percent(max(found.accuracies))}, "
+        f"in the middle {percent(median)}: {found.below} below this run, {found.level} level with it, "
+        f"{n - found.below - found.level} above."
+    )
+    return [line.replace("-", "\u2212") for line in words]

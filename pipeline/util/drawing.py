@@ -80,12 +80,17 @@ _STYLE: Any = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Figures drawn inside look like those of a report."""
+    """Figures drawn inside look like those of a report. Behind it they are closed, whatever happened."""
     plt.switch_backend("agg")
+    before = set(plt.get_fignums())
     # matplotlib's own letters lack those of many scripts: a PNG then shows boxes, the page the right letters.
     with plt.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
-        yield
+        try:
+            yield
+        finally:
+            for number in set(plt.get_fignums()) - before:
+                plt.close(number)
 
 
 def save_png(figure: Figure, path: Path, dpi: int) -> None:
@@ -129,7 +134,7 @@ class Drawing:
         for row, axis in enumerate(axes):
             axis.set_subplotspec(grid[row, 0])
         self.figure.set_layout_engine("constrained")
-        panel = NARROW_INCHES * min(height / width * len(axes), 1)
+        panel = NARROW_INCHES * min(max(height / width * len(axes), 0.62), 1)
         self.figure.set_size_inches(NARROW_INCHES, panel * len(axes))
         return _data_uris(self.figure)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.heads.baselines import ClassicalNet, LinearNet, LogisticNet, MlpNet
 from pipeline.heads.dressed import DressedQuantumNet
-from pipeline.report.projection import inner_values, project, projections, separation
+from pipeline.report.projection import inner_values, project, separation
 
 
 def probabilities(inputs, w):
@@ -107,7 +107,7 @@ def test_what_the_controls_hold_inside(head, names):
 
 def test_the_record_is_plain():
     features = np.random.default_rng(0).normal(size=(6, 5)).astype("f4")
-    record = projections(ClassicalNet(5, 2, 4), features, np.arange(6) % 2)["tanh"].record()
+    record = project(inner_values(ClassicalNet(5, 2, 4), features)["tanh"], np.arange(6) % 2).record()
     assert {name: np.shape(value) for name, value in record.items()} == {
         "mean": (4,),
         "components": (2, 4),

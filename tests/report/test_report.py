@@ -1,6 +1,7 @@
 """The report as files and as text; tests/test_report_page.py opens it in a browser."""
 
 import base64
+import csv
 import json
 import re
 from dataclasses import replace
@@ -28,7 +29,7 @@ from pipeline.training.loop import train
 from pipeline.util.drawing import DARK, Drawing, style
 from pipeline.util.metrics import Accuracy, metrics
 
-FILES = {"report.html", "report.json", *(f"{name}.png" for name in FIGURES)}
+FILES = {"report.html", "report.json", "predictions.csv", *(f"{name}.png" for name in FIGURES)}
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,7 @@ def test_the_record_holds_the_numbers_behind_the_figures(report):
     assert set(record["head_sha256"]) == {"last", "best"}
     assert set(record["pictures"]) == {"learning_curves.png", "confusion_matrix.png", "reliability.png"} | {
         "projection.png",
+        "contributions.png",
         "circuit.png",
     }
     assert all(len(words) > 60 for words in record["pictures"].values())
@@ -145,18 +147,69 @@ def test_the_choice_of_images(report):
     assert most_wrong(chosen).tolist() == [1, 3, 4]
     assert least_sure(chosen).tolist() == [4, 2, 3, 0, 1, 5]
     assert sorted(at_random(chosen)) == list(range(6))
-    wrong = examples(chosen)["most_wrong"][0]
-    assert wrong.words == "1.png: true class red, predicted blue with probability 0.90, wrong"
-    assert (wrong.thumbnail, wrong.right) == (None, False)
+    shown = examples(find(chosen))
+    wrong = shown.wrong[0][0]
+    assert wrong.words == "1.png: true class red, predicted blue with probability 90.0\u00a0%, wrong"
+    assert (wrong.picture, wrong.right, len(wrong.values)) == (None, False, 4)
     assert wrong.true_probability == pytest.approx(0.1)
+    # Each image is shown once.
+    assert [each.row for each in shown.least_sure] == [2, 0, 5]
+    assert shown.at_random == []
 
 
 def test_of_many_images_a_dozen_is_shown(report):
     rng = np.random.default_rng(0)
     many = with_probabilities(report, rng.dirichlet([1, 1], 200), rng.integers(0, 2, 200))
-    assert [len(rows) for rows in examples(many).values()] == [12, 12, 12]
+    shown = examples(find(many))
+    assert [len(shown.wrong[0]), len(shown.least_sure), len(shown.at_random)] == [12, 12, 12]
+    rows = [each.row for part in (*shown.wrong, shown.least_sure, shown.at_random) for each in part]
+    assert len(rows) == len(set(rows))
+    # Every error can be browsed.
+    assert sum(map(len, shown.wrong)) == shown.n_wrong == len(most_wrong(many))
     margins = np.abs(many.probabilities[:, 0] - many.probabilities[:, 1])
-    assert margins[least_sure(many)].max() <= np.sort(margins)[11]
+    assert margins[least_sure(many)[:12]].max() <= np.sort(margins)[11]
+
+
+def test_predictions_hold_every_image(report):
+    write_report(report)
+    with (report.run.path / "predictions.csv").open(encoding="utf-8", newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert [row["image"] for row in rows] == list(report.paths)
+    classes = report.run.classes
+    assert [row["true class"] for row in rows] == [classes[label] for label in report.labels]
+    shares = [[float(row[f"probability of {name}"]) for name in classes] for row in rows]
+    assert np.allclose(shares, report.probabilities, atol=1e-6)
+
+
+def test_the_home_folder_is_written_only_when_asked(report, monkeypatch):
+    monkeypatch.setenv("HOME", str(report.run.config.features.parent))
+    place = str(report.run.config.features)
+    hidden = write_report(report).read_text(encoding="utf-8")
+    assert place not in hidden
+    assert "~/features.h5" in hidden
+    shown = write_report(replace(report, config=replace(report.config, full_paths=True))).read_text(encoding="utf-8")
+    assert place in shown
+
+
+def test_a_linear_layer_and_other_seeds_stand_beside_the_run(report):
+    found = find(report).standing
+    assert found.classical.total == len(report.labels)
+    own = report.record.epochs.last.accuracy
+    assert found.difference == pytest.approx(own - found.classical.accuracy)
+    assert found.difference95[0] <= found.difference <= found.difference95[1]
+    assert len(found.seeds) == len(found.accuracies) == 20
+    assert found.below == sum(each < own - 1e-12 for each in found.accuracies)
+    record = json.loads((write_report(report).parent / "report.json").read_text(encoding="utf-8"))
+    assert record["standing"]["seeds"] == found.seeds
+    page = (report.run.path / "report.html").read_text(encoding="utf-8")
+    assert "One linear layer, trained on the same rows" in page
+    assert "20 further seeds of this head reach" in page
+
+
+def test_a_seed_trained_beside_the_run_ends_as_if_trained_alone(report, tmp_path):
+    seeds, accuracies = (getattr(find(report).standing, name) for name in ("seeds", "accuracies"))
+    alone = train(replace(report.run.config, seed=seeds[3], out=tmp_path / "alone"))
+    assert accuracies[3] == pytest.approx(alone.history[-1].val_accuracy)
 
 
 # The head, the classes -----------------------------------------------------------------------------------------------
@@ -212,7 +265,7 @@ def test_the_words_on_calibration_know_chance():
     words = calibration_words(found)
     assert "With 153 images" in words
     assert "less sure than it is right" in words
-    assert words.endswith("at most 0.060 in 95 of 100 cases: so this error can't be told from chance.")
+    assert words.endswith("at most 6.0\u00a0% in 95 of 100 cases: so this error can't be told from chance.")
     words = calibration_words(replace(found, ece=0.07, mean_probability=0.99))
     assert "surer than it is right" in words
     assert words.endswith("more than chance explains.")
@@ -277,5 +330,5 @@ def test_devices_are_told_of_where_they_were_tried(report):
     section = re.sub(r"<[^>]+>", " ", page[page.index('<section id="devices"') :])
     assert "default.mixed" in section
     assert "Noise: a depolarizing channel after each gate. Without noise" in section
-    assert re.search(r"none\s+1,024\s+0\.750\s+0\.468 to 0\.911\s+0\.500\s+11/12\s+0\.010\s+2\.0", section)
+    assert re.search(r"none\s+1,024\s+75\.0\s%\s+46\.8 to 91\.1\s%\s+0\.500\s+11/12\s+0\.010\s+2\.0", section)
     assert re.search(r"depolarizing 0\.02\s+exact", section)

@@ -1,0 +1,116 @@
+"""The circuit of a head as a picture that fits the page: rows of layers, one below the other.
+
+In: :class:`pipeline.report.findings.Findings`. Out: a matplotlib figure, and in words what it shows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.quantum.circuit import Circuit
+from pipeline.quantum.circuits import CIRCUITS
+from pipeline.report.findings import Findings
+
+LAYERS_A_ROW = 13
+"""Layers that fit side by side into the page of a desk at PennyLane's size of letters."""
+
+
+def circuit(report: Findings) -> tuple[Figure, str] | None:
+    """The circuit with its trained angles; None of a head without one."""
+    head = report.run.head("last")
+    if not isinstance(head, DressedQuantumNet):
+        return None
+    # Amplitudes can't all be zero.
+    is_paper = isinstance(head.circuit, Circuit)
+    inputs = np.zeros(head.circuit.n_qubits) if is_paper else np.ones(head.circuit.n_inputs)
+    angles = head.q_params.detach().numpy()
+    figure = in_rows(head.circuit, inputs, angles)
+    if is_paper:
+        embedding = [text for text in figure.axes[0].texts if text.get_text().startswith("RY")]
+        for text in embedding[: head.circuit.n_qubits]:
+            text.set_text("RY\n(x)")
+    words = _words(head)
+    if len(angles):
+        start = report.run.untrained()
+        moved = np.abs(angles - start.get_parameter("q_params").detach().numpy()).max()
+        kind = "trained" if head.q_params.requires_grad else "frozen"
+        words += (
+            f" The {len(angles)} {kind} angles lie between {angles.min():.2f} and {angles.max():.2f} rad; training "
+            f"moved them by at most {moved:.2f} rad."
+        )
+    return figure, words
+
+
+def in_rows(function: Any, inputs: np.ndarray, weights: np.ndarray, layers: int = LAYERS_A_ROW) -> Figure:
+    """PennyLane's drawing of a quantum function, folded into as few rows as hold ``layers`` layers each.
+
+    Args:
+        function: Of inputs (n_inputs,) and flat weights (n_weights,).
+        inputs: What the inputs are drawn as.
+        weights: What the weights are drawn as.
+        layers: Layers that a row has room for.
+    """
+    import pennylane as qml
+
+    def draw(length: int) -> _Rows:
+        figure: Any = plt.figure(FigureClass=_Rows)
+        figure.keeps = True
+        qml.draw_mpl(function, decimals=2, style="rcParams", max_length=length, fig=figure)(inputs, weights)
+        return figure
+
+    figure = draw(layers)
+    rows = len(figure.axes)
+    if rows > 1:
+        # Rows of about the same length look better than full ones and a short last one.
+        total = layers * (rows - 1) + round(figure.axes[-1].get_xlim()[1] - 1)
+        plt.close(figure)
+        figure = draw(-(-total // rows))
+    figure.fold()
+    return figure
+
+
+class _Rows(Figure):
+    """A figure that keeps what PennyLane, which clears it before each row, has drawn into it."""
+
+    keeps = False
+
+    def clear(self, keep_observers: bool = False) -> None:
+        """Keep everything once ``keeps`` is set."""
+        if not self.keeps:
+            super().clear(keep_observers)
+
+    def fold(self) -> None:
+        """Put the rows one below the other, all in the same scale."""
+        rows, height = self.axes, self.get_figheight()
+        left = min(axis.get_xlim()[0] for axis in rows)
+        right = max(axis.get_xlim()[1] for axis in rows)
+        for k, axis in enumerate(rows):
+            axis.set_xlim(left, right)
+            axis.set_position((0, 1 - (k + 1) / len(rows), 1, 1 / len(rows)))
+        self.set_size_inches(right - left, height * len(rows))
+
+
+def _words(head: DressedQuantumNet) -> str:
+    wires = _count(head.n_wires, "wire")
+    if isinstance(head.circuit, Circuit):
+        entangler = "no CNOTs" if head.circuit.entangler == "none" else f"a {head.circuit.entangler} of CNOTs"
+        return (
+            f"The circuit: {wires}, each with H and a rotation RY by the sample's own angle x, then "
+            f"{_count(head.circuit.depth, 'layer')} of {entangler} and RY rotations, then a measurement of Z on each "
+            "wire."
+        )
+    named = CIRCUITS.get(head.circuit.name)
+    made_of = f", {named.summary}, depth {head.circuit.arguments['depth']}" if named else ""
+    return (
+        f"The circuit {head.circuit.name}{made_of}: {wires}, {_count(head.circuit.n_inputs, 'input')} a sample, "
+        f"all drawn as 1, and {_count(head.compiled.n_outputs, 'output')}."
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

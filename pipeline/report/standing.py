@@ -1,0 +1,134 @@
+"""Where a run stands: beside one linear layer trained on the same rows, and among other seeds of itself.
+
+In: a :class:`pipeline.inference.evaluation.Report`. Out: :class:`Standing`, from a second or two of training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from features.cache.featureset import FeatureSet
+from features.cache.store import read_features
+from pipeline.heads.registry import HEADS
+from pipeline.heads.stacked_dressed import stack
+from pipeline.inference.evaluation import Report
+from pipeline.training.config import TrainConfig
+from pipeline.training.loop import one_thread, untrained
+from pipeline.training.multi_seed import train_epochs
+from pipeline.training.samples import training_samples
+from pipeline.util.metrics import Accuracy, accuracy, wilson95
+
+SEEDS = 20
+LONGEST = 20.0
+"""Seconds of training of the run itself beyond which nothing is trained beside it."""
+CLASSICAL = "linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """The run beside others, all after their last epoch, on the cached validation rows.
+
+    Attributes:
+        classical: The accuracy of one linear layer with the run's own seed, epochs, rate and batches; None where that
+            is what the run is.
+        difference: The run's accuracy minus that; ``difference95`` is its interval, for the same images.
+        seeds: The seeds of further heads like the run's.
+        accuracies: Their accuracies, in the order of the seeds.
+        below: How many of them are less accurate than the run, and ``level``, as accurate.
+    """
+
+    classical: Accuracy | None
+    difference: float | None
+    difference95: tuple[float, float] | None
+    seeds: list[int]
+    accuracies: list[float]
+    below: int
+    level: int
+
+
+def standing(report: Report) -> Standing | str:
+    """Train them; or the reason why they are not trained."""
+    run, config = report.run, replace(report.run.config, seeds=1, resume=False, force=False)
+    if HEADS[config.head].fitted:
+        return f"the head {config.head} is fitted, not trained: it has no seeds"
+    if run.seconds > LONGEST:
+        return f"the run itself took {run.seconds:.0f} s, and more than {LONGEST:.0f} s is not repeated here"
+    if len(report.features) < len(report.labels):
+        return "its rows do not fit into memory"
+    features = read_features(report.config.features or Path(run.features.path))
+    seeds = list(range(config.seed + 1, config.seed + 1 + SEEDS))
+    with torch.no_grad():
+        own = _right(run.head()(torch.from_numpy(features.val.features)), features)
+    classical = difference = difference95 = None
+    if config.head != CLASSICAL:
+        (right,) = _trained(replace(config, head=CLASSICAL, circuit="mari", pre_net="auto"), [config.seed], features)
+        classical = accuracy(int(right.sum()), len(right))
+        difference = float(own.mean() - right.mean())
+        difference95 = paired_difference95(own, right)
+    try:
+        accuracies = _trained(config, seeds, features).mean(axis=1).tolist()
+    except ValueError as error:
+        return f"heads like it can't be trained side by side: {error}"
+    mine = float(own.mean())
+    return Standing(
+        classical=classical,
+        difference=difference,
+        difference95=difference95,
+        seeds=seeds,
+        accuracies=accuracies,
+        below=sum(each < mine - 1e-12 for each in accuracies),
+        level=sum(abs(each - mine) <= 1e-12 for each in accuracies),
+    )
+
+
+def paired_difference95(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of the difference of two accuracies on the same images.
+
+    Source: R. G. Newcombe, "Improved confidence intervals for the difference between binomial proportions based on
+    paired data", Statistics in Medicine 17, 2635 (1998), method 10.
+
+    Args:
+        first: Whether the first head is right on each image, bool of shape (N,).
+        second: Likewise of the second head.
+    """
+    n = len(first)
+    both, neither = int((first & second).sum()), int((~first & ~second).sum())
+    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
+    shares = (both + only_first) / n, (both + only_second) / n
+    (low1, high1), (low2, high2) = (wilson95(round(share * n), n) for share in shares)
+    margins = math.prod((both + only_first, only_second + neither, both + only_second, only_first + neither))
+    together = both * neither - only_first * only_second
+    corrected = max(together - n / 2, 0) if together > 0 else together
+    correlation = corrected / math.sqrt(margins) if margins else 0.0
+
+    def reach(one: float, other: float) -> float:
+        return math.sqrt(max(one**2 - 2 * correlation * one * other + other**2, 0.0))
+
+    difference = shares[0] - shares[1]
+    return (
+        difference - reach(shares[0] - low1, high2 - shares[1]),
+        difference + reach(high1 - shares[0], shares[1] - low2),
+    )
+
+
+def _trained(config: TrainConfig, seeds: Sequence[int], features: FeatureSet) -> np.ndarray:
+    """Whether a head of each seed is right on each validation row, bool of shape (seeds, N)."""
+    classes = len(features.provenance.classes)
+    nets = stack([untrained(replace(config, seed=seed), features.width, classes) for seed in seeds])
+    rows, labels = training_samples(config, features)
+    every = torch.arange(len(labels)).expand(len(seeds), -1)
+    with one_thread():
+        for _ in train_epochs(config, nets, list(seeds), rows, labels, every):
+            pass
+        with torch.no_grad():
+            return _right(nets(torch.from_numpy(features.val.features)), features)
+
+
+def _right(logits: torch.Tensor, features: FeatureSet) -> np.ndarray:
+    return (logits.argmax(dim=-1) == torch.from_numpy(features.val.labels)).numpy()
