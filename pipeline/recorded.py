@@ -131,6 +131,6 @@ def report_stands(config: EvalConfig, *, asked: bool, from_images: bool) -> bool
     return page.is_file() and (same or not asked) and (images or not from_images)
 
 
-_OF_A_REPORT = ("q_device", "q_device_options", "shots", "noise", "accept_other_weights")
+_OF_A_REPORT = ("q_device", "q_device_options", "shots", "noise", "accept_other_weights", "full_paths")
 # Flags as reports of earlier versions name them.
 _RENAMED = {"--other-weights": "--accept-other-weights"}

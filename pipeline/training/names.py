@@ -6,8 +6,11 @@ import re
 
 HEAD, RECORD, HISTORY, CHECKPOINT = "head.safetensors", "run.json", "history.jsonl", "checkpoint.pt"
 SPREAD = "heads.json"
-REPORT = ("report.html", "report.json")
-FIGURES = ("learning_curves", "confusion_matrix", "predictions", "reliability", "projection", "circuit", "devices")
+REPORT = ("report.html", "report.json", "predictions.csv")
+FIGURES = (
+    *("learning_curves", "confusion_matrix", "predictions", "reliability", "projection", "contributions", "circuit"),
+    "devices",
+)
 EXPORTS = ("model.onnx", "model.pth")
 SEED = re.compile(r"seed-\d+")
 
