@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from zlib import crc32
 
 import h5py
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from features.cache.featureset import FeatureFile, Split
 from features.cache.partfile import PartFile
 from features.cache.records import Provenance
-from features.cache.rows import computed_digests, content_sha256, row_blocks, row_digests
+from features.cache.rows import content_sha256, row_blocks, row_digests
 from features.cache.store import FORMAT_VERSION, JSON_FIELDS, open_cache, seal_of, verify_file
 from features.sources.catalogue import SPLITS
 from features.util.errors import InputError
@@ -69,6 +70,7 @@ class FeatureWriter:
         self._paths: dict[str, np.ndarray] = {}
         self._rows: dict[str, np.ndarray] = {}
         self._unwritten: dict[str, np.ndarray] = {}
+        self._checksums: dict[tuple[str, int, int], int] = {}
         try:
             for split in SPLITS:
                 if rows := len(paths.get(split, ())):
@@ -109,15 +111,17 @@ class FeatureWriter:
             stored["views"] = views.astype(self._dtype, copy=False)
         # In a thread, while HDF5 writes them; of one block at a time, so that memory does not grow.
         self._end_of_digests()
-        self._digesting = self._beside.submit(self._digest, split, rows, stored["features"], stored.get("views"))
+        self._digesting = self._beside.submit(self._digest, split, rows, stored)
         for name, block in stored.items():
             self._file[f"{split}/{name}"][rows] = block
             self._part.raise_failure()
             self._unwritten[f"{split}/{name}"][rows] = False
 
-    def _digest(self, split: str, rows: slice, features: np.ndarray, views: np.ndarray | None) -> None:
+    def _digest(self, split: str, rows: slice, stored: Mapping[str, np.ndarray]) -> None:
         paths, labels = self._paths[split][rows].tolist(), self._labels[split][rows]
-        self._rows[split][rows] = row_digests(paths, labels, features, views)
+        self._rows[split][rows] = row_digests(paths, labels, stored["features"], stored.get("views"))
+        for name, block in stored.items():
+            self._checksums[f"{split}/{name}", rows.start, rows.stop] = crc32(np.ascontiguousarray(block).data)
 
     def _end_of_digests(self) -> None:
         if self._digesting is not None:
@@ -160,7 +164,7 @@ class FeatureWriter:
         self._part.raise_failure()
         seal = self._beside.submit(seal_of, self._part.path)
         os.fsync(self._part.fileno())
-        refuse_other_rows(self._part.path)
+        self._refuse_other_rows()
         self._part.seek(0, os.SEEK_END)
         self._part.write(seal.result())
         self._part.raise_failure()
@@ -169,6 +173,22 @@ class FeatureWriter:
         self._part.path.replace(self.path)
         sync_folder(self.path.parent)
         return replace(made, path=self.path)
+
+    def _refuse_other_rows(self) -> None:
+        """Raise an InputError unless the disk gives back what was written."""
+        with open_cache(self._part.path) as file:
+            wrong = [
+                name
+                for (name, start, stop), checksum in self._checksums.items()
+                if crc32(file[name][start:stop].data) != checksum
+            ]
+            for split, digests in self._rows.items():
+                written = {"labels": self._labels[split], "paths": self._paths[split], "rows": digests}
+                wrong += [name for name, values in written.items() if not np.array_equal(file[split][name][()], values)]
+        if wrong:
+            raise InputError(
+                f"the disk gives other {wrong[0]} back than were written to {self._part.path}; check the disk"
+            )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -232,14 +252,6 @@ def join(path: Path, parts: Sequence[Path], provenance: Provenance, known_as: Se
                 writer.write(split, start[split] + rows.start, block, of_views)
             start[split] += len(group["features"])
         return writer.finish(provenance, known_as)
-
-
-def refuse_other_rows(part: Path) -> None:
-    """Raise an InputError if a row of a file, as the disk gives it back, is not what its fingerprint says."""
-    for split, group in split_groups([part]):
-        for rows, digests in computed_digests(group):
-            if not np.array_equal(digests, group["rows"][rows]):
-                raise InputError(f"the disk gives other rows of {split} back than were written to {part}; check it")
 
 
 def split_groups(files: Sequence[Path]) -> Iterator[tuple[str, h5py.Group]]:

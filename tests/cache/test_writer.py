@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from features.cache import writer
 from features.cache.featureset import Split
 from features.cache.records import Skipped, Views
 from features.cache.store import read_features, verify_features
-from features.cache.writer import FeatureWriter, join, refuse_other_rows, write_features
+from features.cache.writer import FeatureWriter, join, write_features
 from features.sources.catalogue import Selection
 from features.util.errors import InputError
 
@@ -79,13 +80,6 @@ def test_the_content_is_rows_labels_classes_and_paths_and_nothing_else(tmp_path:
     assert len({read.content_sha256, *(other.content_sha256 for other in others)}) == 7
 
 
-def test_rows_that_the_disk_gives_back_otherwise_are_not_published(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(writer, "row_digests", lambda paths, *_: np.zeros((len(paths), 32), np.uint8))
-    with pytest.raises(InputError, match="the disk gives other rows of train back than were written"):
-        write(tmp_path / "f.h5")
-    assert names_in(tmp_path) == []
-
-
 def test_rows_at_hand_are_written_the_same(tmp_path: Path) -> None:
     write(tmp_path / "a.h5")
     a = read_features(tmp_path / "a.h5")
@@ -141,21 +135,27 @@ def test_files_are_joined_in_order_a_block_at_a_time(tmp_path: Path, monkeypatch
     assert names_in(tmp_path) == ["a.h5", "b.h5", "c.h5"]
 
 
-def test_a_row_that_changes_on_the_way_to_the_disk_takes_no_name(tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("train/features", np.float32(1.5).tobytes() * 8), ("labels", np.array([7, 1]).tobytes()), ("paths", b"a.png")],
+)
+def test_what_the_disk_gives_back_otherwise_takes_no_name(
+    tmp_path: Path, monkeypatch, name: str, content: bytes
+) -> None:
     """The earlier file stays."""
     (tmp_path / "final.h5").write_bytes(b"earlier")
+    fsync = os.fsync
 
-    def flipped(part: Path) -> None:
-        content = bytearray(part.read_bytes())
-        content[content.index(np.float32(1.5).tobytes() * 8)] ^= 1
-        part.write_bytes(content)
-        refuse_other_rows(part)
+    def flip(descriptor: int) -> None:
+        fsync(descriptor)
+        at = os.pread(descriptor, 1 << 20, 0).index(content)
+        os.pwrite(descriptor, bytes([content[0] ^ 1]), at)
 
-    monkeypatch.setattr(writer, "refuse_other_rows", flipped)
-    with FeatureWriter(tmp_path / "final.h5", {"train": ("a", "b")}, {"train": (0, 1)}, 8) as unfinished:
+    with FeatureWriter(tmp_path / "final.h5", {"train": ("a.png", "b.png")}, {"train": (7, 1)}, 8) as unfinished:
         unfinished.write("train", 0, np.full((2, 8), 1.5, np.float32))
-        with pytest.raises(InputError, match="the disk gives other rows of train back than were written"):
-            unfinished.finish(synthetic_provenance())
+        monkeypatch.setattr(writer.os, "fsync", flip)
+        with pytest.raises(InputError, match=f"the disk gives other {name} back than were written"):
+            unfinished.finish(replace(synthetic_provenance(), classes=tuple("abcdefgh")))
     assert (tmp_path / "final.h5").read_bytes() == b"earlier"
     assert names_in(tmp_path) == ["final.h5"]
 
