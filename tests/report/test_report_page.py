@@ -175,3 +175,27 @@ def test_a_hundred_classes_stay_readable(browser, many_classes):
         # The long table scrolls in its own box.
         assert page.locator("#classes .scroll").first.bounding_box()["height"] < 700
         assert page.locator("#inside").count() == 0
+
+
+def test_a_picture_opens_larger_with_all_that_is_known_of_it(browser, with_images):
+    with browser.page(with_images.as_uri(), width=1200, height=900) as page:
+        picture = page.locator("#images .gallery li").first
+        small = picture.locator("img").bounding_box()["width"]
+        assert not picture.locator(".more").first.is_visible()
+        picture.locator("a").first.click()
+        assert picture.locator(".more").first.is_visible()
+        assert picture.bounding_box()["width"] == 1200
+        assert picture.locator("img").bounding_box()["width"] >= small
+        assert "⟨Z⟩" in picture.inner_text()
+        assert accessibility_problems(page) == []
+        picture.locator(".close").click()
+        assert not picture.locator(".more").first.is_visible()
+
+
+def test_tables_and_the_circuit_fit_or_say_that_they_go_on(browser, with_images):
+    overflows = "one => one.scrollWidth > one.clientWidth + 1"
+    with browser.page(with_images.as_uri(), width=1280, height=900) as page:
+        assert not page.locator("#inside .scroll").evaluate(overflows)
+    with browser.page(with_images.as_uri(), width=390, height=900) as page:
+        assert not page.locator("#result .scroll").evaluate(overflows)
+        assert page.locator("#inside .hint").is_visible()
