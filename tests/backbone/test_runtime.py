@@ -170,12 +170,12 @@ def test_a_layer_that_the_exporter_does_not_know(backbone: Backbone, capsys) -> 
 
 def test_features_that_are_not_torchs(backbone: Backbone, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     pytest.importorskip("onnxruntime")
-    effect = runtime_module._effect
+    effects = runtime_module._effects
 
     def shifted(backbone, run):
-        return effect(backbone, lambda pixels: run(pixels) + 1e-3)
+        return effects(backbone, lambda pixels: run(pixels) + 1e-3)
 
-    monkeypatch.setattr(runtime_module, "_effect", shifted)
+    monkeypatch.setattr(runtime_module, "_effects", shifted)
     assert fallback(backbone, capsys).startswith(
         "its features of resnet18 differ from torch's by 0.001, where the largest"
     )
