@@ -16,7 +16,7 @@ from conftest import ROOT, names_in, wait_for
 
 from features.cache.store import read_features, verify_features
 from features.config import ExtractConfig
-from features.extract import make_features
+from features.extract import make_features, make_layers
 from features.util.errors import InputError
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'ray[data]'")
@@ -64,14 +64,18 @@ def test_the_same_rows_as_in_one_process(config: ExtractConfig, tmp_path: Path, 
 
 
 @pytest.mark.slow
-def test_shards_and_going_on(config: ExtractConfig, capsys) -> None:
-    config = replace(config, engine="ray", shards=True)
-    make_features(config)
-    assert names_in(config.out.parent) == [f"f-{index:05}-of-00005.h5" for index in range(5)]
-    (config.out.parent / "f-00002-of-00005.h5").unlink()
-    make_features(config)
+def test_shards_of_several_layers_and_going_on(config: ExtractConfig, tmp_path: Path, capsys) -> None:
+    config = replace(config, layers=("layer1", "layer3"), shards=True)
+    local = make_layers(replace(config, out=tmp_path / "local/f.h5"))
+    config = replace(config, engine="ray")
+    made = make_layers(config)
+    assert [each.content_sha256 for each in made] == [each.content_sha256 for each in local]
+    files = [f"f-{layer}-{index:05}-of-00005.h5" for layer in config.layers for index in range(5)]
+    assert names_in(config.out.parent) == files
+    (config.out.parent / files[2]).unlink()
+    assert make_layers(config) == made
     assert "going on where an earlier run stopped: 11 of 13 images are done" in capsys.readouterr().out
-    assert len(read_features(config.out.with_name("f-*.h5")).val.paths) == 5
+    assert len(read_features(config.out.with_name("f-layer1-*.h5")).val.paths) == 5
 
 
 def test_what_is_wrong_with_an_image_comes_back(config: ExtractConfig) -> None:
