@@ -14,7 +14,7 @@ from features.cache.writer import split_groups
 from features.config import InfoConfig, VerifyConfig
 from features.sources.catalogue import SPLITS
 
-FOLDS, SEPARATION_ROWS = 5, 4000
+FOLDS, ROWS, ROWS_A_CLASS = 5, 4000, 20
 
 
 def verify(config: VerifyConfig) -> None:
@@ -78,15 +78,15 @@ def separation(found: FeatureFile) -> dict[str, Any] | None:
     Layers are chosen by this, so rows of the validation split must take no part.
 
     Returns:
-        ``accuracy`` in cross-validation, its ``standard_error``, the ``folds``, and the ``rows``: at most
-        ``SEPARATION_ROWS``, drawn with seed 0.
+        ``accuracy`` in cross-validation, its ``standard_error``, the ``folds``, and the ``rows``: at most ``ROWS``, or
+        ``ROWS_A_CLASS`` times the classes where that is more, drawn with seed 0.
     """
     from sklearn.linear_model import RidgeClassifier
     from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    features, labels = _some_rows(found, SEPARATION_ROWS)
+    features, labels = _some_rows(found, max(ROWS, ROWS_A_CLASS * len(found.provenance.classes)))
     counts = np.unique(labels, return_counts=True)[1]
     if len(counts) < 2 or counts.min() < 2:
         return None
