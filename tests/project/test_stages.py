@@ -186,6 +186,12 @@ def test_predictions_alone_are_printed_to_standard_output(
         assert code == 0
         assert out.splitlines()[0] == "image,class,blue,red,problem"
         assert all(line.startswith(str(tmp_path)) for line in out.splitlines()[1:])
+    to_file = given | {"ARGS": f"--csv --out {tmp_path / 'out.csv'}"}
+    code, said, _ = make("predict", IMAGES=images, **to_file)
+    assert (code, said) == (0, f"{tmp_path / 'out.csv'}: 4 pictures classified\n")
+    assert (tmp_path / "out.csv").read_text() == out
+    code, said, err = make("predict", IMAGES=images, **to_file)
+    assert (code, said, "is there already" in err) == (2, "", True)
 
 
 def test_an_offline_run_predicts_with_a_file_of_its_weights(make: Make, shared_weights: Path, tmp_path: Path) -> None:
