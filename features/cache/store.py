@@ -98,7 +98,10 @@ def read_rows(found: FeatureFile, splits: Sequence[str] = SPLITS) -> FeatureSet:
 
 def verify_features(path: Path) -> FeatureFile:
     """Verify a whole data set without holding its rows in memory; raises as :func:`read_features` does."""
-    return as_one(path, [verify_file(file) for file in shard_files(path)])
+    from tqdm import tqdm
+
+    files = tqdm(shard_files(path), unit="file", desc="verify", leave=False, delay=2, disable=None)
+    return as_one(path, [verify_file(file) for file in files])
 
 
 def verify_file(path: Path, *, sealed: bool = False) -> FeatureFile:

@@ -67,15 +67,17 @@ class StreamedSamples:
 
     def batches(self, seed: int, epoch: int, batch: int) -> Iterator[Batch]:
         """The batches of an epoch: of ``batch`` rows of all parts, those of the parts that are read here."""
+        from tqdm import tqdm
+
         each = batch // self.order.parts
         streams = [_split(ahead(self._shuffled(seed, epoch, part, each)), each) for part in self.parts]
-        with short_waits():
-            if len(streams) == 1:
-                yield from streams[0]
-                return
-            for found in zip_longest(*streams):
-                features, labels = zip(*(each for each in found if each is not None), strict=True)
-                yield Batch(torch.cat(features), torch.cat(labels))
+        batches = streams[0] if len(streams) == 1 else map(_joined, zip_longest(*streams))
+        total = sum(_rows(self.order.dealt(self._blocks, seed, epoch, part)) for part in self.parts)
+        shown = {"unit": "row", "unit_scale": True, "desc": f"epoch {epoch + 1}", "leave": False, "disable": None}
+        with short_waits(), tqdm(total=total, **shown) as bar:
+            for found in batches:
+                yield found
+                bar.update(len(found.labels))
 
     def steps(self, seed: int, epoch: int, batch: int) -> list[int]:
         """The number of rows, of all parts, that each step of an epoch learns from."""
@@ -175,6 +177,11 @@ class _Files:
 
 def _rows(blocks: np.ndarray) -> int:
     return int((blocks[:, 2] - blocks[:, 1]).sum())
+
+
+def _joined(parts: Sequence[Batch | None]) -> Batch:
+    features, labels = zip(*(part for part in parts if part is not None), strict=True)
+    return Batch(torch.cat(features), torch.cat(labels))
 
 
 def _split(windows: Iterator[Batch], rows: int) -> Iterator[Batch]:
