@@ -19,6 +19,7 @@ from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import Report
 from pipeline.inference.sources import extraction, importation
 from pipeline.training.config import TrainConfig
+from pipeline.training.run import Run
 
 AGAIN = Path("again")
 
@@ -75,7 +76,7 @@ def _configs(report: Report) -> tuple[ExtractConfig | ImportConfig, TrainConfig,
     trained, evaluated = TrainConfig(), EvalConfig()
     return (
         importation(provenance, cache) if provenance.imported else extraction(provenance, cache),
-        replace(run.config, features=trained.features, out=trained.out, resume=False, force=False),
+        replace(run.config, features=trained.features, out=trained.out, resume=False, force=False, **_streaming(run)),
         replace(
             evaluation,
             run=evaluated.run,
@@ -85,6 +86,14 @@ def _configs(report: Report) -> tuple[ExtractConfig | ImportConfig, TrainConfig,
             and _place(evaluation.weights, is_named(provenance.backbone, evaluation.weights)),
         ),
     )
+
+
+def _streaming(run: Run) -> dict[str, Any]:
+    """The flags by which rows are read from the disk again, in as many parts, however much memory there is."""
+    if run.order is None:
+        return {}
+    shared = {"engine": "ray", "workers": run.order.parts} if run.order.parts > 1 else {}
+    return {"memory_limit": 1e-9, **shared}
 
 
 def command(module: str, config: Any) -> str:

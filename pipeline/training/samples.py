@@ -105,7 +105,7 @@ def open_rows(config: TrainConfig, found: FeatureFile) -> Rows:
             f"{why}, but {flags} needs all rows in memory: raise --memory-limit, make a cache of fewer rows, or leave "
             "that flag out"
         )
-    order = Order.of(_row_bytes(found), parts)
+    order = Order.of(found.shapes["train"][0], _row_bytes(found), parts)
     print(
         f"{why}: rows are read from the disk, shuffled in blocks of {order.block_rows:,} and within windows of "
         f"{order.window_blocks} blocks"
@@ -121,7 +121,7 @@ def streamed(found: FeatureFile, order: Order, parts: Sequence[int] | None = Non
 
 def streamed_split(found: FeatureFile, split: str) -> StreamedSamples:
     """The samples of one split, read from the disk in their order."""
-    return StreamedSamples(found, split, Order.of(_row_bytes(found)))
+    return StreamedSamples(found, split, Order.of(found.shapes[split][0], _row_bytes(found)))
 
 
 def allowed_memory() -> float:

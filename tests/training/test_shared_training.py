@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import names_in
+from conftest import ROOT, names_in, wait_for
 
 from features.util.errors import InputError
 from features.util.flags import FlagError
 from pipeline.training import samples
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
+from pipeline.training.names import CHECKPOINT, HISTORY
+from pipeline.training.run import load_run
 from pipeline.training.streaming.order import Order
 
-SHARED = Order(block_rows=3, window_blocks=4, parts=2)
+SHARED = Order(block_rows=5, window_blocks=4, parts=2)
+"""24 rows in 5 blocks: one part has a block more, so in the last steps of an epoch the other has no rows."""
 
 
 @pytest.fixture
 def config(feature_file, tmp_path, monkeypatch):
-    """A training on 24 rows in 8 blocks, dealt into two parts however many processes there are."""
+    """A training on 24 rows in 5 blocks, dealt into two parts however many processes there are."""
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     monkeypatch.setattr(samples.Order, "of", lambda *_: SHARED)
     # At the paper's learning rate: Adam turns the last bit of a gradient near zero into a share of the rate.
@@ -82,3 +90,58 @@ def test_what_a_worker_finds_wrong_comes_back(config):
         train(replace(config, engine="ray", workers=2, lr=1e38))
     with pytest.raises(InputError, match=r"begun in 2 parts, and --workers is 5; that many must divide the parts"):
         train(replace(config, engine="ray", workers=5))
+
+
+def workers(mark: str) -> list[int]:
+    """Process numbers of a cluster's training processes, known by a mark in their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            title, environment = ((entry / name).read_bytes() for name in ("cmdline", "environ"))
+            if title.startswith(b"ray::") and b"TrainWorker" in title and mark.encode() in environment:
+                found.append(int(entry.name))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def start(flags: list[str], mark: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "train", "--engine", "ray", "--workers", "2", *flags],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | dict([mark.split("=", 1)]),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes to kill in Linux's /proc")
+def test_a_killed_worker_and_ctrl_c_lose_nothing_but_an_epoch(feature_file, tmp_path, monkeypatch):
+    pytest.importorskip("ray.train", reason="needs Ray: pip install 'ray[data,train]'")
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    out, mark = tmp_path / "run", f"TRAINING_UNDER_TEST={tmp_path}"
+    history = tmp_path / ".run.unfinished" / HISTORY
+    flags = ["--features", str(feature_file), "--out", str(out), "--epochs", "400", "--batch", "8"]
+
+    def epochs() -> int:
+        return len(history.read_text().splitlines()) if history.exists() else 0
+
+    running = start(flags, mark)
+    wait_for(lambda: epochs() >= 3 or running.poll() is not None, seconds=240)
+    os.kill(workers(mark)[0], signal.SIGKILL)
+    stood = epochs()
+    wait_for(lambda: epochs() >= stood + 30 or running.poll() is not None, seconds=240)
+    running.send_signal(signal.SIGINT)
+    output, errors = running.communicate(timeout=240)
+    assert running.returncode == 130, output + errors
+    assert "to go on, run the same command with --resume" in errors
+    assert "Traceback" not in errors
+    assert not out.exists()
+    assert names_in(history.parent) == [CHECKPOINT, HISTORY]
+    wait_for(lambda: not workers(mark), seconds=60)
+    output, errors = start([*flags, "--resume"], mark).communicate(timeout=400)
+    run = load_run(out)
+    assert [epoch.epoch for epoch in run.history] == list(range(1, 401))
+    assert run.history[-1].val_accuracy == 1.0

@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from features.cache.records import Shard
 from features.cache.store import DamagedCache, read_features, verify_features
 from features.cache.writer import FeatureWriter
 from features.util.errors import InputError
+from pipeline.inference.config import EvalConfig
+from pipeline.report.commands import commands
 from pipeline.training import epochs, samples
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.config import TrainConfig
@@ -141,6 +144,8 @@ def test_rows_that_do_not_fit_are_streamed_which_is_said_and_recorded(config, ca
         "disk, shuffled in blocks of 5 and within windows of 2 blocks"
     )
     assert load_run(config.out).order == run.order == Order(block_rows=5, window_blocks=2)
+    again = commands(SimpleNamespace(run=load_run(config.out), config=EvalConfig(run=config.out)))
+    assert again[1].endswith("--memory-limit 1e-09")
     assert run.history[-1].val_accuracy == 1.0
     assert run.history[-1].train_loss < run.history[0].train_loss
 

@@ -162,7 +162,8 @@ class SharedTraining(Training):
             loss = functional.cross_entropy(logits, labels, reduction="sum")
             (loss * (torch.distributed.get_world_size() / rows)).backward()
             self.optimizer.step()
-            tally.add(logits.detach(), labels)
+            if len(labels):
+                tally.add(logits.detach(), labels)
         return self.score(tally)
 
     def score(self, tally: Tally) -> tuple[float, float]:

@@ -32,9 +32,10 @@ class Order:
     parts: int = 1
 
     @classmethod
-    def of(cls, row_bytes: int, parts: int = 1) -> Order:
-        """The order for rows of so many bytes on the disk."""
-        return cls(block_rows=max(1, BLOCK_BYTES // row_bytes), parts=parts)
+    def of(cls, rows: int, row_bytes: int, parts: int = 1) -> Order:
+        """The order for so many rows of so many bytes on the disk; of few rows every part gets its share too."""
+        most = rows if parts == 1 else rows // (WINDOW_BLOCKS * parts)
+        return cls(block_rows=max(1, min(BLOCK_BYTES // row_bytes, most)), parts=parts)
 
     def blocks(self, rows_of_files: list[int]) -> np.ndarray:
         """All blocks, in the order of the rows: file, first row and end of each, int64 of shape (n, 3)."""
