@@ -61,7 +61,7 @@ class FeatureWriter:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._part = PartFile(path)
-        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="digests")
+        self._beside = ThreadPoolExecutor(max_workers=2, thread_name_prefix="cache")
         self._digesting: Future[None] | None = None
         # Format 1.10 puts a checksum on HDF5's own structures too.
         self._file = h5py.File(self._part, "w", libver=("v110", "v110"))
@@ -162,9 +162,12 @@ class FeatureWriter:
         attributes["complete"] = True
         self._file.close()
         self._part.raise_failure()
-        seal = self._beside.submit(seal_of, self._part.path)
-        os.fsync(self._part.fileno())
+        # The bytes go to the disk while they are read back and hashed; then the seal follows them.
+        seal, synced = (
+            self._beside.submit(*work) for work in ((seal_of, self._part.path), (os.fsync, self._part.fileno()))
+        )
         self._refuse_other_rows()
+        synced.result()
         self._part.seek(0, os.SEEK_END)
         self._part.write(seal.result())
         self._part.raise_failure()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from features.cache import rows as row_module
 from features.cache import writer
 from features.cache.featureset import Split
 from features.cache.records import Skipped, Views
-from features.cache.store import read_features, verify_features
+from features.cache.store import open_cache, read_features, verify_features
 from features.cache.writer import FeatureWriter, join, write_features
 from features.sources.catalogue import Selection
 from features.util.errors import InputError
@@ -144,16 +144,16 @@ def test_what_the_disk_gives_back_otherwise_takes_no_name(
 ) -> None:
     """The earlier file stays."""
     (tmp_path / "final.h5").write_bytes(b"earlier")
-    fsync = os.fsync
 
-    def flip(descriptor: int) -> None:
-        fsync(descriptor)
-        at = os.pread(descriptor, 1 << 20, 0).index(content)
-        os.pwrite(descriptor, bytes([content[0] ^ 1]), at)
+    def flipped(part: Path) -> AbstractContextManager[h5py.File]:
+        with part.open("r+b") as file:
+            file.seek(file.read().index(content))
+            file.write(bytes([content[0] ^ 1]))
+        return open_cache(part)
 
     with FeatureWriter(tmp_path / "final.h5", {"train": ("a.png", "b.png")}, {"train": (7, 1)}, 8) as unfinished:
         unfinished.write("train", 0, np.full((2, 8), 1.5, np.float32))
-        monkeypatch.setattr(writer.os, "fsync", flip)
+        monkeypatch.setattr(writer, "open_cache", flipped)
         with pytest.raises(InputError, match=f"the disk gives other {name} back than were written"):
             unfinished.finish(replace(synthetic_provenance(), classes=tuple("abcdefgh")))
     assert (tmp_path / "final.h5").read_bytes() == b"earlier"
