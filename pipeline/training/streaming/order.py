@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BLOCK_BYTES = 1 << 20
-WINDOW_BLOCKS = 32
+BLOCK_BYTES = 1 << 21
+WINDOW_BLOCKS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
