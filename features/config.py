@@ -209,7 +209,7 @@ class InfoConfig(Flags):
     Of several, as --layers makes them, a table says which separates the classes best.
     """
 
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE …")] = (
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILES")] = (
         Path("out/features.h5"),
     )
     """The caches; for shards a quoted pattern, 'out/features-*.h5'."""

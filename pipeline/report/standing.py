@@ -15,11 +15,12 @@ import torch
 
 from features.cache.featureset import FeatureSet
 from features.cache.store import read_features
-from pipeline.heads.registry import HEADS
+from pipeline.heads.base import Head
+from pipeline.heads.registry import HEADS, new_head
 from pipeline.heads.stacked_dressed import stack
 from pipeline.inference.evaluation import Report
 from pipeline.training.config import TrainConfig
-from pipeline.training.loop import one_thread, untrained
+from pipeline.training.loop import one_thread
 from pipeline.training.multi_seed import train_epochs
 from pipeline.training.samples import training_samples
 from pipeline.util.metrics import Accuracy, accuracy, wilson95
@@ -67,12 +68,16 @@ def standing(report: Report) -> Standing | str:
         own = _right(run.head()(torch.from_numpy(features.val.features)), features)
     classical = difference = difference95 = None
     if config.head != CLASSICAL:
-        (right,) = _trained(replace(config, head=CLASSICAL, circuit="mari", pre_net="auto"), [config.seed], features)
+        control = replace(config, head=CLASSICAL, circuit="mari", pre_net="auto")
+        (right,) = _trained([new_head(control, features.width, len(run.classes))], control, [config.seed], features)
         classical = accuracy(int(right.sum()), len(right))
         difference = float(own.mean() - right.mean())
         difference95 = paired_difference95(own, right)
     try:
-        accuracies = _trained(config, seeds, features).mean(axis=1).tolist()
+        # A file's circuit is the recorded one: the file may have changed since.
+        source = None if run.circuit is None else run.circuit.source
+        heads = [new_head(replace(config, seed=seed), features.width, len(run.classes), source) for seed in seeds]
+        accuracies = _trained(heads, config, seeds, features).mean(axis=1).tolist()
     except ValueError as error:
         return f"heads like it can't be trained side by side: {error}"
     mine = float(own.mean())
@@ -117,10 +122,9 @@ def paired_difference95(first: np.ndarray, second: np.ndarray) -> tuple[float, f
     )
 
 
-def _trained(config: TrainConfig, seeds: Sequence[int], features: FeatureSet) -> np.ndarray:
-    """Whether a head of each seed is right on each validation row, bool of shape (seeds, N)."""
-    classes = len(features.provenance.classes)
-    nets = stack([untrained(replace(config, seed=seed), features.width, classes) for seed in seeds])
+def _trained(heads: Sequence[Head], config: TrainConfig, seeds: Sequence[int], features: FeatureSet) -> np.ndarray:
+    """Whether each head, trained with its seed, is right on each validation row, bool of shape (heads, N)."""
+    nets = stack(heads)
     rows, labels = training_samples(config, features)
     every = torch.arange(len(labels)).expand(len(seeds), -1)
     with one_thread():
