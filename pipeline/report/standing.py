@@ -6,6 +6,7 @@ In: a :class:`pipeline.inference.evaluation.Report`. Out: :class:`Standing`, fro
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +23,13 @@ from pipeline.inference.evaluation import Report
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import one_thread
 from pipeline.training.multi_seed import train_epochs
+from pipeline.training.run import Run
 from pipeline.training.samples import training_samples
 from pipeline.util.metrics import Accuracy, accuracy, wilson95
 
 SEEDS = 20
 LONGEST = 20.0
-"""Seconds of training of the run itself beyond which nothing is trained beside it."""
+"""Seconds that the run itself, or all that is trained beside it, may take."""
 CLASSICAL = "linear"
 
 
@@ -55,32 +57,34 @@ class Standing:
 
 def standing(report: Report) -> Standing | str:
     """Train them; or the reason why they are not trained."""
-    run, config = report.run, replace(report.run.config, seeds=1, resume=False, force=False)
-    if HEADS[config.head].fitted:
-        return f"the head {config.head} is fitted, not trained: it has no seeds"
+    run = report.run
+    if HEADS[run.config.head].fitted:
+        return f"the head {run.config.head} is fitted, not trained: it has no seeds"
     if run.seconds > LONGEST:
         return f"the run itself took {run.seconds:.0f} s, and more than {LONGEST:.0f} s is not repeated here"
-    if len(report.features) < len(report.labels):
-        return "its rows do not fit into memory"
-    features = read_features(report.config.features or Path(run.features.path))
+    try:
+        return _beside(run, read_features(report.config.features or Path(run.features.path)))
+    except ValueError as error:  # an InputError too: the rows may not fit into memory
+        return str(error)
+
+
+def _beside(run: Run, features: FeatureSet) -> Standing:
+    config = replace(run.config, seeds=1, resume=False, force=False)
     seeds = list(range(config.seed + 1, config.seed + 1 + SEEDS))
     with torch.no_grad():
         own = _right(run.head()(torch.from_numpy(features.val.features)), features)
+    mine = float(own.mean())
     classical = difference = difference95 = None
     if config.head != CLASSICAL:
         control = replace(config, head=CLASSICAL, circuit="mari", pre_net="auto")
         (right,) = _trained([new_head(control, features.width, len(run.classes))], control, [config.seed], features)
         classical = accuracy(int(right.sum()), len(right))
-        difference = float(own.mean() - right.mean())
+        difference = mine - float(right.mean())
         difference95 = paired_difference95(own, right)
-    try:
-        # A file's circuit is the recorded one: the file may have changed since.
-        source = None if run.circuit is None else run.circuit.source
-        heads = [new_head(replace(config, seed=seed), features.width, len(run.classes), source) for seed in seeds]
-        accuracies = _trained(heads, config, seeds, features).mean(axis=1).tolist()
-    except ValueError as error:
-        return f"heads like it can't be trained side by side: {error}"
-    mine = float(own.mean())
+    # A file's circuit is the recorded one: the file may have changed since.
+    source = None if run.circuit is None else run.circuit.source
+    heads = [new_head(replace(config, seed=seed), features.width, len(run.classes), source) for seed in seeds]
+    accuracies = _trained(heads, config, seeds, features).mean(axis=1).tolist()
     return Standing(
         classical=classical,
         difference=difference,
@@ -123,13 +127,22 @@ def paired_difference95(first: np.ndarray, second: np.ndarray) -> tuple[float, f
 
 
 def _trained(heads: Sequence[Head], config: TrainConfig, seeds: Sequence[int], features: FeatureSet) -> np.ndarray:
-    """Whether each head, trained with its seed, is right on each validation row, bool of shape (heads, N)."""
+    """Whether each head, trained with its seed, is right on each validation row, bool of shape (heads, N).
+
+    Raises:
+        ValueError: If they can't be trained side by side, training diverges, or all epochs would take too long.
+    """
     nets = stack(heads)
     rows, labels = training_samples(config, features)
     every = torch.arange(len(labels)).expand(len(seeds), -1)
     with one_thread():
-        for _ in train_epochs(config, nets, list(seeds), rows, labels, every):
-            pass
+        started = time.perf_counter()
+        for epoch, _ in enumerate(train_epochs(config, nets, list(seeds), rows, labels, every), start=1):
+            expected = (time.perf_counter() - started) / epoch * config.epochs
+            if expected > LONGEST:
+                raise ValueError(
+                    f"{len(seeds)} of them would take {expected:.0f} s, and more than {LONGEST:.0f} s is not spent here"
+                )
         with torch.no_grad():
             return _right(nets(torch.from_numpy(features.val.features)), features)
 

@@ -18,7 +18,7 @@ from pipeline.devices.results import Agreement, DeviceResults, Level
 from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
 from pipeline.inference.record import EpochMetrics, Epochs
-from pipeline.report import page, write_report
+from pipeline.report import page, standing, write_report
 from pipeline.report.calibration import Bin, Calibration
 from pipeline.report.examples import at_random, examples, least_sure, most_wrong
 from pipeline.report.figures import FIGURES, confusions
@@ -204,6 +204,15 @@ def test_a_linear_layer_and_other_seeds_stand_beside_the_run(report):
     page = (report.run.path / "report.html").read_text(encoding="utf-8")
     assert "One linear layer, trained on the same rows" in page
     assert "20 further seeds of this head reach" in page
+
+
+def test_what_would_take_too_long_is_told_not_done(report, monkeypatch):
+    monkeypatch.setattr(standing, "LONGEST", 1e-6)
+    of_a_quick_run = replace(report, run=replace(report.run, seconds=0.0))
+    page = write_report(of_a_quick_run).read_text(encoding="utf-8")
+    assert "Nothing was trained beside this head: 1 of them would take" in page
+    record = json.loads((report.run.path / "report.json").read_text(encoding="utf-8"))
+    assert "is not spent here" in record["standing"]["not_run"]
 
 
 def test_a_seed_trained_beside_the_run_ends_as_if_trained_alone(report, tmp_path):
