@@ -107,7 +107,7 @@ def run_stands(run: Path, features: Path) -> bool:
     from pipeline.training.folder import RunFolder
 
     standing, there = RunFolder(run).standing(), verify_features(features)
-    return standing is not None and standing.features.content_sha256 in (there.content_sha256, *there.known_as)
+    return standing is not None and there.matches(standing.features.content_sha256)
 
 
 def report_stands(config: EvalConfig, *, asked: bool, from_images: bool) -> bool:

@@ -106,9 +106,7 @@ def load_backbone(backbone: str, weights: str, layers: Sequence[str] = ()) -> Ba
         InputError: if a name is unknown, or the file is missing, unreadable or of another architecture.
     """
     library, name = _found(backbone)
-    known = library.weights(name)
-    weights = _full_name(library, weights, known)
-    wanted = known.get(weights) or _from_disk(library, name, Path(weights).expanduser(), known)
+    weights, wanted = _wanted(library, name, weights)
     preprocess = Preprocess(wanted.preset())
     state = wanted.fetch()
     network = library.build(name, preprocess.crop)
@@ -183,9 +181,7 @@ def list_layers(backbone: str, weights: str) -> str:
         InputError: if there is no such network.
     """
     library, name = _found(backbone)
-    known = library.weights(name)
-    wanted = known.get(_full_name(library, weights, known)) or _from_disk(library, name, Path(weights), known)
-    side = Preprocess(wanted.preset()).crop
+    side = Preprocess(_wanted(library, name, weights)[1].preset()).crop
     return table(outputs(library.build(name, side), side))
 
 
@@ -217,6 +213,13 @@ def _frozen(
         weights_sha256=tensors_sha256(network.model.state_dict()),
         architecture=network.architecture,
     )
+
+
+def _wanted(library: Library, name: str, weights: str) -> tuple[str, NamedWeights]:
+    """The weights that were asked for, by their full name or their place: named ones, or those on the disk."""
+    known = library.weights(name)
+    weights = _full_name(library, weights, known)
+    return weights, known.get(weights) or _from_disk(library, name, Path(weights).expanduser(), known)
 
 
 def _full_name(library: Library, weights: str, known: Collection[str]) -> str:

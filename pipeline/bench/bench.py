@@ -70,13 +70,11 @@ def time_stage(config: BenchConfig) -> None:
     times: extraction.ExtractionTimes | hybrid.HybridTimes | streaming.StreamingTimes
     if config.extraction:
         times = extraction.bench_extraction(config.data, config.weights, repeats, config.quick, targets, config.device)
-        text = extraction.render(times)
     elif config.hybrid:
         times = hybrid.bench_hybrid(config.weights, repeats, config.quick, targets)
-        text = hybrid.render(times)
     else:
         times = streaming.bench_streaming(config.out, repeats, config.quick, targets)
-        text = streaming.render(times)
+    text = stage.render(times)
     config.out.mkdir(parents=True, exist_ok=True)
     files = [config.out / f"{name}.json", config.out / f"{name}.md"]
     write_text(files[0], json.dumps(asdict(times), indent=1) + "\n")

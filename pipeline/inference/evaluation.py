@@ -47,6 +47,7 @@ class Report:
         config: The flags of the evaluation.
         run: The run that was evaluated.
         record: All figures, as ``report.json`` holds them.
+        cache: The features that the head was trained on, verified.
         labels: True labels of the validation images, shape (N,).
         probabilities: Class probabilities by the last epoch's head, shape (N, n_classes).
         features: The head's inputs, shape (n, width), float32: from the images where they are at hand.
@@ -58,6 +59,7 @@ class Report:
     config: EvalConfig
     run: Run
     record: EvaluationRecord
+    cache: FeatureFile = field(repr=False)
     labels: np.ndarray = field(repr=False)
     probabilities: np.ndarray = field(repr=False)
     features: np.ndarray = field(repr=False)
@@ -123,6 +125,7 @@ def evaluate(config: EvalConfig) -> Report:
         config=config,
         run=run,
         record=record,
+        cache=cache,
         labels=labels.numpy(),
         probabilities=logits["last"].softmax(dim=1).numpy(),
         features=features.numpy(),

@@ -39,7 +39,7 @@ class Work:
         classes: Class names, in the order of the logits.
         total: The number of ``things``.
         things: What they are called.
-        record: All that their predictions depend on but their contents, as JSON.
+        record: Gives all that their predictions depend on but their contents, as JSON.
         names: Yields their names.
         stream: Yields their predictions from one of them on.
     """
@@ -47,7 +47,7 @@ class Work:
     classes: list[str]
     total: int
     things: str
-    record: dict[str, Any]
+    record: Callable[[], dict[str, Any]]
     names: Callable[[], Iterable[Path]]
     stream: Callable[[int], Iterator[Prediction]]
 
@@ -78,7 +78,7 @@ def predict(config: PredictConfig) -> None:
 
 def _into_file(config: PredictConfig, work: Work, form: Form, unread: Unread) -> None:
     asked = {"form": "json" if config.json else "csv", "top": config.top}
-    result = ResultFile(cast("Path", config.out), form, work.record | asked, force=config.force)
+    result = ResultFile(cast("Path", config.out), form, work.record() | asked, force=config.force)
     result.take_up(work.names(), unread)
     if result.kept:
         print(f"going on behind {result.kept} of {work.total} {work.things}", file=sys.stderr)
@@ -117,7 +117,7 @@ def _rows(config: PredictConfig) -> Work:
         classes=rows.classes,
         total=rows.total,
         things="rows",
-        record=rows.record | {"versions": versions()},
+        record=lambda: rows.record | {"versions": versions()},
         names=rows.names,
         stream=lambda kept: islice(rows.stream(), kept, None),
     )
@@ -140,19 +140,21 @@ def _pictures(config: PredictConfig) -> Work:
         images = islice(image_files(config.images), start, None)
         return islice(classifier.stream(images, batch, config.workers, runtime), kept - start, None)
 
-    run, computed = classifier.provenance["run"], runtime.record
-    record = {
-        "images": [str(path) for path in config.images],
-        "folder": str(Path.cwd()),
-        "classes": classifier.classes,
-        "network": tensors_sha256(classifier.state_dict()),
-        "transform": classifier.transforms.description,
-        "head": {name: run["config"][name] for name in ("head", "circuit", "qubits", "depth", "simulator")},
-        "circuit": (run["circuit"] or {}).get("sha256"),
-        "runtime": [computed.name, computed.version, computed.device],
-        "batch": batch,
-        "versions": versions(),
-    }
+    def record() -> dict[str, Any]:
+        run, computed = classifier.provenance["run"], runtime.record
+        return {
+            "images": [str(path) for path in config.images],
+            "folder": str(Path.cwd()),
+            "classes": classifier.classes,
+            "network": tensors_sha256(classifier.state_dict()),
+            "transform": classifier.transforms.description,
+            "head": {name: run["config"][name] for name in ("head", "circuit", "qubits", "depth", "simulator")},
+            "circuit": (run["circuit"] or {}).get("sha256"),
+            "runtime": [computed.name, computed.version, computed.device],
+            "batch": batch,
+            "versions": versions(),
+        }
+
     return Work(
         classes=classifier.classes,
         total=total,

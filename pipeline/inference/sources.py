@@ -14,7 +14,7 @@ from pathlib import Path
 from features.backbone.network import Backbone, is_named, load_backbone
 from features.cache.packaged import PACKAGED
 from features.cache.records import Provenance
-from features.cache.store import read_features
+from features.cache.store import verify_features
 from features.config import ExtractConfig, ImportConfig
 from features.exchange.bundled import BUNDLED
 from features.sources.images import ImageSet, is_name, open_images
@@ -117,7 +117,7 @@ def extraction(recorded: Provenance, cache: Path) -> ExtractConfig:
         recorded: The provenance of the cache.
         cache: The cache's path, from which recorded relative paths start.
     """
-    packaged = read_features(PACKAGED).provenance
+    packaged = verify_features(PACKAGED).provenance
     if (recorded.created, recorded.images_sha256) == (packaged.created, packaged.images_sha256):
         return ExtractConfig(offline=True)
     plain = ExtractConfig()

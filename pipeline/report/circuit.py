@@ -15,6 +15,7 @@ from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.quantum.circuit import Circuit
 from pipeline.quantum.circuits import CIRCUITS
 from pipeline.report.findings import Findings
+from pipeline.report.words import counted
 
 LAYERS_A_ROW = 13
 """Layers that fit side by side into the page of a desk at PennyLane's size of letters."""
@@ -46,14 +47,13 @@ def circuit(report: Findings) -> tuple[Figure, str] | None:
     return figure, words
 
 
-def in_rows(function: Any, inputs: np.ndarray, weights: np.ndarray, layers: int = LAYERS_A_ROW) -> Figure:
-    """PennyLane's drawing of a quantum function, folded into as few rows as hold ``layers`` layers each.
+def in_rows(function: Any, inputs: np.ndarray, weights: np.ndarray) -> Figure:
+    """PennyLane's drawing of a quantum function, folded into as few rows as hold ``LAYERS_A_ROW`` layers each.
 
     Args:
         function: Of inputs (n_inputs,) and flat weights (n_weights,).
         inputs: What the inputs are drawn as.
         weights: What the weights are drawn as.
-        layers: Layers that a row has room for.
     """
     import pennylane as qml
 
@@ -63,11 +63,11 @@ def in_rows(function: Any, inputs: np.ndarray, weights: np.ndarray, layers: int 
         qml.draw_mpl(function, decimals=2, style="rcParams", max_length=length, fig=figure)(inputs, weights)
         return figure
 
-    figure = draw(layers)
+    figure = draw(LAYERS_A_ROW)
     rows = len(figure.axes)
     if rows > 1:
         # Rows of about the same length look better than full ones and a short last one.
-        total = layers * (rows - 1) + round(figure.axes[-1].get_xlim()[1] - 1)
+        total = LAYERS_A_ROW * (rows - 1) + round(figure.axes[-1].get_xlim()[1] - 1)
         plt.close(figure)
         figure = draw(-(-total // rows))
     figure.fold()
@@ -96,21 +96,17 @@ class _Rows(Figure):
 
 
 def _words(head: DressedQuantumNet) -> str:
-    wires = _count(head.n_wires, "wire")
+    wires = counted(head.n_wires, "wire")
     if isinstance(head.circuit, Circuit):
         entangler = "no CNOTs" if head.circuit.entangler == "none" else f"a {head.circuit.entangler} of CNOTs"
         return (
             f"The circuit: {wires}, each with H and a rotation RY by the sample's own angle x, then "
-            f"{_count(head.circuit.depth, 'layer')} of {entangler} and RY rotations, then a measurement of Z on each "
+            f"{counted(head.circuit.depth, 'layer')} of {entangler} and RY rotations, then a measurement of Z on each "
             "wire."
         )
     named = CIRCUITS.get(head.circuit.name)
     made_of = f", {named.summary}, depth {head.circuit.arguments['depth']}" if named else ""
     return (
-        f"The circuit {head.circuit.name}{made_of}: {wires}, {_count(head.circuit.n_inputs, 'input')} a sample, "
-        f"all drawn as 1, and {_count(head.compiled.n_outputs, 'output')}."
+        f"The circuit {head.circuit.name}{made_of}: {wires}, {counted(head.circuit.n_inputs, 'input')} a sample, "
+        f"all drawn as 1, and {counted(head.compiled.n_outputs, 'output')}."
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

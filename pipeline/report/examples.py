@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image, ImageOps
 from features.sources.decode import decode
 from pipeline.heads.base import TANH
 from pipeline.report.findings import Findings
+from pipeline.report.words import percent
 
 SHOWN, PAGE = 12, 24
 """Pictures in a gallery, and wrong ones on each further page."""
@@ -83,11 +85,6 @@ class Examples:
     values: str
 
 
-def percent(share: float) -> str:
-    """A share as the report writes it: 92.8 %."""
-    return f"{100 * share:.1f}\u00a0%"
-
-
 def examples(report: Findings) -> Examples:
     """All choices as they are shown."""
     name, found = list(report.hidden.items())[-1] if report.hidden else ("", np.empty((0, 0)))
@@ -95,12 +92,7 @@ def examples(report: Findings) -> Examples:
     wrong = most_wrong(report)
     shown = set(wrong[:MOST_WRONG].tolist())
     unsure = [row for row in least_sure(report).tolist() if row not in shown][:SHOWN]
-    shown |= set(unsure)
-    drawn = [
-        row
-        for row in np.random.default_rng(report.run.config.seed).permutation(len(report.paths)).tolist()
-        if row not in shown
-    ]
+    drawn = at_random(report, but=[*shown, *unsure])
 
     def example(row: int) -> Example:
         probabilities = report.probabilities[row]
@@ -125,15 +117,15 @@ def examples(report: Findings) -> Examples:
         wrong=[[example(int(row)) for row in page] for page in pages if len(page)],
         n_wrong=len(wrong),
         least_sure=[example(row) for row in unsure],
-        at_random=[example(row) for row in drawn[:SHOWN]],
+        at_random=[example(row) for row in drawn.tolist()],
         values={"": "", TANH: "outputs of tanh"}.get(name, name),
     )
 
 
-def at_random(report: Findings) -> np.ndarray:
-    """Rows of a dozen validation images, drawn by the run's seed."""
-    n = len(report.paths)
-    return np.random.default_rng(report.run.config.seed).choice(n, size=min(SHOWN, n), replace=False)
+def at_random(report: Findings, but: Sequence[int] = ()) -> np.ndarray:
+    """Rows of a dozen validation images, drawn by the run's seed; none of ``but``."""
+    rows = np.delete(np.arange(len(report.paths)), but)
+    return np.random.default_rng(report.run.config.seed).choice(rows, size=min(SHOWN, len(rows)), replace=False)
 
 
 def most_wrong(report: Findings) -> np.ndarray:

@@ -20,9 +20,10 @@ from torch import nn
 from pipeline.devices.figure import device_curves
 from pipeline.heads.base import EXPECTATION, TANH
 from pipeline.report.circuit import circuit
-from pipeline.report.examples import at_random, percent, thumbnail
+from pipeline.report.examples import at_random, thumbnail
 from pipeline.report.findings import Findings
 from pipeline.report.projection import Projection
+from pipeline.report.words import counted, in_legend, percent, short
 from pipeline.util.drawing import BLUE, FAINT, INK, MUTED, ON_BLUE, ORANGE, SERIES
 
 # Above these numbers of classes the confusion matrix shows no numbers, and no names.
@@ -58,7 +59,7 @@ def learning_curves(report: Findings) -> Drawn:
     axes[1].yaxis.set_major_formatter(PERCENT)
     last = history[-1]
     return figure, (
-        f"Learning curves over {_count(len(history), 'epoch')}: training loss goes from {history[0].train_loss:.3f} "
+        f"Learning curves over {counted(len(history), 'epoch')}: training loss goes from {history[0].train_loss:.3f} "
         f"to {last.train_loss:.3f} and validation loss from {history[0].val_loss:.3f} to {last.val_loss:.3f}; "
         f"training accuracy ends at {percent(last.train_accuracy)} and validation accuracy at "
         f"{percent(last.val_accuracy)}. The best epoch is {best}."
@@ -84,7 +85,7 @@ def confusion_matrix(report: Findings) -> Drawn:
     axis.set(xlabel="predicted", ylabel="true")
     axis.grid(visible=False)
     if len(classes) <= NAMED:
-        names = [_short(name) for name in classes]
+        names = [short(name) for name in classes]
         axis.set_xticks(range(len(classes)), names, rotation=45 if len(classes) > 3 else 0)
         axis.set_yticks(range(len(classes)), names)
         plt.setp(axis.get_xticklabels(), ha="right" if len(classes) > 3 else "center", rotation_mode="anchor")
@@ -129,7 +130,8 @@ def reliability(report: Findings) -> Drawn:
     counts.xaxis.set_major_formatter(PERCENT)
     counts.yaxis.set_major_locator(MaxNLocator(integer=True))
     listed = "; ".join(
-        f"{percent(each.low)} to {percent(each.high)}: {percent(each.accuracy)} of {_count(each.images, 'image')} right"
+        f"{percent(each.low)} to {percent(each.high)}: {percent(each.accuracy)} of {counted(each.images, 'image')} "
+        "right"
         for each in bins
     )
     return figure, (
@@ -179,9 +181,7 @@ def contributions(report: Findings) -> Drawn:
     width = 0.8 / len(classes)
     places = np.arange(values.shape[1])
     for k, (label, (colour, _)) in enumerate(zip(classes, SERIES, strict=False)):
-        axis.bar(
-            places + (k - (len(classes) - 1) / 2) * width, added[k], width, color=colour, label=f"\u200b{_short(label)}"
-        )
+        axis.bar(places + (k - (len(classes) - 1) / 2) * width, added[k], width, color=colour, label=in_legend(label))
     axis.axhline(0, color=MUTED, linewidth=1)
     thing = "wire" if name == EXPECTATION else "unit" if name == TANH else "output"
     axis.set(xlabel=thing, ylabel="added to its logit", xticks=places)
@@ -214,12 +214,12 @@ def predictions(report: Findings) -> Drawn:
         guess = int(report.probabilities[index].argmax())
         truth = int(report.labels[index])
         right += guess == truth
-        title = f"{_short(classes[guess])} {percent(report.probabilities[index, guess])}"
-        title += "" if guess == truth else f"\nwrong, is {_short(classes[truth])}"
+        title = f"{short(classes[guess])} {percent(report.probabilities[index, guess])}"
+        title += "" if guess == truth else f"\nwrong, is {short(classes[truth])}"
         axis.imshow(thumbnail(report.images.read(report.paths[index])))
         axis.set_title(title, color=INK if guess == truth else ORANGE)
     return figure, (
-        f"{_count(len(chosen), 'validation image')} drawn at random, each with its predicted class and probability; "
+        f"{counted(len(chosen), 'validation image')} drawn at random, each with its predicted class and probability; "
         f"{right} of them are right."
     )
 
@@ -258,23 +258,14 @@ def _scatter(axis: Axes, space: Projection, report: Findings) -> None:
         for label, (name, (colour, marker)) in enumerate(zip(report.run.classes, SERIES, strict=False)):
             of_class = labels[rows] == label
             axis.scatter(x[of_class], y[of_class], s=18, color=colour, marker=marker, alpha=0.65, linewidths=0)
-            # A label that starts with an underscore would be left out of the legend: this one never does.
-            axis.scatter([], [], s=18, color=colour, marker=marker, label=f"\u200b{_short(name)}")
+            axis.scatter([], [], s=18, color=colour, marker=marker, label=in_legend(name))
     else:
         axis.scatter(x, y, s=10, color=BLUE, alpha=0.5, linewidths=0, label="image")
     if wrong[rows].any():
         axis.scatter(x[wrong[rows]], y[wrong[rows]], s=34, color=INK, marker="x", linewidths=1.1, label="wrong")
     axis.set(xlabel=f"component 1, {space.share[0]:.0%} of the variance", ylabel="class")
     if flat:
-        axis.set_yticks(range(len(report.run.classes)), [_short(name) for name in report.run.classes])
+        axis.set_yticks(range(len(report.run.classes)), [short(name) for name in report.run.classes])
     else:
         axis.set_ylabel(f"component 2, {space.share[1]:.0%}")
     axis.legend(loc="best", handletextpad=0.2)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 20 else f"{name[:19]}…"

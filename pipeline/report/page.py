@@ -13,10 +13,11 @@ from pathlib import Path
 from features.util.files import write_atomically, write_bytes, write_text
 from pipeline.inference.evaluation import Report
 from pipeline.report.commands import without_home
-from pipeline.report.examples import examples, percent
+from pipeline.report.examples import examples
 from pipeline.report.figures import FIGURES, confusions
 from pipeline.report.findings import Findings, find
 from pipeline.report.summary import calibration_words, checks, sentence, standing_words
+from pipeline.report.words import percent
 from pipeline.training.record import config_record
 from pipeline.training.run import Run
 from pipeline.util.drawing import Drawing, style
@@ -39,8 +40,6 @@ def write_report(report: Report) -> Path:
         drawings = {name: Drawing(*each) for name, each in drawn.items() if each is not None}
         pictures = {f"{name}.png": drawing.png() for name, drawing in drawings.items()}
         page = _page(found, drawings)
-        for drawing in drawings.values():
-            drawing.close()
     record = found.to_json() | {"pictures": {f"{name}.png": drawing.words for name, drawing in drawings.items()}}
     # The earlier report stays until all of this one is at hand. The page is written last: where it is, all is.
     (folder / "report.html").unlink(missing_ok=True)
@@ -102,7 +101,7 @@ def _page(report: Findings, drawings: dict[str, Drawing]) -> str:
         versions={"features": report.run.features.provenance.versions, "training": report.run.versions}
         | {"evaluation": record.versions},
         recorded={"config": config_record(report.run.config), "features": record.features},
-        standing=standing_words(report),
+        standing=standing_words(report.standing),
         links=_links(report.run.path),
         description=report.run.head().description,
     )

@@ -9,13 +9,12 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from features.cache.featureset import FeatureSet
-from features.cache.store import read_features
+from features.cache.store import read_rows
 from pipeline.heads.base import Head
 from pipeline.heads.registry import HEADS, new_head
 from pipeline.heads.stacked_dressed import stack
@@ -63,7 +62,7 @@ def standing(report: Report) -> Standing | str:
     if run.seconds > LONGEST:
         return f"the run itself took {run.seconds:.0f} s, and more than {LONGEST:.0f} s is not repeated here"
     try:
-        return _beside(run, read_features(report.config.features or Path(run.features.path)))
+        return _beside(run, read_rows(report.cache))
     except ValueError as error:  # an InputError too: the rows may not fit into memory
         return str(error)
 
@@ -106,12 +105,12 @@ def paired_difference95(first: np.ndarray, second: np.ndarray) -> tuple[float, f
         first: Whether the first head is right on each image, bool of shape (N,).
         second: Likewise of the second head.
     """
-    n = len(first)
+    n, counts = len(first), (int(first.sum()), int(second.sum()))
     both, neither = int((first & second).sum()), int((~first & ~second).sum())
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
-    shares = (both + only_first) / n, (both + only_second) / n
-    (low1, high1), (low2, high2) = (wilson95(round(share * n), n) for share in shares)
-    margins = math.prod((both + only_first, only_second + neither, both + only_second, only_first + neither))
+    shares = [count / n for count in counts]
+    (low1, high1), (low2, high2) = (wilson95(count, n) for count in counts)
+    margins = math.prod(counts) * math.prod(n - count for count in counts)
     together = both * neither - only_first * only_second
     corrected = max(together - n / 2, 0) if together > 0 else together
     correlation = corrected / math.sqrt(margins) if margins else 0.0

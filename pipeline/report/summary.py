@@ -7,8 +7,8 @@ import numpy as np
 from pipeline.devices.results import table
 from pipeline.inference.record import EvaluationRecord
 from pipeline.report.calibration import BINS, Calibration
-from pipeline.report.examples import percent
-from pipeline.report.findings import Findings
+from pipeline.report.standing import Standing
+from pipeline.report.words import percent
 
 
 def sentence(record: EvaluationRecord) -> str:
@@ -77,9 +77,8 @@ def calibration_words(found: Calibration) -> str:
     )
 
 
-def standing_words(report: Findings) -> list[str]:
+def standing_words(found: Standing | str) -> list[str]:
     """How the run compares with a linear layer and with other seeds, a sentence each; or why that is not known."""
-    found = report.standing
     if isinstance(found, str):
         return [f"Nothing was trained beside this head: {found}."]
     words = []

@@ -113,10 +113,6 @@ class Drawing:
         self._keep_layout()
         return encoded.getvalue()
 
-    def close(self) -> None:
-        """Free its memory."""
-        plt.close(self.figure)
-
     @cached_property
     def wide(self) -> dict[str, str]:
         """Data URIs of the ``light`` and the ``dark`` SVG."""

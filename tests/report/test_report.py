@@ -296,7 +296,6 @@ def test_the_dark_figure_has_none_of_the_light_colours(report, name):
     with style():
         drawing = Drawing(*FIGURES[name](find(report)))
         light, dark = svg(drawing.wide["light"]), svg(drawing.wide["dark"])
-        drawing.close()
     assert "#1f2328" in light
     for before, after in DARK.items():
         assert before in DARK.values() or before not in dark
@@ -307,7 +306,6 @@ def test_on_a_phone_panels_stand_one_below_the_other(report):
     with style():
         drawing = Drawing(*FIGURES["learning_curves"](find(report)))
         wide, narrow = size(drawing.wide["light"]), size(drawing.narrow["light"])
-        drawing.close()
     assert wide[0] == 9 * 72
     assert narrow[0] < 300
     assert narrow[1] > 1.3 * narrow[0]
@@ -319,7 +317,6 @@ def test_many_points_are_thinned_out(report):
     with style():
         drawing = Drawing(*FIGURES["projection"](find(many)))
         assert len(drawing.wide["light"]) < 400_000
-        drawing.close()
 
 
 def test_devices_are_told_of_where_they_were_tried(report):

@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +30,11 @@ from features.sources.check import Checked, check_images, check_paths
 from features.sources.decode import decode
 from features.sources.images import ImageSet, open_images
 from features.util.provenance import versions
-from pipeline.bench.environment import Machine, machine
 from pipeline.bench.quartiles import Quartiles, milliseconds, number, paired_ratio, quartiles, timed
 from pipeline.bench.race.rival import ROOT
 from pipeline.bench.stages.materials import copies, peak_of_this_process, photographs, random_weights, untrained
-from pipeline.bench.targets import Reached, Target, judge, targets_table
+from pipeline.bench.stages.times import StageTimes, page
+from pipeline.bench.targets import Reached, Target, judge
 from pipeline.util.markdown import markdown
 
 MEMORY_COUNTS = (1_000, 10_000)
@@ -100,14 +99,11 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractionTimes:
+class ExtractionTimes(StageTimes):
     """What ``extraction.json`` holds.
 
     Attributes:
-        created: UTC time, ISO 8601.
-        machine: Where it ran.
         device: ``cpu``, or the GPU's name.
-        versions: Libraries.
         images: Their number.
         data: The images' name, or ``generated``.
         weights: The weights' name, or ``random``.
@@ -119,10 +115,7 @@ class ExtractionTimes:
         targets: Bounds on the figures, and what was reached.
     """
 
-    created: str
-    machine: Machine
     device: str
-    versions: dict[str, str]
     images: int
     data: str
     weights: str
@@ -164,10 +157,7 @@ def bench_extraction(
                 seconds[name].append(rival())
         memory = peak_memory(scratch, (40, 80) if quick else MEMORY_COUNTS)
     return ExtractionTimes(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=machine(),
         device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        versions=versions(),
         images=len(image_set.all_paths),
         data=image_set.name if data else "generated",
         weights=backbone.weights if weights else "random",
@@ -203,7 +193,7 @@ def render(times: ExtractionTimes) -> str:
         markdown(effects),
         f"Peak memory of a whole extraction: {peaks}.",
     ]
-    return "\n\n".join([*parts, targets_table(times.targets)] if times.targets else parts)
+    return page(parts, times.targets)
 
 
 def peak_memory(scratch: Path, counts: Sequence[int]) -> dict[int, int]:

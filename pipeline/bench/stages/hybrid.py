@@ -11,7 +11,6 @@ import io
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +20,10 @@ from torch import nn
 from features.backbone.network import Backbone, load_backbone
 from features.backbone.runtime import trial_pixels
 from features.cache.packaged import PACKAGED
-from features.util.provenance import versions
-from pipeline.bench.environment import Machine, machine
 from pipeline.bench.quartiles import Quartiles, milliseconds, paired_ratio, quartiles, timed, with_quartiles
 from pipeline.bench.stages.materials import random_weights
-from pipeline.bench.targets import Reached, Target, judge, targets_table
+from pipeline.bench.stages.times import StageTimes, page
+from pipeline.bench.targets import Reached, Target, judge
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.inference.config import ExportConfig
 from pipeline.inference.export import MODEL, export
@@ -51,13 +49,10 @@ FIGURES = tuple(f"batch {batch}: hybrid / {rival}" for batch in IMAGES for rival
 
 
 @dataclass(frozen=True, kw_only=True)
-class HybridTimes:
+class HybridTimes(StageTimes):
     """What ``hybrid.json`` holds.
 
     Attributes:
-        created: UTC time, ISO 8601.
-        machine: Where it ran.
-        versions: Libraries.
         weights: The weights' file, or ``random``.
         threads: Threads of torch.
         seconds_an_image: For each batch size, of each rival in each round.
@@ -65,9 +60,6 @@ class HybridTimes:
         targets: Bounds on the figures, and what was reached.
     """
 
-    created: str
-    machine: Machine
-    versions: dict[str, str]
     weights: str
     threads: int
     seconds_an_image: dict[int, dict[str, list[float]]]
@@ -98,9 +90,6 @@ def bench_hybrid(weights: str | None, repeats: int, quick: bool, targets: Sequen
                     work = _passes(network, batch, batch if quick else images)
                     seconds[batch][name].append(timed(work, batch if quick else images)())
     return HybridTimes(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=machine(),
-        versions=versions(),
         weights=Path(weights).name if weights else "random",
         threads=torch.get_num_threads(),
         seconds_an_image=seconds,
@@ -128,7 +117,7 @@ def render(times: HybridTimes) -> str:
         markdown(rows),
         markdown(effects),
     ]
-    return "\n\n".join([*parts, targets_table(times.targets)] if times.targets else parts)
+    return page(parts, times.targets)
 
 
 Network = Callable[[np.ndarray], np.ndarray]

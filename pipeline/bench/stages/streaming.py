@@ -14,7 +14,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +23,11 @@ from features.cache.store import shard_files, verify_features
 from features.cache.writer import FeatureWriter
 from features.util.errors import InputError
 from features.util.memory import free_memory, gigabytes
-from features.util.provenance import versions
-from pipeline.bench.environment import Machine, machine
 from pipeline.bench.quartiles import Quartiles, number, paired_ratio, quartiles, with_quartiles
 from pipeline.bench.race.rival import ROOT
 from pipeline.bench.stages.materials import peak_of_this_process
-from pipeline.bench.targets import Reached, Target, judge, targets_table
+from pipeline.bench.stages.times import StageTimes, page
+from pipeline.bench.targets import Reached, Target, judge
 from pipeline.training.config import TrainConfig
 from pipeline.util.markdown import markdown
 
@@ -47,13 +45,10 @@ FIGURES = (RATIO, MEMORY, FLAT)
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamingTimes:
+class StreamingTimes(StageTimes):
     """What ``streaming.json`` holds.
 
     Attributes:
-        created: UTC time, ISO 8601.
-        machine: Where it ran.
-        versions: Libraries.
         width, dtype, batch: Of the rows, and of a step.
         seconds_a_row: Of an epoch, by size and rival, in each round; of ``memory`` where the rows fit.
         peak_memory_bytes: The largest of all rounds, by size and rival.
@@ -62,9 +57,6 @@ class StreamingTimes:
         targets: Bounds on the figures, and what was reached.
     """
 
-    created: str
-    machine: Machine
-    versions: dict[str, str]
     width: int
     dtype: str
     batch: int
@@ -103,9 +95,6 @@ def bench_streaming(out: Path, repeats: int, quick: bool, targets: Sequence[Targ
             disk.append(found["disk"])
             seal.append(found["seal"])
     return StreamingTimes(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=machine(),
-        versions=versions(),
         width=WIDTH,
         dtype=DTYPE,
         batch=BATCH,
@@ -145,7 +134,7 @@ def render(times: StreamingTimes) -> str:
         f"first epoch: {number(seal.median / 1e6)} MB a second. Peak memory is the process's own, libraries included; "
         "what the system keeps of files in free memory is not in it.",
     ]
-    return "\n\n".join([*parts, targets_table(times.targets)] if times.targets else parts)
+    return page(parts, times.targets)
 
 
 def generate(folder: Path, rows: int) -> Path:

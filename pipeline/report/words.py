@@ -1,0 +1,29 @@
+"""How the report writes numbers and names.
+
+In: a number or a name. Out: its text, for the page, its pictures and sentences alike.
+"""
+
+from __future__ import annotations
+
+LONGEST = 20
+"""Letters of a name in a picture."""
+
+
+def percent(share: float) -> str:
+    """A share: 92.8 %."""
+    return f"{100 * share:.1f}\u00a0%"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: 1 wire, 4 wires."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def short(name: str) -> str:
+    """A name, cut where it is longer than ``LONGEST``."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
+
+def in_legend(name: str) -> str:
+    """A name in a legend. One that starts with an underscore would be left out of it: this one never does."""
+    return f"\u200b{short(name)}"
