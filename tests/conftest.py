@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scheduling import pytest_collection_modifyitems, pytest_xdist_make_scheduler
+from web import Web, without_proxies
 
 from features.cache.records import Provenance
 from features.cache.writer import FeatureWriter
@@ -210,67 +207,27 @@ def _shared(name: str) -> Path:
     return SHARED / name
 
 
-class Web:
-    """A web server on this machine that also knows how to fail.
-
-    Attributes:
-        url: Where it is.
-        files: What it serves, by name.
-        lengths: Content-Length to claim instead of the true one, by name: the connection is cut short.
-        hanging: Names of files that never come.
-        on_request: Called at each request.
-    """
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.lengths: dict[str, int] = {}
-        self.hanging: set[str] = set()
-        self.asked: list[str] = []
-        self.on_request: Callable[[], object] = lambda: None
-        self.stopped = threading.Event()
-        web = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                name = self.path.removeprefix("/")
-                web.asked.append(name)
-                web.on_request()
-                if name in web.hanging:
-                    web.stopped.wait(30)
-                    return
-                if name not in web.files:
-                    self.send_error(404)
-                    return
-                body = web.files[name]
-                self.send_response(200)
-                self.send_header("Content-Length", str(web.lengths.get(name, len(body))))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def close(self) -> None:
-        self.stopped.set()
-        self._server.shutdown()
-        self._server.server_close()
-        # torch.hub leaves the connection of a failed download to the garbage collector.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
-
-
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+    without_proxies(monkeypatch)
     web = Web()
     yield web
     web.close()
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Images that the network has run on, a number for each pass."""
+    from features.engines.local import LocalEngine
+
+    counts: list[int] = []
+    extract = LocalEngine.extract
+
+    def counted(self, folders, jobs, watch, advance) -> None:
+        extract(self, folders, jobs, watch, lambda count: counts.append(count))
+
+    monkeypatch.setattr(LocalEngine, "extract", counted)
+    return counts
 
 
 @pytest.fixture

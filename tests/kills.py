@@ -1,12 +1,19 @@
-"""Real kills: a function runs in a forked process that is killed before its N-th change of a folder."""
+"""Real kills: a function runs in a forked process that is killed before its N-th change of a folder; a training is
+stopped by Ctrl-C at its N-th step; the processes of a cluster, to be killed."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
+
+from pipeline.training import epochs
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 
@@ -26,6 +33,34 @@ def survives(work: Callable[[], object], folder: Path, kill_at: int) -> bool:
             os._exit(0)
     _, status = os.waitpid(child, 0)
     return not os.WIFSIGNALED(status)
+
+
+@contextmanager
+def ctrl_c_at_step(monkeypatch: pytest.MonkeyPatch, step: int) -> Iterator[None]:
+    """Stop a training of this process by Ctrl-C before its ``step``-th step, from 0."""
+    whole_step, steps = epochs.train_step, itertools.count()
+
+    def interrupted_step(*arguments: object) -> object:
+        if next(steps) == step:
+            raise KeyboardInterrupt
+        return whole_step(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(epochs, "train_step", interrupted_step)
+        yield
+
+
+def ray_processes(title: str, mark: str) -> list[int]:
+    """Process numbers of a cluster's processes with this in their title, known by a mark in their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            there, environment = ((entry / name).read_bytes() for name in ("cmdline", "environ"))
+            if there.startswith(b"ray::") and title.encode() in there and mark.encode() in environment:
+                found.append(int(entry.name))
+        except (OSError, ValueError):
+            continue
+    return found
 
 
 def _kill_before(folder: Path, kill_at: int) -> None:

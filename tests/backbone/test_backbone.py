@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from conftest import Web
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
+from web import Web
 from weights import offer, state_of, weights_at
 
 from features.backbone import torchvision_models

@@ -11,7 +11,6 @@ import pytest
 
 import features
 from features import ExtractConfig, load_features, make_features
-from features.engines.local import LocalEngine
 
 Line = tuple[str, str, str]
 
@@ -28,19 +27,6 @@ def config(random_weights: Path, tmp_path: Path) -> ExtractConfig:
     return ExtractConfig(
         data=str(tmp_path / "list.csv"), weights=str(random_weights), out=tmp_path / "out/features.h5", runtime="torch"
     )
-
-
-@pytest.fixture
-def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Images that the network has run on, a number for each pass."""
-    counts: list[int] = []
-    extract = LocalEngine.extract
-
-    def counted(self, folder, pieces, watch, advance) -> None:
-        extract(self, folder, pieces, watch, lambda count: counts.append(count))
-
-    monkeypatch.setattr(LocalEngine, "extract", counted)
-    return counts
 
 
 def write_list(config: ExtractConfig, lines: list[Line]) -> None:

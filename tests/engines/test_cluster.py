@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, names_in, wait_for
+from kills import ray_processes
 
 from features.cache.store import read_features, verify_features
 from features.config import ExtractConfig
@@ -106,16 +107,7 @@ def test_no_cluster_there(config: ExtractConfig) -> None:
 
 
 def piece_makers(mark: str) -> list[int]:
-    """Process numbers of the cluster's processes that make pieces, known by a mark in their environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            title, environment = ((entry / name).read_bytes() for name in ("cmdline", "environ"))
-            if title.startswith(b"ray::") and b"PieceMaker" in title and mark.encode() in environment:
-                found.append(int(entry.name))
-        except (OSError, ValueError):
-            continue
-    return found
+    return ray_processes("PieceMaker", mark)
 
 
 @pytest.mark.slow

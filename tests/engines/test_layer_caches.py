@@ -48,22 +48,9 @@ def config(picture_folder: Path, random_weights: Path, tmp_path: Path) -> Extrac
     )
 
 
-@pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Images of each pass of the network."""
-    counts: list[int] = []
-    extract = LocalEngine.extract
-
-    def counted(self, folders, jobs, watch, advance) -> None:
-        extract(self, folders, jobs, watch, lambda count: counts.append(count))
-
-    monkeypatch.setattr(LocalEngine, "extract", counted)
-    return counts
-
-
-def test_one_pass_leaves_a_cache_for_each_layer(config: ExtractConfig, passes, picture_features: Path) -> None:
+def test_one_pass_leaves_a_cache_for_each_layer(config: ExtractConfig, computed, picture_features: Path) -> None:
     made = make_layers(config)
-    assert sum(passes) == 13
+    assert sum(computed) == 13
     assert names_in(config.out.parent) == ["features-fc.h5", "features-layer2.h5", "features-layer3.h5"]
     assert [each.shapes["train"] for each in made] == [(8, 128), (8, 256), (8, 512)]
     last = load_features(config.out.with_name("features-fc.h5"))
@@ -75,23 +62,23 @@ def test_one_pass_leaves_a_cache_for_each_layer(config: ExtractConfig, passes, p
     assert alone.content_sha256 == several.content_sha256
 
 
-def test_each_cache_is_kept_or_made_by_itself(config: ExtractConfig, passes, picture_folder: Path, capsys) -> None:
+def test_each_cache_is_kept_or_made_by_itself(config: ExtractConfig, computed, picture_folder: Path, capsys) -> None:
     first = make_layers(config)
-    passes.clear()
+    computed.clear()
     assert make_layers(config) == first
-    assert passes == []
+    assert computed == []
     config.out.with_name("features-layer2.h5").unlink()
     capsys.readouterr()
     made = make_layers(config)
-    assert sum(passes) == 13
+    assert sum(computed) == 13
     assert made[0].content_sha256 == first[0].content_sha256
     assert capsys.readouterr().out.count("up to date, same images, weights and transform") == 2
 
-    passes.clear()
+    computed.clear()
     next((picture_folder / "val").rglob("*.png")).unlink()
     config.out.with_name("features-fc.h5").unlink()
     make_layers(config)
-    assert sum(passes) == 12  # for fc alone; the rows of the others are taken over
+    assert sum(computed) == 12  # for fc alone; the rows of the others are taken over
     assert [each.provenance.taken_over and each.provenance.taken_over.rows for each in make_layers(config)] == [
         12,
         12,
@@ -99,22 +86,22 @@ def test_each_cache_is_kept_or_made_by_itself(config: ExtractConfig, passes, pic
     ]
 
 
-def test_a_cache_of_another_layer_is_not_taken_for_it(config: ExtractConfig, passes, capsys) -> None:
+def test_a_cache_of_another_layer_is_not_taken_for_it(config: ExtractConfig, computed, capsys) -> None:
     """Though it is as wide, and its pictures, network and weights are the same."""
     out = config.out.with_name("one.h5")
     plain = make_features(replace(config, layers=(), out=out))
     assert plain.provenance.layer is None
-    passes.clear()
+    computed.clear()
     capsys.readouterr()
     made = make_features(replace(config, layers=(), layer="layer4", out=out))
-    assert sum(passes) == 13
+    assert sum(computed) == 13
     assert "making the features again: other layer than those of" in capsys.readouterr().out
     assert made.shapes == plain.shapes
     with open_cache(out) as file:
         assert file.attrs["format_version"] == 4  # earlier versions read up to 3: they would run the whole network
 
 
-def test_an_interrupted_pass_goes_on_layer_by_layer(config: ExtractConfig, passes, monkeypatch, capsys) -> None:
+def test_an_interrupted_pass_goes_on_layer_by_layer(config: ExtractConfig, computed, monkeypatch, capsys) -> None:
     extract = LocalEngine.extract
 
     def stopped(self, folders, jobs, watch, advance) -> None:
@@ -125,10 +112,10 @@ def test_an_interrupted_pass_goes_on_layer_by_layer(config: ExtractConfig, passe
         patch.setattr(LocalEngine, "extract", stopped)
         with pytest.raises(KeyboardInterrupt, match="3 of 12 pieces are finished and kept"):
             make_layers(config)
-    passes.clear()
+    computed.clear()
     made = make_layers(config)
     assert "going on where an earlier run stopped: 4 of 13 images are done" in capsys.readouterr().out
-    assert sum(passes) == 9
+    assert sum(computed) == 9
     undisturbed = make_layers(replace(config, out=config.out.with_name("again.h5")))
     assert [each.content_sha256 for each in made] == [each.content_sha256 for each in undisturbed]
     assert len(names_in(config.out.parent)) == 6

@@ -11,8 +11,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import Web, names_in
+from conftest import names_in
 from extraction import ends_with, refusal
+from web import Web
 from weights import sha256, weights_at
 
 from features.backbone import network as backbone

@@ -7,13 +7,12 @@ import hashlib
 import json
 import re
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
 from conftest import child, names_in
+from web import LocalServer, Quiet, without_proxies
 
 from features.util.errors import InputError
 from pipeline import HybridClassifier
@@ -50,11 +49,10 @@ def same(one, other):
         return torch.equal(one(pixels), other(pixels))
 
 
-class Hub:
+class Hub(LocalServer):
     """What an upload and a download ask of the hub's API, answered from memory.
 
     Attributes:
-        url: Where it is.
         files: The files of all repositories, by ``USER/NAME/FILE``.
         asked: Methods and paths, in order.
     """
@@ -65,7 +63,7 @@ class Hub:
         large: dict[str, bytes] = {}
         hub = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet):
             def answer(self, content: object = None, body: bytes | None = None, **headers: str) -> None:
                 body = json.dumps(content).encode() if body is None else body
                 self.send_response(200)
@@ -132,24 +130,14 @@ class Hub:
                 hub.asked.append(f"{self.command} {path}")
                 return path
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
 
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> Iterator[Hub]:
     """Processes that are started find it in place of the real one."""
     hub = Hub()
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+    without_proxies(monkeypatch)
     given = {"ENDPOINT": hub.url, "HOME": str(tmp_path / "cache"), "HUB_DISABLE_XET": "1", "HUB_OFFLINE": "0"}
     for name, value in given.items():
         monkeypatch.setenv(f"HF_{name}", value)

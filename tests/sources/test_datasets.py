@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from archives import Cifar, idx, md5, tar_gz
-from conftest import Web, names_in
+from conftest import names_in
 from layouts import LAYOUTS
 from PIL import Image
 from torchvision import datasets as torchvision_datasets
+from web import Web
 
 from features.sources import datasets, download
 from features.sources.check import check_images

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, names_in, wait_for
+from kills import ray_processes
 
 from features.util.errors import InputError
 from features.util.flags import FlagError
@@ -93,16 +94,7 @@ def test_what_a_worker_finds_wrong_comes_back(config):
 
 
 def workers(mark: str) -> list[int]:
-    """Process numbers of a cluster's training processes, known by a mark in their environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            title, environment = ((entry / name).read_bytes() for name in ("cmdline", "environ"))
-            if title.startswith(b"ray::") and b"TrainWorker" in title and mark.encode() in environment:
-                found.append(int(entry.name))
-        except (OSError, ValueError):
-            continue
-    return found
+    return ray_processes("TrainWorker", mark)
 
 
 def start(flags: list[str], mark: str) -> subprocess.Popen[str]:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import synthetic_provenance
+from kills import ctrl_c_at_step
 
 from features.cache.records import Shard
 from features.cache.store import DamagedCache, read_features, verify_features
@@ -21,7 +22,7 @@ from features.cache.writer import FeatureWriter
 from features.util.errors import InputError
 from pipeline.inference.config import EvalConfig
 from pipeline.report.commands import commands
-from pipeline.training import epochs, samples
+from pipeline.training import samples
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
@@ -169,18 +170,9 @@ def test_scores_of_a_stream_are_those_of_its_rows(config, monkeypatch):
 @pytest.mark.parametrize("step", [1, 4, 7])
 def test_stopped_and_resumed_it_ends_in_the_same_weights_bit_for_bit(config, tmp_path, monkeypatch, step):
     undisturbed = train(replace(config, out=tmp_path / "undisturbed"))
-    whole_step, steps = epochs.train_step, iter(range(100))
-
-    def interrupted_step(*arguments):
-        if next(steps) == step:
-            raise KeyboardInterrupt
-        return whole_step(*arguments)
-
-    monkeypatch.setattr(epochs, "train_step", interrupted_step)
-    with pytest.raises(KeyboardInterrupt):
+    with ctrl_c_at_step(monkeypatch, step), pytest.raises(KeyboardInterrupt):
         train(config)
     assert not [thread for thread in threading.enumerate() if thread.name == "read ahead"]
-    monkeypatch.setattr(epochs, "train_step", whole_step)
     # On a machine with more memory, of a program with other blocks: the recorded order counts.
     monkeypatch.setattr(samples.Order, "of", lambda *_: Order(block_rows=7))
     begun = step >= 3

@@ -6,9 +6,9 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from conftest import names_in
+from kills import ctrl_c_at_step
 
 from features.util.errors import InputError
-from pipeline.training import epochs as training
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.training.names import CHECKPOINT, HEAD, HISTORY, RECORD
@@ -74,18 +74,10 @@ def test_the_best_epoch_is_the_first_of_highest_validation_accuracy(config):
 @pytest.mark.parametrize("step", [1, 5, 11])
 def test_stopped_anywhere_and_resumed_it_ends_in_the_same_weights_bit_for_bit(config, tmp_path, monkeypatch, step):
     undisturbed = train(replace(config, out=tmp_path / "undisturbed"))
-    whole_step, steps = training.train_step, iter(range(100))
-
-    def interrupted_step(*arguments):
-        if next(steps) == step:
-            raise KeyboardInterrupt
-        return whole_step(*arguments)
-
-    monkeypatch.setattr(training, "train_step", interrupted_step)
-    with pytest.raises(KeyboardInterrupt, match=f"saved epochs: {step // 3};" if step >= 3 else "nothing to resume"):
+    told = f"saved epochs: {step // 3};" if step >= 3 else "nothing to resume"
+    with ctrl_c_at_step(monkeypatch, step), pytest.raises(KeyboardInterrupt, match=told):
         train(config)
     assert not (config.out / HEAD).exists()
-    monkeypatch.setattr(training, "train_step", whole_step)
     resumed = train(replace(config, resume=True))
     for which in ("last", "best"):
         assert same(resumed.weights[which], undisturbed.weights[which])
