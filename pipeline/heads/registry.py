@@ -74,13 +74,13 @@ def _frozen(config: HeadConfig, n_features: int, n_classes: int, source: str | N
 
 
 def _classical(config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
-    from pipeline.heads.baselines import ClassicalNet
+    from pipeline.heads.controls.baselines import ClassicalNet
 
     return ClassicalNet(n_features, n_classes, config.qubits)
 
 
 def _mlp(config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
-    from pipeline.heads.baselines import MlpNet
+    from pipeline.heads.controls.baselines import MlpNet
 
     return MlpNet(n_features, n_classes, config.qubits, config.depth)
 
@@ -93,7 +93,7 @@ def _ends_frozen(config: HeadConfig, n_features: int, n_classes: int, source: st
 
 
 def _surrogate(config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
-    from pipeline.heads.surrogates import MAX_WIRES, SurrogateNet
+    from pipeline.heads.controls.surrogates import MAX_WIRES, SurrogateNet
 
     if config.qubits > MAX_WIRES:
         raise FlagError(f"--qubits is {config.qubits}; --head surrogate has 3^qubits features: at most {MAX_WIRES}")
@@ -101,19 +101,19 @@ def _surrogate(config: HeadConfig, n_features: int, n_classes: int, _source: str
 
 
 def _fourier(config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
-    from pipeline.heads.surrogates import FourierNet
+    from pipeline.heads.controls.surrogates import FourierNet
 
     return FourierNet(n_features, n_classes, config.qubits, config.qubits * config.depth)
 
 
 def _linear(_config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
-    from pipeline.heads.baselines import LinearNet
+    from pipeline.heads.controls.baselines import LinearNet
 
     return LinearNet(n_features, n_classes)
 
 
 def _logistic(_config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
-    from pipeline.heads.baselines import LogisticNet
+    from pipeline.heads.controls.baselines import LogisticNet
 
     return LogisticNet(n_features, n_classes)
 

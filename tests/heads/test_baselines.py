@@ -18,7 +18,7 @@ from features.config import ExtractConfig
 from features.extract import make_features
 from features.util.errors import InputError
 from pipeline.heads.base import Head
-from pipeline.heads.baselines import STRENGTHS, ClassicalNet, LinearNet, LogisticNet, MlpNet
+from pipeline.heads.controls.baselines import STRENGTHS, ClassicalNet, LinearNet, LogisticNet, MlpNet
 from pipeline.heads.registry import HEADS, new_head
 from pipeline.heads.stacked import StackedHeads
 from pipeline.heads.stacked_dressed import stack

@@ -1,4 +1,4 @@
-"""pipeline.heads.surrogates: 3ⁿ classical features hold every circuit with one rotation a wire in front, exactly."""
+"""pipeline.heads.controls.surrogates: 3ⁿ classical features hold every circuit with one rotation a wire, exactly."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 
 from features.util.flags import FlagError
 from pipeline.heads.base import QUARTER_TURN
+from pipeline.heads.controls.surrogates import FourierNet, SurrogateNet, products
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.heads.registry import new_head
-from pipeline.heads.surrogates import FourierNet, SurrogateNet, products
 from pipeline.training.config import TrainConfig
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.heads.baselines import ClassicalNet, LinearNet, LogisticNet, MlpNet
+from pipeline.heads.controls.baselines import ClassicalNet, LinearNet, LogisticNet, MlpNet
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.report.projection import inner_values, project, separation
 

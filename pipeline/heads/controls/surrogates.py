@@ -10,7 +10,7 @@ import math
 import torch
 
 from pipeline.heads.base import QUARTER_TURN, Affine, Head
-from pipeline.heads.baselines import ClassicalNet
+from pipeline.heads.controls.baselines import ClassicalNet
 
 MAX_WIRES = 8
 """Wires up to which a surrogate is made: 3⁸ are 6,561 features."""

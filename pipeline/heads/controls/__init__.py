@@ -1,0 +1,1 @@
+"""Heads to compare the dressed circuit with."""
