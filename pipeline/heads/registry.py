@@ -36,6 +36,7 @@ class HeadEntry:
     build: Callable[[HeadConfig, int, int, str | None], Head]
     compared: bool = True
     fitted: bool = False
+    of_circuit: bool = False
 
 
 # torch takes seconds to import, and the names are needed to check flags: each builder imports its own class.
@@ -119,9 +120,9 @@ def _logistic(_config: HeadConfig, n_features: int, n_classes: int, _source: str
 
 
 HEADS: dict[str, HeadEntry] = {
-    "quantum": HeadEntry(summary="the paper's dressed circuit", build=_quantum),
+    "quantum": HeadEntry(summary="the paper's dressed circuit", build=_quantum, of_circuit=True),
     "separable": HeadEntry(summary="dressed circuit without entangling gates", build=_separable),
-    "frozen": HeadEntry(summary="dressed circuit whose weights stay as they start", build=_frozen),
+    "frozen": HeadEntry(summary="dressed circuit whose weights stay as they start", build=_frozen, of_circuit=True),
     "classical": HeadEntry(summary="circuit removed", build=_classical),
     "mlp": HeadEntry(summary="a classical layer of as many parameters in the circuit's place", build=_mlp),
     "linear": HeadEntry(summary="one linear layer", build=_linear),
@@ -133,7 +134,10 @@ HEADS: dict[str, HeadEntry] = {
     ),
     "fourier": HeadEntry(summary="as many random cosines as the circuit has weights", build=_fourier, compared=False),
     "ends-frozen": HeadEntry(
-        summary="dressed circuit of which only the circuit is trained", build=_ends_frozen, compared=False
+        summary="dressed circuit of which only the circuit is trained",
+        build=_ends_frozen,
+        compared=False,
+        of_circuit=True,
     ),
 }
 

@@ -148,3 +148,16 @@ def test_a_circuit_of_a_heads_name_is_compared_as_a_circuit(config):
     assert made["quantum:separable"].startswith("circuit separable of ")
     alone = replace(config, heads=("quantum", "classical"), circuits=("separable",))
     assert settings(alone, alone.names[-1], 0).circuit == "separable"
+
+
+def test_each_head_that_holds_a_circuit_is_compared_with_each_circuit(config):
+    crossed = replace(config, heads=("quantum", "classical", "frozen"), circuits=("iqp", "mine.py:circuit"))
+    assert crossed.names[3:] == ("iqp", "frozen:iqp", "mine.py:circuit", "frozen:mine.py:circuit")
+    made = [settings(crossed, name, 0) for name in crossed.names]
+    assert [(one.head, one.circuit) for one in made[3:]] == [
+        ("quantum", "iqp"),
+        ("frozen", "iqp"),
+        ("quantum", "mine.py:circuit"),
+        ("frozen", "mine.py:circuit"),
+    ]
+    assert [one.circuit for one in made[:3]] == ["mari"] * 3

@@ -21,7 +21,7 @@ import torch
 from features.cache.featureset import FeatureSet
 from features.util.files import write_text
 from features.util.provenance import canonical_json
-from pipeline.experiments.compare.config import CompareConfig, circuit_of
+from pipeline.experiments.compare.config import CompareConfig, head_of
 from pipeline.experiments.compare.folds import Pool, Trial, trials
 from pipeline.experiments.compare.record import FORMAT_VERSION, BlockResult, TrialResult
 from pipeline.heads.base import Head
@@ -55,7 +55,7 @@ def plan(config: CompareConfig) -> list[Block]:
     """All blocks, those that take longest first."""
     seeds = range(config.seed, config.seed + config.seeds)
     parts = [tuple(seeds[start : start + SEEDS_IN_BLOCK]) for start in range(0, len(seeds), SEEDS_IN_BLOCK)]
-    heads = sorted(config.names, key=lambda name: name not in HEADS or not HEADS[name].fitted)
+    heads = sorted(config.names, key=lambda name: not HEADS[head_of(name)[0]].fitted)
     return [Block(head, part) for head in heads for part in parts]
 
 
@@ -117,7 +117,7 @@ def run_block(config: CompareConfig, block: Block, pool: Pool) -> BlockResult:
     found: list[TrialResult] = []
     # Also so that sums are formed in one order: the same block gives the same bits wherever it runs.
     with threadpool_limits(1), one_thread(), np.errstate(over="ignore", invalid="ignore"):
-        if block.head in HEADS and HEADS[block.head].fitted:
+        if HEADS[head_of(block.head)[0]].fitted:
             found = [_fit(config, block.head, trial, rows, labels, pool) for trial in todo]
         else:
             for _, group in groupby(sorted(todo, key=lambda trial: trial.sizes), key=lambda trial: trial.sizes):
@@ -134,8 +134,8 @@ def run_block(config: CompareConfig, block: Block, pool: Pool) -> BlockResult:
 def settings(config: CompareConfig, head: str, seed: int) -> TrainConfig:
     """The flags with which ``train`` would train one of the heads."""
     shared = {item.name: getattr(config, item.name) for item in fields(Hyperparameters)}
-    circuit = circuit_of(head)
-    chosen = {"head": head} if circuit is None else {"head": "quantum", "circuit": circuit}
+    name, circuit = head_of(head)
+    chosen = {"head": name} | ({} if circuit is None else {"circuit": circuit})
     return TrainConfig(**shared | chosen | {"seed": seed, "simulator": "dense"})
 
 

@@ -11,9 +11,6 @@ from pipeline.heads.config import circuit_problems
 from pipeline.heads.registry import HEADS, HeadName
 from pipeline.training.config import Hyperparameters
 
-_PREFIX = "quantum:"
-"""Before the name of a circuit that is a head's name too, as ``separable`` is."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig(Hyperparameters):
@@ -36,8 +33,8 @@ class CompareConfig(Hyperparameters):
     heads: tuple[HeadName, ...] = tuple(name for name, entry in HEADS.items() if entry.compared)
     """Which heads to compare; `python -m pipeline heads` lists more: surrogate, fourier, ends-frozen."""
     circuits: tuple[str, ...] = ()
-    """Further circuits to compare beside these heads, as --circuit takes them; each is a quantum head of
-    that circuit."""
+    """Further circuits, as --circuit takes them: of each a quantum head, and each other of these heads that holds a
+    circuit."""
     reference: HeadName = "classical"
     """The head that all others are compared to."""
     early_stopping: bool = False
@@ -69,10 +66,19 @@ class CompareConfig(Hyperparameters):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What is compared: heads, and circuits by their names, ``quantum:NAME`` where a head has the same."""
-        return self.heads + tuple(f"{_PREFIX}{name}" if name in HEADS else name for name in self.circuits)
+        """What is compared: the heads, then a quantum head of each further circuit, ``NAME``, and each other of these
+        heads that holds a circuit, ``HEAD:NAME``."""
+        kinds = ("quantum", *(head for head in self.heads if HEADS[head].of_circuit and head != "quantum"))
+        return self.heads + tuple(
+            circuit if head == "quantum" and circuit not in HEADS else f"{head}:{circuit}"
+            for circuit in self.circuits
+            for head in kinds
+        )
 
 
-def circuit_of(name: str) -> str | None:
-    """The circuit that a compared name stands for; None of a head's name."""
-    return None if name in HEADS else name.removeprefix(_PREFIX)
+def head_of(name: str) -> tuple[str, str | None]:
+    """The head and the circuit that a compared name stands for; no circuit where it is the one of --circuit."""
+    if name in HEADS:
+        return name, None
+    head, _, circuit = name.partition(":")
+    return (head, circuit) if head in HEADS else ("quantum", name)
