@@ -12,6 +12,7 @@ from pathlib import Path
 
 from features.util.files import write_atomically, write_bytes, write_text
 from pipeline.inference.evaluation import Report
+from pipeline.pages.document import HERE as PIECES
 from pipeline.report.commands import without_home
 from pipeline.report.examples import examples
 from pipeline.report.figures import FIGURES, confusions
@@ -68,7 +69,7 @@ def _page(report: Findings, drawings: dict[str, Drawing]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     pages = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([Path(__file__).parent, PIECES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
