@@ -78,15 +78,19 @@ class Head(nn.Module):
         loss.backward()
         return loss.detach(), logits.detach()
 
-    def fit(self, features: torch.Tensor, labels: torch.Tensor, seed: int) -> None:
-        """Fit all rows at once, where the registry says that the head is fitted instead of trained.
+    def prepare(self, features: torch.Tensor, labels: torch.Tensor, seed: int) -> None:
+        """Take what the head needs of all training rows, once and before the first step; nothing by default.
+
+        Only a head that the registry calls ``prepared`` is given them. One that takes no steps is fitted here.
 
         Args:
             features: Shape (N, n_features).
             labels: Class indices, int64 of shape (N,).
             seed: Of random draws.
         """
-        raise NotImplementedError
+
+    def begin(self, phase: int) -> None:
+        """Change to what is trained in a phase, numbered from 0; a new head is in its last one."""
 
     def hidden_values(self, features: torch.Tensor) -> dict[str, torch.Tensor]:  # noqa: ARG002
         """Values between the first and the last layer, each (B, n_hidden); empty if there are none.

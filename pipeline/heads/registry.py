@@ -1,4 +1,4 @@
-"""All heads by name: how each is built from a configuration, and whether it is trained or fitted.
+"""All heads by name: how each is built from a configuration, and how it is trained.
 
 In: a ``HeadConfig``. Out: an untrained head. A further head is a file with its class, and an entry here.
 """
@@ -18,6 +18,7 @@ from pipeline.quantum.choices import CDtype, Simulator
 
 if TYPE_CHECKING:
     from pipeline.heads.base import Head
+    from pipeline.heads.dressed import DressedQuantumNet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,27 +29,42 @@ class HeadEntry:
         summary: A few words for the list of heads.
         build: Makes an untrained head from a configuration, the width of the features and the number of classes.
         compared: Whether ``compare`` takes it unless told otherwise.
-        fitted: Whether one call of ``Head.fit`` on all rows trains it. The others are trained step by step, and many
-            of them side by side.
+        of_circuit: Whether it holds the circuit that ``--circuit`` names.
+        prepared: Whether ``Head.prepare`` looks at all training rows before the first step.
+        phases: Times that it goes through all epochs, each time training something else. 0 of a head that
+            ``Head.prepare`` fits; the others are trained step by step, and many of them side by side.
     """
 
     summary: str
     build: Callable[[HeadConfig, int, int, str | None], Head]
     compared: bool = True
-    fitted: bool = False
     of_circuit: bool = False
+    prepared: bool = False
+    phases: int = 1
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the head is fitted at once instead of trained step by step."""
+        return self.phases == 0
 
 
 # torch takes seconds to import, and the names are needed to check flags: each builder imports its own class.
 def _quantum(config: HeadConfig, n_features: int, n_classes: int, source: str | None) -> Head:
-    from pipeline.heads.bound import BoundCircuit, circuit_of_source
     from pipeline.heads.dressed import DressedQuantumNet
+
+    return _dressed(DressedQuantumNet, config, n_features, n_classes, source)
+
+
+def _dressed(
+    kind: type[DressedQuantumNet], config: HeadConfig, n_features: int, n_classes: int, source: str | None
+) -> Head:
+    from pipeline.heads.bound import BoundCircuit, circuit_of_source
 
     circuit: str | BoundCircuit = config.circuit
     if source is not None:
         n_inputs = n_features if config.pre_net == "none" else None
         circuit = circuit_of_source(source, config.circuit, config.qubits, config.depth, n_inputs)
-    return DressedQuantumNet(
+    return kind(
         n_features,
         n_classes,
         config.qubits,
@@ -93,6 +109,12 @@ def _ends_frozen(config: HeadConfig, n_features: int, n_classes: int, source: st
     return head
 
 
+def _pca(config: HeadConfig, n_features: int, n_classes: int, source: str | None) -> Head:
+    from pipeline.heads.controls.pca import PcaNet
+
+    return _dressed(PcaNet, replace(config, pre_net="linear"), n_features, n_classes, source)
+
+
 def _surrogate(config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
     from pipeline.heads.controls.surrogates import MAX_WIRES, SurrogateNet
 
@@ -126,7 +148,9 @@ HEADS: dict[str, HeadEntry] = {
     "classical": HeadEntry(summary="circuit removed", build=_classical),
     "mlp": HeadEntry(summary="a classical layer of as many parameters in the circuit's place", build=_mlp),
     "linear": HeadEntry(summary="one linear layer", build=_linear),
-    "logistic": HeadEntry(summary="scikit-learn's logistic regression, cross-validated", build=_logistic, fitted=True),
+    "logistic": HeadEntry(
+        summary="scikit-learn's logistic regression, cross-validated", build=_logistic, prepared=True, phases=0
+    ),
     "surrogate": HeadEntry(
         summary="every circuit with one rotation a wire in front, without one",
         build=_surrogate,
@@ -138,6 +162,13 @@ HEADS: dict[str, HeadEntry] = {
         build=_ends_frozen,
         compared=False,
         of_circuit=True,
+    ),
+    "pca": HeadEntry(
+        summary="circuit behind principal components instead of a trained layer",
+        build=_pca,
+        compared=False,
+        of_circuit=True,
+        prepared=True,
     ),
 }
 

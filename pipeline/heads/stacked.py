@@ -90,6 +90,24 @@ class StackedHeads(nn.Module):
         losses.sum().backward()
         return losses.detach(), logits.detach()
 
+    def prepare(self, features: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, seeds: Sequence[int]) -> None:
+        """:meth:`Head.prepare` of each head on its own rows.
+
+        Args:
+            features: Shape (N, n_features), which all heads share.
+            labels: Shape (N,).
+            rows: Which of the samples each head is trained on, int64 of shape (heads, n).
+            seeds: One a head.
+        """
+        single = copy.deepcopy(self.head)
+        places = (*self.head.named_parameters(), *self.head.named_buffers())
+        for index, (own, seed) in enumerate(zip(rows, seeds, strict=True)):
+            tensors = dict((*single.named_parameters(), *single.named_buffers()))
+            for name, stacked in places:
+                tensors[name].data = stacked.data[index]
+            # Of a view of the stacked tensors, which it changes in place.
+            single.prepare(features[own], labels[own], seed)
+
     def head_state(self, index: int) -> dict[str, torch.Tensor]:
         """The ``state_dict`` of one of the heads: a copy."""
         return {name: tensor[index].detach().clone() for name, tensor in self.head.state_dict().items()}

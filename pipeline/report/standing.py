@@ -137,7 +137,7 @@ def _trained(heads: Sequence[Head], config: TrainConfig, seeds: Sequence[int], f
     with one_thread():
         started = time.perf_counter()
         for epoch, _ in enumerate(train_epochs(config, nets, list(seeds), rows, labels, every), start=1):
-            expected = (time.perf_counter() - started) / epoch * config.epochs
+            expected = (time.perf_counter() - started) / epoch * config.passes
             if expected > LONGEST:
                 raise ValueError(
                     f"{len(seeds)} of them would take {expected:.0f} s, and more than {LONGEST:.0f} s is not spent here"

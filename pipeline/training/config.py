@@ -74,15 +74,19 @@ class TrainConfig(Hyperparameters, HeadConfig):
         problems = super().problems()
         if self.seeds > 1 and self.resume:
             problems.append(f"--seeds is {self.seeds} and --resume is given; only a single head can be resumed")
-        fitted = self.head in HEADS and HEADS[self.head].fitted
+        entry = HEADS.get(self.head)
+        prepared, fitted = entry is not None and entry.prepared, entry is not None and entry.fitted
         if self.engine == "local":
             given = {"--workers": self.workers > 1, "--address": self.address is not None}
             problems += [f"{name} is given, but --engine is local; add --engine ray" for name in given if given[name]]
-        elif self.seeds > 1 or fitted or self.views:
-            problems.append("--engine is ray; it trains one head, step by step, on plain rows: not --seeds, --views")
+        elif self.seeds > 1 or prepared or self.views:
+            which = f", --head {self.head}" if prepared else ""
+            problems.append(
+                f"--engine is ray; it trains one head, step by step, on plain rows: not --seeds, --views{which}"
+            )
         elif self.batch % self.workers:
             problems.append(f"--batch is {self.batch} and --workers is {self.workers}; the batch must be a multiple")
-        if self.views and fitted:
+        if self.views and prepared:
             problems.append(f"--views is {self.views}; --head {self.head} is fitted once: it takes the plain images")
         if self.seeds > 1 and fitted:
             problems.append(f"--seeds is {self.seeds}; --head {self.head} is fitted, not trained: only one at a time")
@@ -90,5 +94,15 @@ class TrainConfig(Hyperparameters, HeadConfig):
 
     @property
     def passes(self) -> int:
-        """Epochs of this head: 1 where it is fitted instead of trained."""
-        return 1 if HEADS[self.head].fitted else self.epochs
+        """Epochs of all phases together: 1 where the head is fitted instead of trained."""
+        return self.epochs * HEADS[self.head].phases or 1
+
+    @property
+    def extendable(self) -> list[str]:
+        """The settings in which a training may go on with larger values; none where they decide when a phase ends."""
+        return ["epochs"] if HEADS[self.head].phases <= 1 else []
+
+    @property
+    def judged_from(self) -> int:
+        """The first epoch, from 0, of the last phase: only epochs from it on are of the head that was asked for."""
+        return self.epochs * max(HEADS[self.head].phases - 1, 0)

@@ -59,10 +59,15 @@ class Training:
         self.features = features
         self.folder = folder
         self.order = order
-        self.optimizer = FlatAdam(head, lr=config.lr)
         self.history: list[EpochRecord] = []
         self.saved_epochs = 0
         self.best_weights: State = {}
+        self._begin(0)
+
+    def _begin(self, phase: int) -> None:
+        self.phase = phase
+        self.head.begin(phase)
+        self.optimizer = FlatAdam(self.head, lr=self.config.lr)
 
     def take_up(self, folder: RunFolder) -> None:
         """Continue from the checkpoint of a stopped training, or, with --resume, of the run in the folder, in the order
@@ -94,9 +99,15 @@ class Training:
 
     def _one_epoch(self, epoch: int, train: Source, val: Source) -> EpochRecord:
         started = time.perf_counter()
-        self.optimizer.lr = learning_rate(self.config, epoch)
+        if epoch == 0 and HEADS[self.config.head].prepared:
+            [rows] = train.blocks()
+            self.head.prepare(*rows, self.config.seed)
+        phase, within = divmod(epoch, self.config.epochs)
+        if phase != self.phase:
+            self._begin(phase)
+        self.optimizer.lr = learning_rate(self.config, within)
         self.head.train()
-        train_loss, train_accuracy = self.one_pass(epoch, train)
+        train_loss, train_accuracy = self.one_pass(within, train)
         self.head.eval()
         tally = Tally(val.scored_at_once)
         with torch.no_grad():
@@ -114,19 +125,23 @@ class Training:
         )
         if not math.isfinite(train_loss):
             raise NonFiniteError(f"the loss is {train_loss}; try a smaller --lr than {self.config.lr}")
-        if val_accuracy > max((past.val_accuracy for past in self.history), default=-1.0):
+        if val_accuracy > max((past.val_accuracy for past in self.history[self.config.judged_from :]), default=-1.0):
             self.best_weights = head_state(self.head)
         self.history.append(record)
         return record
 
     def one_pass(self, epoch: int, train: Source) -> tuple[float, float]:
-        """Learn from every sample once. Returns loss and accuracy, from before each step or after a fit."""
+        """Learn from every sample once. Returns loss and accuracy, from before each step or after a fit.
+
+        Args:
+            epoch: Its number in its phase, from 0.
+            train: The samples.
+        """
         tally = Tally(train.scored_at_once)
         if HEADS[self.config.head].fitted:
-            [(features, labels)] = train.blocks()
-            self.head.fit(features, labels, self.config.seed)
             with torch.no_grad():
-                tally.add(self.head(features), labels)
+                for features, labels in train.blocks():
+                    tally.add(self.head(features), labels)
         else:
             for features, labels in train.batches(self.config.seed, epoch, self.config.batch):
                 tally.add(train_step(self.head, self.optimizer, features, labels), labels)
@@ -167,6 +182,7 @@ class Training:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take the state of a checkpoint of this very training."""
+        self._begin(max(len(checkpoint.history) - 1, 0) // self.config.epochs)
         self.head.load_state_dict(checkpoint.head)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.history = checkpoint.history
@@ -175,7 +191,7 @@ class Training:
         self.order = checkpoint.order
 
     def _refuse_other(self, file: Path, checkpoint: Checkpoint) -> None:
-        differing = differences(checkpoint.config, self.config, but=["epochs"])
+        differing = differences(checkpoint.config, self.config, but=self.config.extendable)
         differing += changed_circuit(checkpoint.circuit_sha256, self.config)
         if not self.features.matches(checkpoint.features_sha256):
             differing.append("other features")
@@ -200,7 +216,7 @@ def train_step(head: Head, optimizer: FlatAdam, features: torch.Tensor, labels: 
 
 
 def learning_rate(config: TrainConfig, epoch: int) -> float:
-    """The rate in an epoch, from 0: multiplied by ``lr_gamma`` after every ``lr_step`` epochs, as the demo does."""
+    """The rate in an epoch, from 0 in each phase: times ``lr_gamma`` after every ``lr_step``, as in the demo."""
     return config.lr * config.lr_gamma ** (epoch // config.lr_step)
 
 

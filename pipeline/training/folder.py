@@ -88,7 +88,7 @@ class RunFolder:
         changed = changed_circuit(standing.circuit.sha256 if standing.circuit else None, config)
         differing = differences(standing.config, config) + changed
         longer = config.epochs > standing.config.epochs and not (
-            differences(standing.config, config, but=["epochs"]) + changed
+            differences(standing.config, config, but=config.extendable) + changed
         )
         if longer and config.resume:
             return "replace"

@@ -106,12 +106,12 @@ def finished(
     order: Order | None = None,
 ) -> Run:
     """The run whose last epoch is done."""
-    accuracies = [epoch.val_accuracy for epoch in history]
+    judged = [epoch.val_accuracy for epoch in history[config.judged_from :]]
     return Run(
         path=config.out,
         config=config,
         features=FeaturesReference.of(features),
-        epochs={"last": len(history), "best": accuracies.index(max(accuracies)) + 1},
+        epochs={"last": len(history), "best": config.judged_from + judged.index(max(judged)) + 1},
         parameters=head.n_trainable,
         seconds=round(sum(epoch.seconds for epoch in history), 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from features.cache.featureset import FeatureSet
 from features.cache.store import read_features
 from features.util.errors import InputError
 from features.util.files import write_text
+from pipeline.heads.registry import HEADS
 from pipeline.heads.stacked import StackedHeads
 from pipeline.heads.stacked_dressed import stack
 from pipeline.quantum.autograd import NonFiniteError
@@ -60,9 +62,8 @@ def train_many(config: TrainConfig) -> list[Run]:
             up_to_date(config)
             return [load_run(one.out) for one in configs]
         _refuse_unfinished(folder, config)
-        parameters = sum(p.numel() for p in nets.parameters() if p.requires_grad) // len(nets)
         print(
-            f"training {config.seeds} {config.head} heads of {parameters} parameters together on "
+            f"training {config.seeds} {config.head} heads of {heads[0].n_trainable} parameters together on "
             f"{len(features.train.labels)} cached vectors of {config.features}"
         )
         started = time.perf_counter()
@@ -91,7 +92,7 @@ def train_many(config: TrainConfig) -> list[Run]:
         save_run(runs[0], folder.unfinished)
         put_in_place(folder, action)
     print(_table(spreads))
-    print(f"{config.out / SPREAD}: {config.seeds} heads of {config.epochs} epochs, {seconds:.1f} s")
+    print(f"{config.out / SPREAD}: {config.seeds} heads of {config.passes} epochs, {seconds:.1f} s")
     return runs
 
 
@@ -103,7 +104,8 @@ def train_epochs(
     labels: torch.Tensor,
     train_rows: torch.Tensor,
 ) -> Iterator[tuple[float, torch.Tensor, torch.Tensor]]:
-    """Train all heads for ``config.epochs``, each on rows of its own, in the order that its seed gives them.
+    """Prepare all heads, then train them for ``config.passes`` epochs, each on rows of its own, in the order that its
+    seed gives them.
 
     Args:
         config: Hyperparameters.
@@ -116,10 +118,14 @@ def train_epochs(
     Yields:
         After each epoch its learning rate, and each head's training loss and accuracy, float64 of shape (heads,).
     """
-    optimizer = FlatAdam(nets, lr=config.lr)
+    if HEADS[config.head].prepared:
+        nets.prepare(features, labels, train_rows, seeds)
     views = features.shape[1] if features.ndim == 3 else 1
     rows = features.flatten(0, -2)
-    for epoch in range(config.epochs):
+    for phase, epoch in product(range(HEADS[config.head].phases), range(config.epochs)):
+        if epoch == 0:
+            nets.head.begin(phase)
+            optimizer = FlatAdam(nets, lr=config.lr)
         optimizer.lr = learning_rate(config, epoch)
         orders = torch.stack([epoch_order(seed, epoch, train_rows.shape[1]) for seed in seeds])
         chosen = train_rows.gather(1, orders)
@@ -203,10 +209,12 @@ def _train(
     passes = train_epochs(config, nets, seeds, rows, labels, all_rows)
     started = time.perf_counter()
     for lr, train_loss, train_accuracy in tqdm(
-        passes, total=config.epochs, unit="epoch", desc=f"{len(seeds)} heads", disable=None
+        passes, total=config.passes, unit="epoch", desc=f"{len(seeds)} heads", disable=None
     ):
         with torch.no_grad():
             val_loss, val_accuracy = scores(nets(val.features), val.labels.expand(len(seeds), -1))
+        if len(histories[0]) <= config.judged_from:
+            best_accuracy.fill_(-1)
         better = val_accuracy > best_accuracy
         best_accuracy[better] = val_accuracy[better]
         for kept, current in zip(best.parameters(), nets.parameters(), strict=True):

@@ -99,7 +99,7 @@ def open_rows(config: TrainConfig, found: FeatureFile) -> Rows:
     why = f"{gigabytes(needed)} of memory would be needed for {found.path} and {gigabytes(allowed)} may be taken"
     if config.engine == "ray":
         why = f"--workers is {parts}, which share the rows of {found.path}"
-    if HEADS[config.head].fitted or config.views:
+    if HEADS[config.head].prepared or config.views:
         flags = f"--views {config.views}" if config.views else f"--head {config.head}"
         raise InputError(
             f"{why}, but {flags} needs all rows in memory: raise --memory-limit, make a cache of fewer rows, or leave "

@@ -32,6 +32,7 @@ from pipeline.training.multi_seed import train_many
 from pipeline.training.names import HEAD, HISTORY, RECORD
 from pipeline.training.run import load_run
 
+WITH_CIRCUIT = ("quantum", "separable", "frozen", "ends-frozen", "pca")
 TRAINED = tuple(name for name, entry in HEADS.items() if not entry.fitted)
 
 
@@ -91,13 +92,14 @@ def test_the_parameters_of_the_defaults():
         "surrogate": 2216,
         "fourier": 2102,
         "ends-frozen": 24,
+        "pca": 34,
     }
 
 
 def test_heads_of_one_seed_start_from_the_same_first_layer():
     first = {
         name: new_head(TrainConfig(head=name, seed=3), 512, 2).get_parameter("pre_net.weight")
-        for name in ("quantum", "separable", "frozen", "classical", "mlp", "surrogate", "fourier", "ends-frozen")
+        for name in ("quantum", "separable", "frozen", "classical", "mlp", "surrogate", "fourier", "ends-frozen", "pca")
     }
     assert all(torch.equal(weight, first["quantum"]) for weight in first.values())
 
@@ -186,7 +188,7 @@ def test_the_logistic_head_is_scikit_learns_at_the_strength_that_inner_folds_cho
     labels = rng.integers(0, n_classes, 90)
     features = (rng.normal(0, 2, (90, 6)) + labels[:, None]).astype(np.float32)
     head = LogisticNet(6, n_classes)
-    head.fit(torch.from_numpy(features), torch.from_numpy(labels), seed=1)
+    head.prepare(torch.from_numpy(features), torch.from_numpy(labels), seed=1)
     assert head.C.item() in [np.float32(strength) for strength in STRENGTHS]
     model = LogisticRegression(C=head.C.item(), max_iter=2000, tol=1e-8).fit(features.astype(float), labels)
     with torch.no_grad():
@@ -202,7 +204,7 @@ def test_the_strength_follows_the_noise():
     chosen = []
     for features in (noise, signal):
         head = LogisticNet(30, 2)
-        head.fit(features, labels, seed=0)
+        head.prepare(features, labels, seed=0)
         chosen.append(head.C.item())
     assert chosen[0] == pytest.approx(STRENGTHS[0])
     assert chosen[1] > chosen[0]
@@ -210,7 +212,7 @@ def test_the_strength_follows_the_noise():
 
 def test_the_logistic_head_refuses_what_it_can_not_cross_validate():
     with pytest.raises(InputError, match=r"2 classes or more with 2 training rows each.*; here the classes have 4, 1"):
-        LogisticNet(6, 2).fit(rows(), torch.tensor([0, 0, 0, 0, 1]), seed=0)
+        LogisticNet(6, 2).prepare(rows(), torch.tensor([0, 0, 0, 0, 1]), seed=0)
 
 
 @pytest.fixture
@@ -281,7 +283,7 @@ def test_stage_3_takes_every_head(made, random_weights, picture_folder_once, nam
     assert report.record.head == name
     assert report.record.parity.holds
     write_report(report)
-    assert (made / name / "circuit.png").exists() == (name in ("quantum", "separable", "frozen", "ends-frozen"))
+    assert (made / name / "circuit.png").exists() == (name in WITH_CIRCUIT)
     classifier = HybridClassifier.load(made / name)
     assert type(classifier.head) is type(run.head())
     pictures = sorted((picture_folder_once / "val").rglob("*.png"))

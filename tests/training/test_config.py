@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.experiments.compare.config import CompareConfig
+from pipeline.heads.registry import HEADS
 from pipeline.inference.config import EvalConfig, PredictConfig
 from pipeline.training.config import TrainConfig
 
@@ -48,8 +49,7 @@ def test_compare_names_all_that_is_wrong_with_its_values_at_once():
         "--lr is -1.0; it must be more than 0",
         "--seeds is 0; it must be 1 or more",
         "--folds is 1; it must be 2 or more",
-        "--heads has 'quantom'; choose one of quantum, separable, frozen, classical, mlp, linear, logistic, "
-        "surrogate, fourier, ends-frozen (did you mean quantum?)",
+        f"--heads has 'quantom'; choose one of {', '.join(HEADS)} (did you mean quantum?)",
         "--reference is 'classical'; it must be one of --heads: quantum, quantom",
         "--address is 'auto', which is for --engine ray",
     )

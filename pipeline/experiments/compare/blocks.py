@@ -145,7 +145,7 @@ def _fit(
     """A head that has no epochs: it is fitted once, to all that may be learned from."""
     head = _new(config, name, trial, pool)
     learned = np.sort(np.concatenate([trial.train, trial.inner]))
-    head.fit(rows[learned], labels[learned], trial.seed)
+    head.prepare(rows[learned], labels[learned], trial.seed)
     with torch.no_grad():
         loss, accuracy = score(head(rows[trial.test]), labels[trial.test])
     return _training(trial, epoch=1, accuracy=accuracy, loss=loss, best_epoch=1, best_accuracy=accuracy)
@@ -161,7 +161,10 @@ def _train(
     )
     seeds = [trial.seed for trial in alike]
     tested, chosen_by = [], []
-    for _ in train_epochs(settings(config, head, seeds[0]), nets, seeds, rows, labels, train):
+    chosen = settings(config, head, seeds[0])
+    for done, _ in enumerate(train_epochs(chosen, nets, seeds, rows, labels, train)):
+        if done < chosen.judged_from:
+            continue  # of a phase before the last
         with torch.no_grad():
             tested.append(torch.stack(scores(nets(rows, test), labels[test])))
             if config.early_stopping:

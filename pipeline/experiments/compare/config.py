@@ -31,7 +31,7 @@ class CompareConfig(Hyperparameters):
     folds: Annotated[int, at_least(2)] = 5
     """Folds of the stratified partition of all images."""
     heads: tuple[HeadName, ...] = tuple(name for name, entry in HEADS.items() if entry.compared)
-    """Which heads to compare; `python -m pipeline heads` lists more: surrogate, fourier, ends-frozen."""
+    """Which heads to compare; `python -m pipeline heads` lists more."""
     circuits: tuple[str, ...] = ()
     """Further circuits, as --circuit takes them: of each a quantum head, and each other of these heads that holds a
     circuit."""

@@ -131,7 +131,7 @@ class LogisticNet(LinearNet):
     """Logistic regression with an L2 penalty, fitted by scikit-learn, in the shape of :class:`LinearNet`.
 
     Attributes:
-        C: The inverse strength of regularisation that :meth:`fit` chose; 0 before.
+        C: The inverse strength of regularisation that :meth:`prepare` chose; 0 before.
     """
 
     C: torch.Tensor
@@ -140,7 +140,7 @@ class LogisticNet(LinearNet):
         super().__init__(n_features, n_classes)
         self.register_buffer("C", torch.zeros(()))
 
-    def fit(self, features: torch.Tensor, labels: torch.Tensor, seed: int) -> None:
+    def prepare(self, features: torch.Tensor, labels: torch.Tensor, seed: int) -> None:
         """Fit to the optimum, with C chosen by 5-fold cross-validated log loss on these very rows and no others.
 
         Args:
