@@ -56,6 +56,8 @@ class EvalConfig(DeviceConfig, PassFlags, NetworkFlags):
     """The feature cache, if it is no longer where the head was trained on it."""
     data: str | None = None
     """The images, if they are no longer where the features were made from them."""
+    explain: bool = False
+    """Show in the report where the network looks: heat maps (Grad-CAM) over the pictures it saw."""
     full_paths: bool = False
     """Write the home folder into report.html as it is; otherwise it is written ~, because it names its user."""
 

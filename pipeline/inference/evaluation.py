@@ -25,6 +25,7 @@ from features.sources.images import ImageSet, without
 from features.util.errors import InputError
 from features.util.provenance import versions
 from pipeline.devices.levels import device_evaluation
+from pipeline.explain.gradcam import last_maps
 from pipeline.inference.classified import classified
 from pipeline.inference.config import EvalConfig
 from pipeline.inference.hybrid import HybridClassifier
@@ -95,6 +96,8 @@ def evaluate(config: EvalConfig) -> Report:
     else:
         backbone = _backbone_at_hand(run, config, missing)
         image_set, digests = _images_at_hand(run, cache, config, missing)
+    if config.explain:
+        _refuse_unexplainable(backbone, missing)
     parity = seconds = None
     logits = cached
     if image_set is not None and backbone is not None:
@@ -182,6 +185,12 @@ def _backbone_at_hand(run: Run, config: EvalConfig, missing: list[str]) -> Backb
     if not config.accept_other_weights:
         refuse_other_backbone(run, backbone)
     return backbone
+
+
+def _refuse_unexplainable(backbone: Backbone | None, missing: list[str]) -> None:
+    if backbone is None or missing:
+        raise InputError(f"--explain draws where the network looks on the images, and {missing[0]}")
+    last_maps(backbone.model, backbone.preprocess.crop, backbone.name)
 
 
 def _classify(

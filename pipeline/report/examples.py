@@ -1,6 +1,7 @@
 """The pictures a report shows: those it got wrong, those it is least sure of, and some at random; each picture once.
 
-In: :class:`pipeline.report.findings.Findings`. Out: small pictures with what was predicted of each.
+In: :class:`pipeline.report.findings.Findings`. Out: small pictures with what was predicted of each, and on request
+where the network looked.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from features.sources.decode import decode
+from pipeline.explain.gradcam import GradCAM
+from pipeline.explain.overlay import heat_words, overlay
 from pipeline.heads.base import TANH
+from pipeline.inference.hybrid import HybridClassifier
+from pipeline.inference.sources import run_backbone
 from pipeline.report.findings import Findings
 from pipeline.report.words import percent
 
@@ -39,6 +44,7 @@ class Example:
         likely: The most probable classes with their probabilities.
         values: What the circuit, or the hidden layer, gave; empty where there is none, or its row is not in memory.
         picture: It as a data URI, the longer side ``LARGE`` pixels at most; None where the images are not at hand.
+        heat: Where the network looked, likewise, and in words; None where that was not asked for.
     """
 
     row: int
@@ -50,6 +56,7 @@ class Example:
     likely: list[tuple[str, float]]
     values: list[float]
     picture: str | None = field(repr=False)
+    heat: tuple[str, str] | None = field(repr=False)
 
     @property
     def right(self) -> bool:
@@ -93,6 +100,7 @@ def examples(report: Findings) -> Examples:
     shown = set(wrong[:MOST_WRONG].tolist())
     unsure = [row for row in least_sure(report).tolist() if row not in shown][:SHOWN]
     drawn = at_random(report, but=[*shown, *unsure])
+    heat = _heat(report, [*wrong[:MOST_WRONG].tolist(), *unsure, *drawn.tolist()]) if report.config.explain else {}
 
     def example(row: int) -> Example:
         probabilities = report.probabilities[row]
@@ -110,6 +118,7 @@ def examples(report: Findings) -> Examples:
             ],
             values=values[row].tolist() if row in values else [],
             picture=_picture(report, row),
+            heat=heat.get(row),
         )
 
     pages = [wrong[:SHOWN], *(wrong[k : k + PAGE] for k in range(SHOWN, min(len(wrong), MOST_WRONG), PAGE))]
@@ -149,7 +158,29 @@ def thumbnail(content: bytes) -> Image.Image:
 def _picture(report: Findings, row: int) -> str | None:
     if report.images is None:
         return None
-    picture, encoded = decode(report.images.read(report.paths[row])), io.BytesIO()
+    picture = decode(report.images.read(report.paths[row]))
     picture.thumbnail((LARGE, LARGE))
+    return _data_uri(picture)
+
+
+def _heat(report: Findings, rows: list[int]) -> dict[int, tuple[str, str]]:
+    """Where the network looked on the images of these rows, for the class it predicted."""
+    from tqdm import tqdm
+
+    assert report.images is not None
+    config, found = report.config, {}
+    backbone = run_backbone(report.run, config.weights)
+    network = HybridClassifier(report.run, backbone, accept_other_weights=config.accept_other_weights)
+    look = GradCAM(network.network, network.head)
+    for row in tqdm(rows, unit="image", desc="explain", disable=None):
+        pixels = network.transforms.pixels(decode(report.images.read(report.paths[row])))
+        guess = int(report.probabilities[row].argmax())
+        heat = look(pixels, guess)
+        found[row] = _data_uri(overlay(pixels, heat)), heat_words(heat, report.run.classes[guess])
+    return found
+
+
+def _data_uri(picture: Image.Image) -> str:
+    encoded = io.BytesIO()
     picture.save(encoded, "JPEG", quality=75, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"

@@ -181,6 +181,11 @@ def test_predictions_hold_every_image(report):
     assert np.allclose(shares, report.probabilities, atol=1e-6)
 
 
+def test_heat_maps_need_the_images(cached):
+    with pytest.raises(InputError, match=r"--explain draws where the network looks on the images, and .* not at"):
+        evaluate(replace(cached.config, explain=True))
+
+
 def test_the_home_folder_is_written_only_when_asked(report, monkeypatch):
     monkeypatch.setenv("HOME", str(report.run.config.features.parent))
     place = str(report.run.config.features)

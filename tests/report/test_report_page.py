@@ -192,6 +192,37 @@ def test_a_picture_opens_larger_with_all_that_is_known_of_it(browser, with_image
         assert not picture.locator(".more").first.is_visible()
 
 
+def test_on_request_the_page_shows_where_the_network_looks(browser, with_images):
+    """Without a script: a box to tick, and both pictures side by side where one is opened."""
+    plain, size = with_images.read_text(encoding="utf-8"), with_images.stat().st_size
+    assert "Grad-CAM" not in plain
+    run = with_images.parent
+    write_report(evaluate(EvalConfig(run=run, explain=True)))
+    try:
+        assert size < with_images.stat().st_size < size + 15_000 * plain.count('class="plain"')
+        with browser.page(with_images.as_uri()) as page:
+            first = page.locator("#images .gallery li").first
+            heat, picture = first.locator(".heat"), first.locator(".plain")
+            assert (heat.is_visible(), picture.is_visible()) == (False, True)
+            page.get_by_label("Show where the network looks").check()
+            assert (heat.is_visible(), picture.is_visible()) == (True, False)
+            alts = page.locator("#images .heat").evaluate_all("all => all.map(one => one.alt)")
+            assert len(alts) == page.locator("#images .plain").count()
+            assert all("speaks for" in alt for alt in alts)
+            for dark, width in product((False, True), (1280, 390)):
+                page.emulate_media(color_scheme="dark" if dark else "light")
+                page.set_viewport_size({"width": width, "height": 900})
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+                assert accessibility_problems(page) == [], (dark, width)
+            page.set_viewport_size({"width": 1280, "height": 900})
+            first.locator("a").first.click()
+            assert heat.bounding_box()["y"] < picture.bounding_box()["y"] + picture.bounding_box()["height"]
+            assert heat.bounding_box()["x"] >= picture.bounding_box()["x"] + picture.bounding_box()["width"]
+            assert page.problems == []
+    finally:
+        with_images.write_text(plain, encoding="utf-8")
+
+
 def test_tables_and_the_circuit_fit_or_say_that_they_go_on(browser, with_images):
     overflows = "one => one.scrollWidth > one.clientWidth + 1"
     with browser.page(with_images.as_uri(), width=1280, height=900) as page:
