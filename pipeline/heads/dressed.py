@@ -61,11 +61,13 @@ class DressedQuantumNet(Head):
         q_params: All quantum weights in one vector, (depth · n_qubits,) of the paper's circuit, in radians.
         post_net: Linear(n_outputs, n_classes), or what replaces it.
         circuit: The circuit as a quantum function of inputs and ``q_params``.
+        without_circuit: Whether it is in a phase of training in which ``steps`` answers without the circuit.
 
     Raises:
         ValueError: If an argument is none of those allowed, or the circuit does not fit into memory.
     """
 
+    without_circuit = False
     circuit: Any  # Circuit | BoundCircuit
     pre_net: Any
     post_net: Any
@@ -146,8 +148,13 @@ class DressedQuantumNet(Head):
             words = f"circuit {self.circuit.name} of {self.circuit.n_qubits} qubits, {self.circuit.n_weights} weights, "
             ends = [f"{name} {type(end).__name__}" for name, end in self._ends if type(end) is not nn.Linear]
             words += "".join(f"{end}, " for end in ends).replace("Identity", "none")
-        frozen = "" if self.q_params.requires_grad else "frozen, "
+        frozen = "" if self.trains_circuit else "frozen, "
         return f"{words}{frozen}simulator {self.simulator}"
+
+    @property
+    def trains_circuit(self) -> bool:
+        """Whether training changes the quantum weights."""
+        return self.q_params.requires_grad
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Logits of shape (B, n_classes) from features of shape (B, n_features).

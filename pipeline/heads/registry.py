@@ -115,6 +115,17 @@ def _pca(config: HeadConfig, n_features: int, n_classes: int, source: str | None
     return _dressed(PcaNet, replace(config, pre_net="linear"), n_features, n_classes, source)
 
 
+def _sequential(config: HeadConfig, n_features: int, n_classes: int, source: str | None) -> Head:
+    from pipeline.heads.controls.sequential import SequentialNet
+
+    head = _dressed(SequentialNet, replace(config, pre_net="linear"), n_features, n_classes, source)
+    # Each phase starts as the head does that is trained like it: classical from this very layer, and quantum.
+    inputs = head.get_parameter("pre_net.bias").numel()
+    classical = new_head(replace(config, head="classical", qubits=inputs), n_features, n_classes)
+    head.get_submodule("classical_net").load_state_dict(classical.get_submodule("post_net").state_dict())
+    return head
+
+
 def _surrogate(config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
     from pipeline.heads.controls.surrogates import MAX_WIRES, SurrogateNet
 
@@ -162,6 +173,13 @@ HEADS: dict[str, HeadEntry] = {
         build=_ends_frozen,
         compared=False,
         of_circuit=True,
+    ),
+    "sequential": HeadEntry(
+        summary="dressed circuit behind the first layer of a trained classical head",
+        build=_sequential,
+        compared=False,
+        of_circuit=True,
+        phases=2,
     ),
     "pca": HeadEntry(
         summary="circuit behind principal components instead of a trained layer",

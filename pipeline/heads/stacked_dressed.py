@@ -49,6 +49,8 @@ class StackedDressed(StackedHeads):
 
     def forward(self, features: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
         """As in :class:`StackedHeads`."""
+        if self.head.without_circuit:
+            return super().forward(features, rows)
         if not self.head.is_plain:
             return self._by_layers(features, rows)
         batches, circuit, parameters = self._prepared(features, rows)

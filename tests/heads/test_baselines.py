@@ -32,7 +32,7 @@ from pipeline.training.multi_seed import train_many
 from pipeline.training.names import HEAD, HISTORY, RECORD
 from pipeline.training.run import load_run
 
-WITH_CIRCUIT = ("quantum", "separable", "frozen", "ends-frozen", "pca")
+WITH_CIRCUIT = ("quantum", "separable", "frozen", "ends-frozen", "sequential", "pca")
 TRAINED = tuple(name for name, entry in HEADS.items() if not entry.fitted)
 
 
@@ -92,6 +92,7 @@ def test_the_parameters_of_the_defaults():
         "surrogate": 2216,
         "fourier": 2102,
         "ends-frozen": 24,
+        "sequential": 2086,
         "pca": 34,
     }
 
@@ -99,7 +100,8 @@ def test_the_parameters_of_the_defaults():
 def test_heads_of_one_seed_start_from_the_same_first_layer():
     first = {
         name: new_head(TrainConfig(head=name, seed=3), 512, 2).get_parameter("pre_net.weight")
-        for name in ("quantum", "separable", "frozen", "classical", "mlp", "surrogate", "fourier", "ends-frozen", "pca")
+        for name in HEADS
+        if name not in ("linear", "logistic")
     }
     assert all(torch.equal(weight, first["quantum"]) for weight in first.values())
 
@@ -225,7 +227,7 @@ def test_every_head_leaves_the_same_records(config, name):
     run = train(replace(config, head=name, epochs=12, lr_step=12))
     assert {HEAD, RECORD, HISTORY} < {file.name for file in config.out.iterdir()}
     assert run.history[-1].val_accuracy == 1.0 or name == "ends-frozen"
-    assert len(run.history) == (1 if name == "logistic" else 12)
+    assert len(run.history) == (12 * HEADS[name].phases or 1)
     loaded = load_run(config.out)
     assert loaded.config.head == json.loads((config.out / RECORD).read_text())["config"]["head"] == name
     assert loaded.parameters == new_head(loaded.config, 512, 2).n_trainable
@@ -239,7 +241,7 @@ def test_frozen_weights_stay_as_they_start(config):
     assert not torch.equal(run.weights["last"]["pre_net.weight"], start["pre_net.weight"])
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", [name for name, entry in HEADS.items() if entry.phases <= 1])
 def test_every_head_resumes(config, name, tmp_path):
     straight = train(replace(config, head=name, out=tmp_path / "straight"))
     train(replace(config, head=name, epochs=2))
@@ -276,7 +278,10 @@ def made(picture_folder_once, random_weights, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", HEADS)
+QUICK = ("quantum", "logistic", "rbf-svm", "fidelity-svm")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in HEADS])
 def test_stage_3_takes_every_head(made, random_weights, picture_folder_once, name):
     run = train(TrainConfig(features=made / "features.h5", out=made / name, epochs=1, head=name))
     report = evaluate(EvalConfig(run=made / name, batch=4))
