@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.util.bootstrap import BINS, bins_of, calibration_errors, errors_by_chance
 from pipeline.util.metrics import accuracy
 
-BINS = 10
 RESAMPLES = 1000
-_DRAWN_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +74,7 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = BIN
     confidences = probabilities.max(axis=1).astype(float)
     right = probabilities.argmax(axis=1) == labels
     edges = np.linspace(0, 1, n_bins + 1)
-    bin_of = np.digitize(confidences, edges[1:-1], right=True)
+    bin_of = bins_of(confidences, n_bins)
     bins = []
     for index in np.unique(bin_of):
         inside = bin_of == index
@@ -90,29 +89,12 @@ def calibration(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = BIN
                 wilson95=found.wilson95,
             )
         )
-    by_chance = _errors_by_chance(confidences, bin_of, seed)
+    by_chance = errors_by_chance(confidences, bin_of, RESAMPLES, seed)
     return Calibration(
-        ece=float(_errors(right[None], confidences, bin_of)[0]),
+        ece=float(calibration_errors(right - confidences, bin_of)[0]),
         mean_probability=float(confidences.mean()),
         accuracy=float(right.mean()),
         chance=float(by_chance.mean()),
         chance95=float(np.quantile(by_chance, 0.95)),
         bins=bins,
     )
-
-
-def _errors(right: np.ndarray, confidences: np.ndarray, bin_of: np.ndarray) -> np.ndarray:
-    """The expected calibration error of each row of ``right``, shape (R, N) → (R,).
-
-    Σ n_m / N · |accuracy_m − confidence_m| is the absolute sum of right − confidence in each bin, over N.
-    """
-    member = (bin_of[:, None] == np.unique(bin_of)).astype(float)
-    return np.abs((right - confidences) @ member).sum(axis=1) / len(confidences)
-
-
-def _errors_by_chance(confidences: np.ndarray, bin_of: np.ndarray, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    rows = max(1, _DRAWN_AT_ONCE // len(confidences))
-    parts = [min(rows, RESAMPLES - start) for start in range(0, RESAMPLES, rows)]
-    draws = (rng.random((part, len(confidences))) < confidences for part in parts)
-    return np.concatenate([_errors(drawn, confidences, bin_of) for drawn in draws])

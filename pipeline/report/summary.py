@@ -6,9 +6,10 @@ import numpy as np
 
 from pipeline.devices.results import table
 from pipeline.inference.record import EvaluationRecord
-from pipeline.report.calibration import BINS, Calibration
+from pipeline.report.calibration import Calibration
 from pipeline.report.standing import Standing
 from pipeline.report.words import percent
+from pipeline.util.bootstrap import BINS
 
 
 def sentence(record: EvaluationRecord) -> str:

@@ -37,7 +37,7 @@ from pipeline.training.record import (
 from pipeline.training.run import head_state
 from pipeline.training.samples import Rows, Source
 from pipeline.training.streaming.order import Order
-from pipeline.util.metrics import Tally
+from pipeline.util.tally import Tally
 
 
 class Training:

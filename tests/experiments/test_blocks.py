@@ -18,7 +18,7 @@ from pipeline.training.epochs import learning_rate, train_step
 from pipeline.training.loop import train
 from pipeline.training.optimizer import FlatAdam
 from pipeline.training.samples import epoch_order
-from pipeline.util.metrics import score
+from pipeline.util.tally import score
 
 
 @pytest.fixture

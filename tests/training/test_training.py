@@ -15,7 +15,7 @@ from pipeline.training.names import CHECKPOINT, HEAD, HISTORY, RECORD
 from pipeline.training.record import EpochRecord
 from pipeline.training.run import load_run
 from pipeline.training.samples import epoch_order
-from pipeline.util.metrics import score
+from pipeline.util.tally import score
 
 SMALL = {"epochs": 4, "batch": 8, "lr": 0.01, "lr_step": 2}
 

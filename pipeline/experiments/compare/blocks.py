@@ -31,8 +31,8 @@ from pipeline.heads.stacked_dressed import stack
 from pipeline.training.config import Hyperparameters, TrainConfig
 from pipeline.training.epochs import one_thread
 from pipeline.training.multi_seed import scores, train_epochs
-from pipeline.util.metrics import score
 from pipeline.util.records import from_record, to_record
+from pipeline.util.tally import score
 
 SEEDS_IN_BLOCK = 10
 

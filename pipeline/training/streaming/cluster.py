@@ -34,7 +34,7 @@ from pipeline.training.names import CHECKPOINT, HISTORY
 from pipeline.training.record import CircuitRecord, EpochRecord
 from pipeline.training.samples import Source, streamed
 from pipeline.training.streaming.stream import StreamedSamples
-from pipeline.util.metrics import Tally
+from pipeline.util.tally import Tally
 
 RETRIES = 2
 LOOK_SECONDS = 0.3
