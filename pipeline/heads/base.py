@@ -6,7 +6,7 @@ In: features of shape (B, n_features), float32 or float64. Out: logits of shape 
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -28,9 +28,11 @@ class Head(nn.Module):
         n_features: Width of the input.
         takes_heads_axis: Whether ``steps`` also carries a leading axis of heads through, in the features and in all
             parameters. Heads of plain layers need not: ``torch.vmap`` adds the axis, for about 0.3 ms a step.
+        compiled: Its circuit; None of a head without one.
     """
 
     n_features: int
+    compiled: Any = None
     takes_heads_axis: ClassVar[bool] = False
 
     @property
@@ -116,7 +118,7 @@ class Head(nn.Module):
     @property
     def n_middle(self) -> int | None:
         """The number of them between ``pre_net`` and ``post_net``; None for a head without these two layers."""
-        if not hasattr(self, "pre_net"):
+        if not hasattr(self, "post_net"):
             return None
         ends = ("pre_net.", "post_net.")
         return sum(p.numel() for name, p in self.named_parameters() if p.requires_grad and not name.startswith(ends))

@@ -41,6 +41,22 @@ def fixed_head(
     Raises:
         InputError: If its circuit has more than ``MAX_QUBITS`` qubits, or can't be written so.
     """
+    program, fixed, shared = _fixable(compiled, weights)
+    assert program.polynomials is not None
+    observed = Observables(program.measurements, program.n_wires, np.dtype(float)).eigenvalues
+    found = None
+    if is_real(program) and program.polynomials.plain_inputs and observed is not None:
+        found = Chain(program).behind_inputs(shared)
+    circuit: nn.Module
+    if found is None or observed is None:
+        circuit = FixedProgram(program, fixed, shared)
+    else:
+        circuit = FixedChain(*found, observed)
+    return FixedHead(pre_net, circuit_inputs, circuit, post_net)
+
+
+def _fixable(compiled: CompiledCircuit, weights: torch.Tensor) -> tuple[Program, np.ndarray, np.ndarray]:
+    """The program, its weights and the angles that all samples share; or an InputError, as of ``fixed_head``."""
     program, name = compiled.program, compiled.name
     if program is None or compiled.fallback_reason is not None:
         raise InputError(f"the circuit {name} can't be written as ONNX, because {compiled.fallback_reason}")
@@ -60,17 +76,7 @@ def fixed_head(
             "whose demo_state_dict() gives its weights"
         )
     fixed = weights.detach().double().cpu().numpy()
-    shared = program.polynomials(np.zeros((program.n_inputs, 1)), fixed[:, None]).shared[:, 0]
-    observed = Observables(program.measurements, program.n_wires, np.dtype(float)).eigenvalues
-    found = None
-    if is_real(program) and program.polynomials.plain_inputs and observed is not None:
-        found = Chain(program).behind_inputs(shared)
-    circuit: nn.Module
-    if found is None or observed is None:
-        circuit = FixedProgram(program, fixed, shared)
-    else:
-        circuit = FixedChain(*found, observed)
-    return FixedHead(pre_net, circuit_inputs, circuit, post_net)
+    return program, fixed, program.polynomials(np.zeros((program.n_inputs, 1)), fixed[:, None]).shared[:, 0]
 
 
 class FixedHead(nn.Module):
@@ -161,6 +167,11 @@ class FixedProgram(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """The circuit's outputs (B, n_outputs) of its inputs (B, n_inputs)."""
+        state = self.states(inputs)
+        return torch.cat([self._measured(state, *output) for output in self.outputs], dim=1)
+
+    def states(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Its states, (B, 2 · 2ⁿ): the real parts, then the imaginary ones."""
         state = self._start(inputs)
         products = inputs[:, self.first] * inputs[:, self.second]
         angles = (self.constants + inputs @ self.linear + products @ self.quadratic) / 2
@@ -168,8 +179,7 @@ class FixedProgram(nn.Module):
             state = state @ self.get_buffer(f"fixed{k}")
             half = angles[:, index : index + 1]
             state = half.cos() * state + half.sin() * (state @ self.get_buffer(f"turned{k}"))
-        state = state @ self.get_buffer(f"fixed{len(self.rotations)}")
-        return torch.cat([self._measured(state, *output) for output in self.outputs], dim=1)
+        return state @ self.get_buffer(f"fixed{len(self.rotations)}")
 
     def _start(self, inputs: torch.Tensor) -> torch.Tensor:
         if self.amplitudes is None:
@@ -238,6 +248,21 @@ class FixedProgram(nn.Module):
         quadratic = np.stack([factor for *_, factor in both]) if both else np.zeros((0, len(constants)))
         for name, values in (("constants", constants), ("linear", by_inputs.T), ("quadratic", quadratic)):
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)).float())
+
+
+class FixedStates(FixedProgram):
+    """The states of a circuit, its weights fixed: (B, 2 · 2ⁿ), the real parts and then the imaginary ones.
+
+    Raises:
+        InputError: As of ``fixed_head``.
+    """
+
+    def __init__(self, compiled: CompiledCircuit, weights: torch.Tensor) -> None:
+        super().__init__(*_fixable(compiled, weights))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """States of inputs (B, n_inputs)."""
+        return self.states(inputs)
 
 
 _PAULI = {

@@ -9,7 +9,7 @@ import re
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from features.util.errors import first_line
 from features.util.flags import FlagError
@@ -57,7 +57,7 @@ def _quantum(config: HeadConfig, n_features: int, n_classes: int, source: str | 
 
 def _dressed(
     kind: type[DressedQuantumNet], config: HeadConfig, n_features: int, n_classes: int, source: str | None
-) -> Head:
+) -> Any:
     from pipeline.heads.bound import BoundCircuit, circuit_of_source
 
     circuit: str | BoundCircuit = config.circuit
@@ -126,6 +126,21 @@ def _sequential(config: HeadConfig, n_features: int, n_classes: int, source: str
     return head
 
 
+def _rbf_svm(_config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
+    from pipeline.heads.controls.kernels import RbfSvmNet
+
+    return RbfSvmNet(n_features, n_classes)
+
+
+def _fidelity_svm(config: HeadConfig, n_features: int, n_classes: int, source: str | None) -> Head:
+    from pipeline.heads.controls.kernels import FidelitySvmNet
+    from pipeline.heads.dressed import DressedQuantumNet
+
+    # States are to be had from this simulator alone.
+    dense = replace(config, pre_net="linear", simulator="dense")
+    return FidelitySvmNet(_dressed(DressedQuantumNet, dense, n_features, n_classes, source), n_classes)
+
+
 def _surrogate(config: HeadConfig, n_features: int, n_classes: int, _source: str | None) -> Head:
     from pipeline.heads.controls.surrogates import MAX_WIRES, SurrogateNet
 
@@ -180,6 +195,21 @@ HEADS: dict[str, HeadEntry] = {
         compared=False,
         of_circuit=True,
         phases=2,
+    ),
+    "rbf-svm": HeadEntry(
+        summary="scikit-learn's support vector machine, Gaussian kernel, cross-validated",
+        build=_rbf_svm,
+        compared=False,
+        prepared=True,
+        phases=0,
+    ),
+    "fidelity-svm": HeadEntry(
+        summary="support vector machine on fidelities of the circuit's states, cross-validated",
+        build=_fidelity_svm,
+        compared=False,
+        of_circuit=True,
+        prepared=True,
+        phases=0,
     ),
     "pca": HeadEntry(
         summary="circuit behind principal components instead of a trained layer",

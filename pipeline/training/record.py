@@ -20,7 +20,7 @@ from pipeline.training.config import TrainConfig
 from pipeline.training.streaming.order import Order
 
 if TYPE_CHECKING:
-    from pipeline.heads.base import Head
+    pass
 
 READABLE = (1, 2, 3)
 
@@ -108,11 +108,9 @@ class Simulation:
     device: str | None = None
 
     @classmethod
-    def of(cls, head: Head) -> Simulation | None:
+    def of(cls, head: Any) -> Simulation | None:
         """The simulator of a head's circuit; None for a head without one."""
-        from pipeline.heads.dressed import DressedQuantumNet
-
-        if not isinstance(head, DressedQuantumNet):
+        if head.compiled is None:
             return None
         return cls(simulator=head.simulator, device=head.device_name if head.simulator == "qnode" else None)
 
@@ -136,13 +134,12 @@ class CircuitRecord:
     fallback: str | None = None
 
     @classmethod
-    def of(cls, head: Head) -> CircuitRecord | None:
+    def of(cls, head: Any) -> CircuitRecord | None:
         """The record of a head's circuit; None for a head without one."""
         from pipeline.heads.bound import source_sha256
-        from pipeline.heads.dressed import DressedQuantumNet
         from pipeline.quantum.circuit import Circuit
 
-        if not isinstance(head, DressedQuantumNet):
+        if head.compiled is None:
             return None
         if isinstance(head.circuit, Circuit):
             fallback = head.compiled.fallback_reason

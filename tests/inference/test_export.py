@@ -120,8 +120,11 @@ def test_the_best_epoch_and_another_folder(run, pixels, tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["model.onnx", "model.pth"]
 
 
-@pytest.mark.parametrize("head", ["linear", "mlp", "logistic"])
-def test_heads_without_a_circuit(picture_features, pixels, tmp_path, head):
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("mlp", "pca", "sequential")]
+
+
+@pytest.mark.parametrize("head", ["linear", "logistic", "rbf-svm", "fidelity-svm", *SLOW])
+def test_other_heads(picture_features, pixels, tmp_path, head):
     train(TrainConfig(features=picture_features, out=tmp_path, epochs=1, head=head))
     export(ExportConfig(run=tmp_path))
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")

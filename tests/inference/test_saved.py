@@ -118,8 +118,8 @@ def test_other_classes_names_are_kept(classifier, tmp_path):
     assert HybridClassifier.load(tmp_path).classes == ["cold", "warm"]
 
 
-@pytest.mark.parametrize("head", ["linear", "mlp", "logistic"])
-def test_heads_without_a_circuit(small_features, pixels, tmp_path, head):
+@pytest.mark.parametrize("head", ["linear", "logistic", "rbf-svm", "fidelity-svm"])
+def test_other_heads(small_features, pixels, tmp_path, head):
     train(TrainConfig(features=small_features, out=tmp_path / "run", epochs=1, head=head))
     classifier = HybridClassifier.load(tmp_path / "run")
     classifier.save(tmp_path / "net")

@@ -12,11 +12,16 @@ with a circuit are a ``DressedQuantumNet`` without entangler, or with frozen wei
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
 from features.util.errors import InputError
 from pipeline.heads.base import TANH, Affine, Head, check_features, refuse_non_finite
+
+if TYPE_CHECKING:
+    from sklearn.model_selection import StratifiedKFold
 
 STRENGTHS = tuple(10.0**k for k in range(-4, 3))
 INNER_FOLDS = 5
@@ -152,18 +157,12 @@ class LogisticNet(LinearNet):
             InputError: If the classes are fewer than 2, or one has fewer than 2 rows.
         """
         from sklearn.linear_model import LogisticRegression
-        from sklearn.model_selection import GridSearchCV, StratifiedKFold
+        from sklearn.model_selection import GridSearchCV
         from threadpoolctl import threadpool_limits
 
         check_features(features, self.n_features, self.linear.weight.dtype)
         refuse_non_finite(features, features)
-        counts = np.bincount(labels.numpy(), minlength=self.linear.out_features)
-        if len(counts) < 2 or counts.min() < 2:
-            raise InputError(
-                f"the logistic head needs 2 classes or more with 2 training rows each, to choose its regularisation by "
-                f"cross-validation; here the classes have {', '.join(map(str, counts))}"
-            )
-        folds = StratifiedKFold(int(min(INNER_FOLDS, counts.min())), shuffle=True, random_state=seed)
+        folds = inner_folds("logistic", labels.numpy(), self.linear.out_features, seed)
         model = LogisticRegression(max_iter=2000)
         search = GridSearchCV(model, {"C": STRENGTHS}, cv=folds, scoring="neg_log_loss")
         # For arrays this small a second thread costs more than it does.
@@ -177,3 +176,20 @@ class LogisticNet(LinearNet):
             self.linear.weight.copy_(weight)
             self.linear.bias.copy_(bias)
             self.C.fill_(best.C)
+
+
+def inner_folds(head: str, labels: np.ndarray, n_classes: int, seed: int) -> StratifiedKFold:
+    """How a fitted head divides its training rows to choose its settings: 5 folds, fewer if a class has fewer rows.
+
+    Raises:
+        InputError: If the classes are fewer than 2, or one has fewer than 2 rows.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    counts = np.bincount(labels, minlength=n_classes)
+    if len(counts) < 2 or counts.min() < 2:
+        raise InputError(
+            f"the {head} head needs 2 classes or more with 2 training rows each, to choose its regularisation by "
+            f"cross-validation; here the classes have {', '.join(map(str, counts))}"
+        )
+    return StratifiedKFold(int(min(INNER_FOLDS, counts.min())), shuffle=True, random_state=seed)

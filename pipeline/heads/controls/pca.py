@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from features.util.errors import InputError
 from pipeline.heads.base import check_features, refuse_non_finite
@@ -43,18 +44,28 @@ class PcaNet(DressedQuantumNet):
             InputError: If there are fewer than 2 rows.
         """
         check_features(features, self.n_features, self.q_params.dtype)
-        refuse_non_finite(features, features)
-        if len(features) < 2:
-            raise InputError(f"principal components need 2 training rows or more; here is {len(features)}")
-        mean, directions = whitening(features.double().numpy(), self.pre_net.out_features)
-        with torch.no_grad():
-            self.pre_net.weight.copy_(torch.from_numpy(directions))
-            self.pre_net.bias.copy_(torch.from_numpy(-directions @ mean))
+        fit_components(self.pre_net, features)
 
     @property
     def description(self) -> str:
         """As of a dressed circuit, with what stands in front."""
         return f"{self.pre_net.out_features} principal components, {super().description}"
+
+
+def fit_components(layer: nn.Linear, features: torch.Tensor) -> None:
+    """Make a layer give the principal components of rows (N, n_features), each over its standard deviation.
+
+    Raises:
+        InputError: If there are fewer than 2 rows.
+        NonFiniteError: If they are not finite.
+    """
+    refuse_non_finite(features, features)
+    if len(features) < 2:
+        raise InputError(f"principal components need 2 training rows or more; here is {len(features)}")
+    mean, directions = whitening(features.double().numpy(), layer.out_features)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(directions))
+        layer.bias.copy_(torch.from_numpy(-directions @ mean))
 
 
 def whitening(rows: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
