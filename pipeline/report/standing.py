@@ -5,7 +5,6 @@ In: a :class:`pipeline.inference.evaluation.Report`. Out: :class:`Standing`, fro
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +23,8 @@ from pipeline.training.loop import one_thread
 from pipeline.training.multi_seed import train_epochs
 from pipeline.training.run import Run
 from pipeline.training.samples import training_samples
-from pipeline.util.metrics import Accuracy, accuracy, wilson95
+from pipeline.util.metrics import Accuracy, accuracy
+from pipeline.util.paired import paired_difference95
 
 SEEDS = 20
 LONGEST = 20.0
@@ -92,36 +92,6 @@ def _beside(run: Run, features: FeatureSet) -> Standing:
         accuracies=accuracies,
         below=sum(each < mine - 1e-12 for each in accuracies),
         level=sum(abs(each - mine) <= 1e-12 for each in accuracies),
-    )
-
-
-def paired_difference95(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of the difference of two accuracies on the same images.
-
-    Source: R. G. Newcombe, "Improved confidence intervals for the difference between binomial proportions based on
-    paired data", Statistics in Medicine 17, 2635 (1998), method 10.
-
-    Args:
-        first: Whether the first head is right on each image, bool of shape (N,).
-        second: Likewise of the second head.
-    """
-    n, counts = len(first), (int(first.sum()), int(second.sum()))
-    both, neither = int((first & second).sum()), int((~first & ~second).sum())
-    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
-    shares = [count / n for count in counts]
-    (low1, high1), (low2, high2) = (wilson95(count, n) for count in counts)
-    margins = math.prod(counts) * math.prod(n - count for count in counts)
-    together = both * neither - only_first * only_second
-    corrected = max(together - n / 2, 0) if together > 0 else together
-    correlation = corrected / math.sqrt(margins) if margins else 0.0
-
-    def reach(one: float, other: float) -> float:
-        return math.sqrt(max(one**2 - 2 * correlation * one * other + other**2, 0.0))
-
-    difference = shares[0] - shares[1]
-    return (
-        difference - reach(shares[0] - low1, high2 - shares[1]),
-        difference + reach(high1 - shares[0], shares[1] - low2),
     )
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.report.standing import paired_difference95
+from pipeline.util.metrics import wilson95
+from pipeline.util.paired import paired_difference95
 
 
 @pytest.mark.parametrize(("together", "first", "second"), [(0.85, 0.08, 0.05), (0.6, 0.2, 0.1), (0.9, 0.06, 0.03)])
@@ -27,3 +28,16 @@ def test_it_is_symmetric_and_stays_within_one():
     assert -1 <= low <= 1 <= high + 1e-12
     assert high <= 1 + 1e-12
     assert paired_difference95(everything, everything) == pytest.approx((-0.4345, 0.4345), abs=1e-3)
+
+
+def test_of_shares_it_is_that_of_expected_counts():
+    first = np.repeat([True, False], [30, 10])
+    second = np.tile([True, False, True, True], 10)
+    halves = (second + ~second) / 2
+    low, high = paired_difference95(first, halves)
+    assert low < first.mean() - 0.5 < high
+    assert paired_difference95(first, second * 1.0) == paired_difference95(first, second)
+    # Newcombe's method without correlation: shares that are all alike tell nothing about an image.
+    (low1, high1), (low2, high2) = wilson95(30, 40), wilson95(20, 40)
+    assert low == pytest.approx(0.25 - np.hypot(0.75 - low1, high2 - 0.5))
+    assert high == pytest.approx(0.25 + np.hypot(high1 - 0.75, 0.5 - low2))
