@@ -42,7 +42,12 @@ RUN = Kind(frozenset({RECORD, HEAD}), re.compile(_A_RUN), {SEED: _SEED})
 UNFINISHED = Kind(frozenset(), re.compile(_A_RUN), {SEED: Kind(frozenset(), re.compile(_A_RUN))})
 PIECES = _kind((), r"\d{5,}-of-\d{5,}(-[0-9a-f]{12})?\.h5(\.part\.lock)?|lock")
 BLOCKS = Kind(frozenset(), re.compile("lock"), {re.compile(r"[0-9a-f]{12}"): _kind((), r"[\w.-]+-\d+-\d+\.json|lock")})
-COMPARE = _kind(("compare.json", "blocks"), r"compare\.(md|png|json|csv)|lock", blocks=BLOCKS)
+COMPARE = _kind(
+    ("compare.json", "blocks"),
+    r"compare\.(html|md|png|json|csv)|curves\.png|lock",
+    blocks=BLOCKS,
+    sets=_kind((), r"[\w-]+\.h5(\.lock)?"),
+)
 PAPER = _kind(
     ("paper.json",),
     r"paper(-\d+-to-\d+)?\.(md|json|csv)|(spirals|shapes|tetrominoes|transfer)\.png|(cat-dog|airplane-automobile)\.h5|lock",

@@ -55,7 +55,7 @@ class Estimate:
     count: int
 
     def within(self, least: float, most: float) -> Estimate:
-        """The same with the ends of its interval between those of the values: no accuracy is above 1."""
+        """The same with the ends of its interval between those of the values: no difference is above 1."""
         if self.low is None or self.high is None:
             return self
         return replace(self, low=max(self.low, least), high=min(self.high, most))
@@ -103,6 +103,33 @@ def estimate(values: Sequence[float] | np.ndarray, overlap: float) -> Estimate:
         effect_size=mean / deviation,
         count=count,
     )
+
+
+def on_logit_scale(found: Estimate, least: float, most: float) -> Estimate:
+    """The same with an interval that lies between what the values can be: symmetric on the scale of the logit, or of
+    the logarithm where there is no largest value, by the delta method.
+
+    Near the ends it is wider to the inside, as it should be. A mean that is itself an end has no such interval.
+
+    Source: A. Agresti, "Categorical Data Analysis", 3rd edition (2013), sections 1.4 and 3.1, of proportions.
+
+    Args:
+        found: The estimate.
+        least: The smallest value there can be.
+        most: The largest; may be infinite.
+    """
+    from scipy.special import expit, logit
+
+    if found.low is None or found.high is None or not least < found.mean < most:
+        return found.within(least, most)
+    half = found.high - found.mean
+    if np.isinf(most):
+        factor = float(np.exp(half / (found.mean - least)))
+        return replace(found, low=least + (found.mean - least) / factor, high=least + (found.mean - least) * factor)
+    share = (found.mean - least) / (most - least)
+    reach = half / (most - least) / (share * (1 - share))
+    low, high = (least + (most - least) * float(expit(logit(share) + sign * reach)) for sign in (-1, 1))
+    return replace(found, low=low, high=high)
 
 
 def too_few(seeds: int) -> str:

@@ -61,10 +61,11 @@ Part = str | Warned | Points | Table | Figure
 
 @dataclass(frozen=True)
 class Section:
-    """Parts under a heading."""
+    """Parts under a heading, which is ``short`` where the page lists its sections."""
 
     heading: str
     parts: Sequence[Part]
+    short: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Document:
 
     Attributes:
         title: Its name.
-        lead: What it says, in one sentence that can be quoted.
+        lead: What it says, in a sentence that can be quoted.
         sections: The rest.
         made: When and of what it was made.
     """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from pipeline.experiments.statistics import estimate, holm, smallest_visible
+from pipeline.experiments.statistics import estimate, holm, on_logit_scale, smallest_visible
 
 FOLDS = 5
 OVERLAP = 1 / (FOLDS - 1)
@@ -65,6 +65,35 @@ def test_one_value_has_no_interval():
     assert (found.mean, found.low, found.p, found.count) == (0.9, None, None, 1)
     with pytest.raises(ValueError, match="no values"):
         estimate([], 0.0)
+
+
+def test_an_interval_on_the_logit_scale_stays_between_what_values_can_be():
+    found = estimate([0.97, 0.99, 1.0, 0.98, 0.93], 0.25)
+    assert found.high > 1
+    moved = on_logit_scale(found, 0, 1)
+    assert 0 < moved.low < found.low < moved.mean < moved.high < 1
+    assert moved.mean == found.mean
+    # In the middle it is the ordinary one, and turned round it is the same turned round.
+    middle = estimate([0.49, 0.5, 0.51, 0.5], 0.25)
+    assert on_logit_scale(middle, 0, 1).high == pytest.approx(middle.high, abs=1e-3)
+    turned = on_logit_scale(estimate([0.03, 0.01, 0.0, 0.02, 0.07], 0.25), 0, 1)
+    assert (1 - turned.high, 1 - turned.low) == pytest.approx((moved.low, moved.high))
+    # On another scale, and without a largest value.
+    signed = on_logit_scale(estimate([0.94, 0.98, 1.0, 0.96, 0.86], 0.25), -1, 1)
+    assert (signed.low, signed.high) == pytest.approx((2 * moved.low - 1, 2 * moved.high - 1))
+    loss = on_logit_scale(estimate([0.01, 0.5, 0.02], 0.25), 0, np.inf)
+    assert 0 < loss.low < loss.mean < loss.high
+    assert loss.low * loss.high == pytest.approx(loss.mean**2)
+    assert on_logit_scale(estimate([1.0, 1.0], 0.25), 0, 1).low is None
+
+
+def test_intervals_on_the_logit_scale_hold_the_truth_as_often_as_they_say():
+    rng = np.random.default_rng(5)
+    shifts = (0.7,)
+    truth = np.mean([simulated(rng, shifts, repetitions=1).mean() for _ in range(2000)])
+    found = [on_logit_scale(estimate(simulated(rng, shifts)[:, 0], OVERLAP), 0, 1) for _ in range(200)]
+    assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.94
+    assert max(one.high for one in found) < 1
 
 
 @pytest.mark.parametrize("comparisons", [1, 6])

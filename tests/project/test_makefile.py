@@ -84,7 +84,7 @@ def test_compare_makes_its_features_and_takes_its_variables(run_make, tmp_path):
         "compare", "OFFLINE=1", f"OUT={tmp_path}", "SEEDS=1", "FOLDS=2", "ARGS=--epochs 1 --heads quantum classical"
     )
     assert "comparing 2 heads, each from 1 seed on 2 folds" in finished.stdout
-    assert finished.stdout.splitlines()[-1].startswith(f"{tmp_path}/compare/compare.md: ")
+    assert finished.stdout.splitlines()[-1].startswith(f"{tmp_path}/compare/compare.html: ")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,4 +1,4 @@
-"""The work of a comparison in blocks: one head from a few seeds, on all their trials, trained side by side.
+"""The work of a comparison in blocks: one head from a few seeds, on all their trials of a size, trained side by side.
 
 In: a ``CompareConfig``, a pool of images. Out: a :class:`BlockResult` each, kept as a file of its own, so that a
 comparison that was stopped goes on where it was. A block's result depends on nothing except what :func:`key` names.
@@ -23,7 +23,7 @@ from features.util.files import write_text
 from features.util.provenance import canonical_json
 from pipeline.experiments.compare.config import CompareConfig, head_of
 from pipeline.experiments.compare.folds import Pool, Trial, trials
-from pipeline.experiments.compare.record import FORMAT_VERSION, BlockResult, TrialResult
+from pipeline.experiments.compare.record import BLOCK_VERSION, BlockResult, TrialResult
 from pipeline.heads.base import Head
 from pipeline.heads.bound import read_source, source_sha256
 from pipeline.heads.registry import HEADS, new_head
@@ -31,6 +31,7 @@ from pipeline.heads.stacked_dressed import stack
 from pipeline.training.config import Hyperparameters, TrainConfig
 from pipeline.training.epochs import one_thread
 from pipeline.training.multi_seed import scores, train_epochs
+from pipeline.util.metrics import METRICS
 from pipeline.util.records import from_record, to_record
 from pipeline.util.tally import score
 
@@ -39,24 +40,31 @@ SEEDS_IN_BLOCK = 10
 
 @dataclass(frozen=True)
 class Block:
-    """One kind of head from a few seeds."""
+    """One kind of head from a few seeds, which learns from ``size`` images a class, or from all."""
 
     head: str
     seeds: tuple[int, ...]
+    size: int | None = None
 
     @property
     def file_name(self) -> str:
         """Where its result is kept."""
         plain = re.sub(r"[^\w.-]+", "-", self.head)
-        return f"{plain}-{self.seeds[0]}-{self.seeds[-1]}.json"
+        size = "" if self.size is None else f"-of-{self.size}"
+        return f"{plain}{size}-{self.seeds[0]}-{self.seeds[-1]}.json"
+
+    def n_trainings(self, folds: int) -> int:
+        """How many trainings it is: the published split is learned whole or not at all."""
+        return len(self.seeds) * (folds + (self.size is None))
 
 
 def plan(config: CompareConfig) -> list[Block]:
-    """All blocks, those that take longest first."""
+    """All blocks of a data set, those that take longest first."""
     seeds = range(config.seed, config.seed + config.seeds)
     parts = [tuple(seeds[start : start + SEEDS_IN_BLOCK]) for start in range(0, len(seeds), SEEDS_IN_BLOCK)]
     heads = sorted(config.names, key=lambda name: not HEADS[head_of(name)[0]].fitted)
-    return [Block(head, part) for head in heads for part in parts]
+    sizes: list[int | None] = [None, *sorted(config.sizes, reverse=True)]
+    return [Block(head, part, size) for size in sizes for head in heads for part in parts]
 
 
 def key(config: CompareConfig, content_sha256: str) -> str:
@@ -70,7 +78,7 @@ def key(config: CompareConfig, content_sha256: str) -> str:
     if named:
         values["sources"] = {text: source_sha256(read_source(text)) for text in named}
     values |= {"folds": config.folds, "epoch": "inner" if config.early_stopping else "last"}
-    values |= {"features": content_sha256, "version": FORMAT_VERSION}
+    values |= {"features": content_sha256, "version": BLOCK_VERSION}
     return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
 
@@ -85,22 +93,25 @@ def blocks_folder(config: CompareConfig, wanted: str) -> Path:
     return config.out / "blocks" / wanted[:12]
 
 
-def read_block(folder: Path, block: Block, wanted: str) -> BlockResult | None:
-    """The result kept for a block, or None where there is none that is whole and of the same settings."""
+def read_block(folder: Path, block: Block, wanted: str, metric: str) -> BlockResult | None:
+    """The result kept for a block, or None where there is none that is whole, of the same settings and with the metric,
+    which earlier versions did not all compute."""
     try:
         record = json.loads((folder / block.file_name).read_text(encoding="utf-8"))
         result = from_record(BlockResult, record)
-        same = (record["key"], result.head, result.seeds) == (wanted, block.head, list(block.seeds))
-        whole = record["sha256"] == _fingerprint(result.trainings)
+        made_for = (record["key"], result.head, result.seeds, record.get("size"))
+        same = made_for == (wanted, block.head, list(block.seeds), block.size)
+        whole = record["sha256"] == _fingerprint(record["trainings"])
+        judged = metric == "accuracy" or all(metric in each.metrics for each in result.trainings)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return result if same and whole else None
+    return result if same and whole and judged else None
 
 
 def write_block(folder: Path, block: Block, result: BlockResult, wanted: str) -> None:
     """Keep a block's result with its key and its checksum, whole or not at all."""
-    record = {"key": wanted, **to_record(result), "sha256": _fingerprint(result.trainings)}
-    write_text(folder / block.file_name, json.dumps(record))
+    record = {"key": wanted, "size": block.size, **to_record(result)}
+    write_text(folder / block.file_name, json.dumps(record | {"sha256": _fingerprint(record["trainings"])}))
 
 
 def run_block(config: CompareConfig, block: Block, pool: Pool) -> BlockResult:
@@ -113,7 +124,9 @@ def run_block(config: CompareConfig, block: Block, pool: Pool) -> BlockResult:
 
     started, busy = time.perf_counter(), time.process_time()
     rows, labels = torch.from_numpy(pool.features), torch.from_numpy(pool.labels)
-    todo = [trial for seed in block.seeds for trial in trials(pool, seed, config.folds, config.early_stopping)]
+    todo = [
+        trial for seed in block.seeds for trial in trials(pool, seed, config.folds, config.early_stopping, block.size)
+    ]
     found: list[TrialResult] = []
     # Also so that sums are formed in one order: the same block gives the same bits wherever it runs.
     with threadpool_limits(1), one_thread(), np.errstate(over="ignore", invalid="ignore"):
@@ -147,8 +160,10 @@ def _fit(
     learned = np.sort(np.concatenate([trial.train, trial.inner]))
     head.prepare(rows[learned], labels[learned], trial.seed)
     with torch.no_grad():
-        loss, accuracy = score(head(rows[trial.test]), labels[trial.test])
-    return _training(trial, epoch=1, accuracy=accuracy, loss=loss, best_epoch=1, best_accuracy=accuracy)
+        logits = head(rows[trial.test])
+    loss, accuracy = score(logits, labels[trial.test])
+    judged = {"metrics": _metrics(logits, labels[trial.test])}
+    return _training(trial, epoch=1, accuracy=accuracy, loss=loss, best_epoch=1, best_accuracy=accuracy, **judged)
 
 
 def _train(
@@ -160,28 +175,34 @@ def _train(
         torch.from_numpy(np.stack([getattr(trial, name) for trial in alike])) for name in ("train", "inner", "test")
     )
     seeds = [trial.seed for trial in alike]
-    tested, chosen_by = [], []
-    chosen = settings(config, head, seeds[0])
-    for done, _ in enumerate(train_epochs(chosen, nets, seeds, rows, labels, train)):
-        if done < chosen.judged_from:
+    tested: list[torch.Tensor] = []
+    # What is judged: of each head the epoch of lowest inner loss, or the last.
+    epochs, lowest = np.zeros(len(alike), dtype=int), torch.full((len(alike),), torch.inf, dtype=torch.float64)
+    chosen, judged = torch.ones(len(alike), dtype=torch.bool), torch.zeros(())
+    flags = settings(config, head, seeds[0])
+    for done, _ in enumerate(train_epochs(flags, nets, seeds, rows, labels, train)):
+        if done < flags.judged_from:
             continue  # of a phase before the last
         with torch.no_grad():
-            tested.append(torch.stack(scores(nets(rows, test), labels[test])))
+            logits = nets(rows, test)
+            tested.append(torch.stack(scores(logits, labels[test])))
             if config.early_stopping:
-                chosen_by.append(scores(nets(rows, inner), labels[inner])[0])
+                inner_loss = scores(nets(rows, inner), labels[inner])[0]
+                chosen, lowest = inner_loss < lowest, torch.minimum(inner_loss, lowest)
+        epochs[chosen.numpy()] = len(tested) - 1
+        judged = torch.where(chosen[:, None, None], logits, judged)
     # Of shape (epochs, heads).
     losses, accuracies = torch.stack(tested, dim=1).numpy()
-    last = np.full(len(alike), config.epochs - 1)
-    epochs = torch.stack(chosen_by).numpy().argmin(axis=0) if chosen_by else last
     best = accuracies.argmax(axis=0)
     return [
         _training(
             trial,
-            epoch=int(epochs[k]) + 1,
+            epoch=flags.judged_from + int(epochs[k]) + 1,
             accuracy=float(accuracies[epochs[k], k]),
             loss=float(losses[epochs[k], k]),
-            best_epoch=int(best[k]) + 1,
+            best_epoch=flags.judged_from + int(best[k]) + 1,
             best_accuracy=float(accuracies[best[k], k]),
+            metrics=_metrics(judged[k], labels[test[k]]),
         )
         for k, trial in enumerate(alike)
     ]
@@ -193,8 +214,20 @@ def _new(config: CompareConfig, head: str, trial: Trial, pool: Pool) -> Head:
 
 def _training(trial: Trial, **judged: Any) -> TrialResult:
     n_train, n_inner, n_test = trial.sizes
-    return TrialResult(seed=trial.seed, fold=trial.fold, n_train=n_train, n_inner=n_inner, n_test=n_test, **judged)
+    judged |= {"n_train": n_train, "n_inner": n_inner, "n_test": n_test}
+    return TrialResult(seed=trial.seed, fold=trial.fold, size=trial.size, **judged)
 
 
-def _fingerprint(trainings: list[TrialResult]) -> str:
-    return hashlib.sha256(canonical_json(to_record(trainings)).encode()).hexdigest()
+def _metrics(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float | None]:
+    """Every metric but accuracy, which is there already; None where one has no value on these rows."""
+    probabilities, truth = logits.double().softmax(dim=1).numpy(), labels.numpy()
+    counts = np.bincount(truth, minlength=logits.shape[1])
+    return {
+        name: None if metric.undefined(counts) else metric(probabilities, truth)
+        for name, metric in METRICS.items()
+        if name != "accuracy"
+    }
+
+
+def _fingerprint(trainings: list[dict[str, Any]]) -> str:
+    return hashlib.sha256(canonical_json(trainings).encode()).hexdigest()

@@ -1,71 +1,94 @@
 """Does the quantum part help? All heads on the same images, with paired seeds and folds.
 
-In: a ``CompareConfig``. Out: in ``config.out``, ``compare.md``, ``compare.png``, ``compare.json`` and ``compare.csv``;
-and below it ``blocks/``, a file for each piece of work that is done.
+In: a ``CompareConfig``. Out: in ``config.out``, ``compare.html``, ``compare.md``, pictures, ``compare.json`` and
+``compare.csv``; and below it ``blocks/``, a file for each piece of work that is done.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from features.cache.store import read_features
 from features.util.errors import InputError
 from features.util.files import write_text
 from features.util.provenance import versions
-from pipeline.experiments.compare.blocks import blocks_folder, plan, read_block, settings, standing_key, write_block
+from pipeline.experiments.compare.blocks import (
+    Block,
+    blocks_folder,
+    plan,
+    read_block,
+    settings,
+    standing_key,
+    write_block,
+)
 from pipeline.experiments.compare.conclusion import conclude
 from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.compare.engine import run_blocks
 from pipeline.experiments.compare.figure import draw
 from pipeline.experiments.compare.folds import Pool, pooled, refuse_few
-from pipeline.experiments.compare.record import BlockResult, Comparison, HeadCost, SplitSizes
+from pipeline.experiments.compare.record import BlockResult, Comparison, HeadCost, SetFigures, SplitSizes
 from pipeline.experiments.compare.results import figures, trainings
-from pipeline.experiments.compare.table import render, to_csv
+from pipeline.experiments.compare.sets import open_sets
+from pipeline.experiments.compare.table import document_of, to_csv
 from pipeline.heads.base import Head
 from pipeline.heads.registry import new_head
+from pipeline.pages.document import as_markdown, write_document
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.training.folder import make_folder
 from pipeline.training.record import FeaturesReference
+from pipeline.util.drawing import style
 from pipeline.util.records import to_record
 
 
 def compare(config: CompareConfig) -> Comparison:
-    """Train what is not yet there, then write tables, figure and conclusion.
+    """Train what is not yet there, then write tables, figures and conclusion.
 
     Raises:
         InputError: for features, flags or a folder that can't be used, or where training diverges.
         KeyboardInterrupt: at Ctrl-C; at most the blocks under way are lost.
     """
-    features = read_features(config.features)
-    pool = pooled(features)
-    refuse_few(pool, config.folds)
-    heads = _heads(config, pool)
-    blocks, seconds = _blocks(config, pool, standing_key(config, features))
-    found = trainings(blocks)
+    started = time.perf_counter()
+    sets = open_sets(config)
+    pools = {name: pooled(features) for name, features in sets.items()}
+    for pool in pools.values():
+        refuse_few(pool, config.folds, config.sizes)
+    heads = {name: _heads(config, pool) for name, pool in pools.items()}
+    blocks = _blocks(config, pools, {name: standing_key(config, features) for name, features in sets.items()})
+    found = {name: trainings(own) for name, own in blocks.items()}
+    judged = figures(found, config.names, config.reference, config.metric, config.sizes)
     comparison = Comparison(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         config=config,
-        images=len(pool.labels),
-        published=SplitSizes(train=pool.n_published, val=len(pool.labels) - pool.n_published),
-        heads={name: _cost(head, [block for block in blocks if block.head == name]) for name, head in heads.items()},
-        figures=figures(found, config.names, config.reference),
-        cpu_seconds=round(sum(block.cpu_seconds for block in blocks), 3),
-        features=FeaturesReference.of(features).record(),
+        sets={
+            name: SetFigures(
+                images=len(pool.labels),
+                n_classes=len(pool.classes),
+                published=SplitSizes(train=pool.n_published, val=len(pool.labels) - pool.n_published),
+                features=FeaturesReference.of(sets[name]).record(),
+                heads={
+                    head: _cost(made, [block for block in blocks[name] if block.head == head])
+                    for head, made in heads[name].items()
+                },
+                figures=judged[name],
+            )
+            for name, pool in pools.items()
+        },
+        cpu_seconds=round(sum(block.cpu_seconds for own in blocks.values() for block in own), 3),
         versions=versions(),
-        seconds=round(seconds, 3),
+        seconds=round(time.perf_counter() - started, 3),
     )
     comparison = replace(comparison, conclusion=conclude(comparison))
-    text = render(comparison)
+    (config.out / "curves.png").unlink(missing_ok=True)
     write_text(config.out / "compare.csv", to_csv(found))
     write_text(config.out / "compare.json", json.dumps(to_record(comparison), indent=2, ensure_ascii=False) + "\n")
-    write_text(config.out / "compare.md", text + "\n")
-    draw(comparison, found, config.out / "compare.png")
-    print(f"\n{text}\n")
-    print(f"{config.out / 'compare.md'}: tables and conclusion; figure in compare.png, all numbers in .json and .csv")
+    with style():
+        document = document_of(comparison, draw(comparison, found))
+        page = write_document(document, config.out, "compare")
+    print(f"\n{as_markdown(document, with_figures=False)}\n")
+    print(f"{page}: conclusion, figures and tables; the same in compare.md, all numbers in .json and .csv")
     return comparison
 
 
@@ -78,38 +101,53 @@ def _heads(config: CompareConfig, pool: Pool) -> dict[str, Head]:
         raise InputError(f"these heads can't be trained side by side: {error}") from error
 
 
-def _blocks(config: CompareConfig, pool: Pool, wanted: str) -> tuple[list[BlockResult], float]:
-    """The results of all blocks, those kept from before and those still to be done, and the time it took."""
+def _blocks(
+    config: CompareConfig, pools: Mapping[str, Pool], wanted: Mapping[str, str]
+) -> dict[str, list[BlockResult]]:
+    """The results of all blocks of each data set, those kept from before and those still to be done."""
     from tqdm import tqdm
 
-    folder = blocks_folder(config, wanted)
-    make_folder(folder)
     blocks = plan(config)
-    kept = {block: result for block in blocks if (result := read_block(folder, block, wanted)) is not None}
-    todo = [block for block in blocks if block not in kept]
-    of_all, there = (len(some) for some in (blocks, kept))
-    each = config.folds + 1
-    total = each * config.seeds * len(config.names)
-    print(
-        f"comparing {len(config.names)} heads, each from {config.seeds} seed{'s'[: config.seeds > 1]} on "
-        f"{config.folds} folds and on the published split: {total:,} trainings on {len(pool.labels)} "
-        f"cached vectors of {config.features}" + (f"; {there} of {of_all} blocks are done already" if there else "")
-    )
-    started = time.perf_counter()
+    kept: dict[tuple[str, Block], BlockResult] = {}
+    for name in pools:
+        folder = blocks_folder(config, wanted[name])
+        make_folder(folder)
+        for block in blocks:
+            result = read_block(folder, block, wanted[name], config.metric)
+            if result is not None:
+                kept[name, block] = result
+    of_all = len(blocks) * len(pools)
+    total = sum(block.n_trainings(config.folds) for block in blocks) * len(pools)
+    print(_beginning(config, pools, total) + (f"; {len(kept)} of {of_all} blocks are done already" if kept else ""))
     try:
         with tqdm(total=total, unit="training", desc="compare", disable=None) as bar:
-            bar.update(each * sum(len(block.seeds) for block in kept))
-            for block, result in run_blocks(config, todo, pool):
-                write_block(folder, block, result, wanted)
-                kept[block] = result
-                bar.update(each * len(block.seeds))
+            bar.update(sum(block.n_trainings(config.folds) for _, block in kept))
+            for name, pool in pools.items():
+                todo = [block for block in blocks if (name, block) not in kept]
+                for block, result in run_blocks(config, todo, pool):
+                    write_block(blocks_folder(config, wanted[name]), block, result, wanted[name])
+                    kept[name, block] = result
+                    bar.update(block.n_trainings(config.folds))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"stopped; {len(kept)} of {of_all} blocks are kept, the same command goes on from there"
         ) from None
     except NonFiniteError as error:
         raise InputError(f"training stopped: {error}. Try a smaller --lr than {config.lr}") from error
-    return [kept[block] for block in blocks], time.perf_counter() - started
+    return {name: [kept[name, block] for block in blocks] for name in pools}
+
+
+def _beginning(config: CompareConfig, pools: Mapping[str, Pool], total: int) -> str:
+    seeds = f"{config.seeds} seed{'s'[: config.seeds > 1]}"
+    learned = f", learning from {', '.join(map(str, config.sizes))} and all a class" if config.sizes else ""
+    rows = " and ".join(
+        f"{len(pool.labels)} cached vectors of {place}"
+        for pool, place in zip(pools.values(), (config.features, *config.sets), strict=True)
+    )
+    return (
+        f"comparing {len(config.names)} heads, each from {seeds} on {config.folds} folds and on the published "
+        f"split{learned}: {total:,} trainings on {rows}"
+    )
 
 
 def _cost(head: Head, blocks: Sequence[BlockResult]) -> HeadCost:

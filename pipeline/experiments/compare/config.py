@@ -11,6 +11,19 @@ from pipeline.heads.config import circuit_problems
 from pipeline.heads.registry import HEADS, HeadName
 from pipeline.training.config import Hyperparameters
 
+# torch takes seconds to import, and the names are needed to check flags: pipeline.util.metrics has the same.
+MetricName = Literal[
+    "accuracy",
+    "balanced_accuracy",
+    "f1_macro",
+    "matthews_corrcoef",
+    "roc_auc",
+    "average_precision",
+    "log_loss",
+    "brier",
+    "ece",
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig(Hyperparameters):
@@ -35,6 +48,13 @@ class CompareConfig(Hyperparameters):
     circuits: tuple[str, ...] = ()
     """Further circuits, as --circuit takes them: of each a quantum head, and each other of these heads that holds a
     circuit."""
+    sets: tuple[Path, ...] = ()
+    """Further data sets beside --features: caches, or sets that ship with scikit-learn, as in sklearn:digits."""
+    train_sizes: tuple[str, ...] = ("all",)
+    """Images a class to learn from, as in `5 10 20 50 all`: a learning curve. The few are part of the many, and the
+    same for all heads; all are always learned from too."""
+    metric: MetricName = "accuracy"
+    """What is compared, on the images a head did not learn from."""
     reference: HeadName = "classical"
     """The head that all others are compared to."""
     early_stopping: bool = False
@@ -56,6 +76,12 @@ class CompareConfig(Hyperparameters):
             problems += circuit_problems("--circuits", circuit)
         if len(set(self.circuits)) < len(self.circuits):
             problems.append(f"--circuits is {' '.join(self.circuits)}; name each once")
+        least = 5 if self.early_stopping else 2
+        for size in self.train_sizes:
+            if size != "all" and not (size.isdecimal() and int(size) >= least):
+                problems.append(f"--train-sizes has {size!r}; a size is `all`, or {least} or more images a class")
+        if len(set(self.train_sizes)) < len(self.train_sizes):
+            problems.append(f"--train-sizes is {' '.join(self.train_sizes)}; name each once")
         if self.reference not in self.heads:
             problems.append(f"--reference is {self.reference!r}; it must be one of --heads: {', '.join(self.heads)}")
         if self.address is not None and self.engine != "ray":
@@ -63,6 +89,11 @@ class CompareConfig(Hyperparameters):
         if self.address is not None and self.workers:
             problems.append("--workers is for this machine; the cluster at --address has its own number")
         return problems
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes below all, ascending."""
+        return tuple(sorted(int(size) for size in self.train_sizes if size != "all"))
 
     @property
     def names(self) -> tuple[str, ...]:

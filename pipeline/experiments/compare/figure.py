@@ -1,120 +1,140 @@
-"""The picture of a comparison: accuracies with their intervals, and the differences to the reference.
+"""The pictures of a comparison: values with their intervals, differences to the reference, and learning curves.
 
-In: :class:`pipeline.experiments.compare.record.Comparison` and every training. Out: a PNG file.
+In: :class:`pipeline.experiments.compare.record.Comparison` and every training. Out: drawings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from pipeline.experiments.compare.conclusion import is_real
-from pipeline.experiments.compare.record import K_FOLD, PUBLISHED, Comparison, HeadFigures, TrialResult
+from pipeline.experiments.compare.conclusion import is_real, main_head
+from pipeline.experiments.compare.record import (
+    K_FOLD,
+    PUBLISHED,
+    Comparison,
+    HeadFigures,
+    SetFigures,
+    TrialResult,
+    design_of_size,
+)
 from pipeline.experiments.compare.results import Trainings
+from pipeline.experiments.compare.words import Unit
 from pipeline.experiments.statistics import Estimate
-from pipeline.util.drawing import BLUE, ORANGE, save_png
+from pipeline.util.drawing import BLUE, INK, MUTED, ORANGE, SERIES, Drawing
 
 
-def draw(comparison: Comparison, found: Trainings, file: Path) -> None:
-    """Draw a row a head: left its accuracy, right how it differs from the reference."""
-    plt.switch_backend("agg")
-    heads = list(comparison.figures[K_FOLD])
-    size = (11, 1.9 + 0.48 * len(heads))
-    figure, (left, right) = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
-    _accuracies(left, comparison, found, heads)
-    _differences(right, comparison.figures[K_FOLD], heads)
-    config = comparison.config
-    left.set_yticks(range(len(heads)), heads)
-    left.invert_yaxis()
-    left.set_xlabel("accuracy, %")
-    right.set_xlabel(f"difference to {config.reference}, points")
+def draw(comparison: Comparison, found: Mapping[str, Trainings]) -> dict[str, Drawing]:
+    """The drawings by name, to be made inside ``drawing.style()``."""
+    drawings = {"compare": _comparison(comparison, found)}
+    if comparison.config.sizes:
+        drawings["curves"] = _curves(comparison)
+    return drawings
+
+
+def _comparison(comparison: Comparison, found: Mapping[str, Trainings]) -> Drawing:
+    """A row a head and data set: left its values, right how it differs from the reference."""
+    unit, config = Unit(comparison.config.metric), comparison.config
+    rows = [(name, head) for name, each in comparison.sets.items() for head in each.figures[K_FOLD]]
+    size = (11, 2.4 + 0.42 * len(rows))
+    figure, (left, right) = plt.subplots(1, 2, figsize=size, layout="constrained")
+    for place, (name, head) in enumerate(rows):
+        _values(left, comparison.sets[name], found[name][head], head, place, config.metric)
+        _difference(right, comparison.sets[name].figures[K_FOLD][head], place, unit)
+    right.axvline(0, color=INK, linewidth=1)
+    one = len(comparison.sets) == 1
     for axis in (left, right):
-        axis.grid(axis="x", alpha=0.3)
+        axis.set_yticks(range(len(rows)), [head if one else f"{head}, {name}" for name, head in rows])
+        axis.set_ylim(len(rows) - 0.4, -0.6)
+        axis.grid(axis="y", visible=False)
         handles, labels = axis.get_legend_handles_labels()
-        axis.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=1, frameon=False)
-    figure.suptitle(
-        f"{config.seeds} × {config.folds}-fold cross-validation, {comparison.size}, "
-        + ("epoch chosen on an inner split" if config.early_stopping else "last epoch")
+        unique = dict(zip(labels, handles, strict=True))
+        axis.legend(unique.values(), unique, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=1)
+    left.set_xlabel(unit.of_values)
+    right.set_xlabel(f"difference to {config.reference}, {unit.of_differences}")
+    main = main_head(comparison)
+    words = [
+        f"{name}: {main} {unit.value(each.figures[K_FOLD][main].value.mean)}, {config.reference} "
+        f"{unit.value(each.figures[K_FOLD][config.reference].value.mean)}"
+        for name, each in comparison.sets.items()
+    ]
+    return Drawing(
+        figure,
+        f"A row a head: its {unit.label} with the 95 % interval, and its difference to {config.reference}. "
+        f"{'; '.join(words)}. The table has all of them.",
     )
-    save_png(figure, file, dpi=120)
 
 
-def _accuracies(axis: Axes, comparison: Comparison, found: Trainings, heads: Sequence[str]) -> None:
-    jitter = np.random.default_rng(0)
-    for place, head in enumerate(heads):
-        means = _repetitions(found[head])
-        heights = place + jitter.uniform(-0.16, 0.16, len(means))
-        axis.plot(100 * means, heights, ".", color="grey", alpha=0.45, markersize=4, label=_once("a repetition", place))
-        accuracy = comparison.figures[K_FOLD][head].accuracy
-        _bar(axis, accuracy, place, color=BLUE, marker="o", label=_once("mean, 95 % interval", place))
-        published = 100 * comparison.figures[PUBLISHED][head].accuracy.mean
-        axis.plot(published, place, "D", color=ORANGE, markersize=5, label=_once("published split, mean", place))
-        flattered = 100 * comparison.figures[PUBLISHED][head].best_on_test
-        axis.plot(
-            flattered,
-            place,
-            "D",
-            color=ORANGE,
-            markerfacecolor="none",
-            markersize=5,
-            label=_once(f"published split, best epoch on the test {comparison.noun} (flattered)", place),
-        )
+def _values(axis: Axes, found: SetFigures, own: Sequence[TrialResult], head: str, place: int, metric: str) -> None:
+    unit = Unit(metric)
+    means = _repetitions(own, metric)
+    # Spread so that equal ones are seen, in the same way each time.
+    heights = place + np.random.default_rng(place).uniform(-0.16, 0.16, len(means))
+    axis.plot(unit.scale * means, heights, ".", color=MUTED, alpha=0.45, markersize=4, label="a repetition")
+    row, split = (found.figures[design][head] for design in (K_FOLD, PUBLISHED))
+    _bar(axis, row.value, place, unit, color=BLUE, marker="o", label="mean, 95 % interval")
+    diamond: Any = {"linestyle": "", "marker": "D", "color": ORANGE, "markersize": 5}
+    axis.plot(unit.scale * split.value.mean, place, **diamond, label="published split, mean")
+    if metric == "accuracy" and split.best_on_test is not None:
+        label = "published split, epoch that is best on the test (flattered)"
+        axis.plot(100 * split.best_on_test, place, **diamond, markerfacecolor="none", label=label)
 
 
-def _differences(axis: Axes, found: Mapping[str, HeadFigures], heads: Sequence[str]) -> None:
-    axis.axvline(0, color="black", linewidth=1)
-    seen: set[str] = set()
-    for place, head in enumerate(heads):
-        row = found[head]
-        if row.difference is None:
-            continue
-        real = is_real(row)
-        label = f"mean, 95 % interval: {'differs' if real else 'could be chance'} (5 %, Holm)"
-        _bar(
-            axis,
-            row.difference,
-            place,
-            color=ORANGE if real else BLUE,
-            marker="s" if real else "o",
-            label=label if label not in seen else None,
-        )
-        seen.add(label)
-        visible = row.smallest_visible
-        if visible is not None:
-            label = "differences that this design would often miss"
-            ends = (-100 * visible, 100 * visible)
-            axis.plot(
-                ends,
-                (place, place),
-                color="grey",
-                alpha=0.25,
-                linewidth=13,
-                solid_capstyle="butt",
-                zorder=0,
-                label=label if label not in seen else None,
-            )
-            seen.add(label)
+def _difference(axis: Axes, row: HeadFigures, place: int, unit: Unit) -> None:
+    if row.difference is None:
+        return
+    real = is_real(row)
+    if row.smallest_visible is not None:
+        ends = np.array([-1, 1]) * unit.scale * row.smallest_visible
+        style: Any = {"color": MUTED, "alpha": 0.25, "linewidth": 12, "solid_capstyle": "butt", "zorder": 0}
+        axis.plot(ends, (place, place), **style, label="differences that this design would often miss")
+    label = f"mean, 95 % interval: {'differs' if real else 'could be chance'} (5 %, Holm)"
+    _bar(axis, row.difference, place, unit, color=ORANGE if real else BLUE, marker="s" if real else "o", label=label)
 
 
-def _bar(axis: Axes, found: Estimate, place: int, **style: Any) -> None:
-    mean = 100 * found.mean
-    bounded = found.low is not None and found.high is not None
-    spread = [[mean - 100 * found.low], [100 * found.high - mean]] if bounded else None  # type: ignore[operator]
-    axis.errorbar([mean], [place], xerr=spread, capsize=4, linewidth=2, markersize=6, **style)
+def _bar(axis: Axes, found: Estimate, place: int, unit: Unit, **style: Any) -> None:
+    spread = None
+    if found.low is not None and found.high is not None:
+        spread = [[unit.scale * (found.mean - found.low)], [unit.scale * (found.high - found.mean)]]
+    axis.errorbar([unit.scale * found.mean], [place], xerr=spread, capsize=4, linewidth=2, markersize=6, **style)
 
 
-def _repetitions(own: Sequence[TrialResult]) -> np.ndarray:
-    """Mean accuracy over the folds of each repetition."""
+def _curves(comparison: Comparison) -> Drawing:
+    """A panel a data set, a line a head: the metric by the number of images that are learned from."""
+    unit, config = Unit(comparison.config.metric), comparison.config
+    figure, axes = plt.subplots(
+        1, len(comparison.sets), figsize=(5.2 * max(2, len(comparison.sets)), 4.6), layout="constrained", squeeze=False
+    )
+    designs = [*(design_of_size(size) for size in config.sizes), K_FOLD]
+    for axis, (name, each) in zip(axes[0], comparison.sets.items(), strict=True):
+        all_of_class = each.images * (1 - 1 / config.folds) / max(1, each.n_classes)
+        places = [*config.sizes, all_of_class]
+        for head, (colour, marker) in zip(each.figures[K_FOLD], cycle(SERIES), strict=False):
+            rows = [each.figures[design][head].value for design in designs]
+            axis.plot(places, [unit.scale * row.mean for row in rows], color=colour, marker=marker, label=head)
+            if all(row.low is not None and row.high is not None for row in rows):
+                low, high = ([unit.scale * getattr(row, end) for row in rows] for end in ("low", "high"))
+                axis.fill_between(places, low, high, color=colour, alpha=0.08, linewidth=0)
+        axis.set_xscale("log")
+        axis.set_xticks(places, [*map(str, config.sizes), f"all ({all_of_class:.0f})"])
+        axis.minorticks_off()
+        axis.set(xlabel=f"{each.noun} a class to learn from", ylabel=unit.of_values, title=name)
+        axis.legend(loc="best", fontsize=8)
+    main = main_head(comparison)
+    curve = ", ".join(unit.value(comparison.first.figures[design][main].value.mean) for design in designs)
+    learned = ", ".join([*map(str, config.sizes), "all"])
+    return Drawing(
+        figure, f"{unit.label} of each head by the number a class that it learns from ({learned}); of {main}: {curve}."
+    )
+
+
+def _repetitions(own: Sequence[TrialResult], metric: str) -> np.ndarray:
+    """The mean over the folds of each repetition."""
     folds = [each for each in own if each.design == K_FOLD]
     seeds = sorted({each.seed for each in folds})
-    return np.array([np.mean([each.accuracy for each in folds if each.seed == seed]) for seed in seeds])
-
-
-def _once(label: str, place: int) -> str | None:
-    """One entry in the legend for all rows."""
-    return label if place == 0 else None
+    return np.array([np.mean([each.value(metric) for each in folds if each.seed == seed]) for seed in seeds])

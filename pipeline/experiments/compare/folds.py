@@ -1,11 +1,14 @@
 """Which images each training of a comparison learns from, and which it is judged on.
 
 In: a feature cache, a seed. Out: the trials of that seed: one a fold of a stratified k-fold partition of all images,
-and one on the published train/val split. No choice that a head makes sees the images it is judged on.
+and one on the published train/val split; or, of a smaller size, one a fold that learns from a few images a class. No
+choice that a head makes sees the images it is judged on.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +46,7 @@ class Trial:
     Attributes:
         seed: Of the partition, of the initial weights and of the order of the samples.
         fold: Number of the fold, from 0; None for the published split.
+        size: Images a class that it may learn from; None for all of the fold's.
         train: Rows of the pool that the head learns from.
         inner: Rows that its epoch is chosen on, taken from the training rows; none where the last epoch is taken.
         test: Rows that it is judged on.
@@ -50,6 +54,7 @@ class Trial:
 
     seed: int
     fold: int | None
+    size: int | None = None
     train: np.ndarray
     inner: np.ndarray
     test: np.ndarray
@@ -71,8 +76,8 @@ def pooled(features: FeatureSet) -> Pool:
     )
 
 
-def refuse_few(pool: Pool, folds: int) -> None:
-    """Raise an InputError where a class has too few images for so many folds, or for the published split."""
+def refuse_few(pool: Pool, folds: int, sizes: Sequence[int] = ()) -> None:
+    """Raise an InputError where a class has too few images for the folds, a size, or the published split."""
     problems = []
     # So that a class has 2 images in every fold, 5 to learn from, and of these 1 for the inner split.
     needed = max(2 * folds, 10)
@@ -80,6 +85,12 @@ def refuse_few(pool: Pool, folds: int) -> None:
         count = int((pool.labels == label).sum())
         if count < needed:
             problems.append(f"class {name} has {count} {pool.noun}, --folds {folds} needs {needed}")
+        learned = count - math.ceil(count / folds)
+        if sizes and max(sizes) > learned:
+            problems.append(
+                f"class {name} has {learned} {pool.noun} to learn from beside a fold, --train-sizes {max(sizes)} "
+                "needs as many"
+            )
         published = int((pool.labels[: pool.n_published] == label).sum())
         if published < 5:
             problems.append(f"class {name} has {published} {pool.noun} in the training split, 5 are needed")
@@ -89,21 +100,34 @@ def refuse_few(pool: Pool, folds: int) -> None:
         )
 
 
-def trials(pool: Pool, seed: int, folds: int, with_inner: bool) -> list[Trial]:
-    """The folds of one seed's partition, then the published split."""
+def trials(pool: Pool, seed: int, folds: int, with_inner: bool, size: int | None = None) -> list[Trial]:
+    """The folds of one seed's partition, then the published split; of a size, the folds alone.
+
+    Of each fold a smaller size is part of every larger one: differences between sizes are not those between draws.
+    """
     from sklearn.model_selection import StratifiedKFold
 
     partition = StratifiedKFold(folds, shuffle=True, random_state=seed).split(pool.labels, pool.labels)
     splits: list[tuple[int | None, Any, Any]] = [(fold, *rows) for fold, rows in enumerate(partition)]
-    everything = np.arange(len(pool.labels))
-    splits.append((None, everything[: pool.n_published], everything[pool.n_published :]))
+    if size is None:
+        everything = np.arange(len(pool.labels))
+        splits.append((None, everything[: pool.n_published], everything[pool.n_published :]))
+    else:
+        splits = [(fold, _few(train, pool.labels, size, (seed, fold)), test) for fold, train, test in splits]
     found = []
     for fold, train, test in splits:
         inner = train[:0]
         if with_inner:
             train, inner = _halves(train, pool.labels[train], seed)
-        found.append(Trial(seed=seed, fold=fold, train=train, inner=inner, test=test))
+        found.append(Trial(seed=seed, fold=fold, size=size, train=train, inner=inner, test=test))
     return found
+
+
+def _few(rows: np.ndarray, labels: np.ndarray, size: int, drawn_by: Any) -> np.ndarray:
+    """The first ``size`` rows of each class in an order that does not depend on ``size``."""
+    order = np.random.default_rng(drawn_by).permutation(rows)
+    classes = np.unique(labels[rows])
+    return np.sort(np.concatenate([order[labels[order] == label][:size] for label in classes]))
 
 
 def _halves(rows: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,8 +8,15 @@ from typing import Any
 from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.statistics import Estimate
 
-FORMAT_VERSION = 1
-K_FOLD, PUBLISHED = DESIGNS = ("k-fold", "published")
+FORMAT_VERSION = 2
+BLOCK_VERSION = 1
+"""Of the blocks, which outlive changes of the tables that are made of them."""
+K_FOLD, PUBLISHED, OVER_SIZES = "k-fold", "published", "over sizes"
+
+
+def design_of_size(size: int | None) -> str:
+    """The k-fold design whose heads learn from so many rows a class; of None, from all."""
+    return K_FOLD if size is None else f"{size} a class"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +26,7 @@ class TrialResult:
     Attributes:
         seed: Of the partition, of the initial weights and of the order of the samples.
         fold: Number of the fold, from 0; None for the published split.
+        size: Images a class that it could learn from; None for all.
         n_train: Images that the head learned from.
         n_inner: Images that its epoch was chosen on.
         n_test: Images that it is judged on.
@@ -27,10 +35,12 @@ class TrialResult:
         loss: Of this epoch: mean cross-entropy on the test images.
         best_epoch: The epoch that is best on the test images.
         best_accuracy: Its accuracy on them, which is flattered.
+        metrics: Of the judged epoch on the test images, by name; None where a metric has no value.
     """
 
     seed: int
     fold: int | None
+    size: int | None = None
     n_train: int
     n_inner: int
     n_test: int
@@ -39,16 +49,21 @@ class TrialResult:
     loss: float
     best_epoch: int
     best_accuracy: float
+    metrics: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def design(self) -> str:
-        """Whether it is one of the k folds, or on the published split."""
-        return PUBLISHED if self.fold is None else K_FOLD
+        """Whether it is one of the k folds, of which size, or on the published split."""
+        return PUBLISHED if self.fold is None else design_of_size(self.size)
+
+    def value(self, metric: str) -> float | None:
+        """What a metric says of it."""
+        return self.accuracy if metric == "accuracy" else self.metrics.get(metric)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockResult:
-    """The trainings of a block: one kind of head from a few seeds.
+    """The trainings of a block: one kind of head from a few seeds, of one size.
 
     Attributes:
         head: The kind of head.
@@ -70,15 +85,16 @@ class HeadFigures:
     """A head in one design.
 
     Attributes:
-        accuracy: Over all trainings.
-        best_on_test: Mean over trainings of the highest accuracy that any epoch had on the test images.
+        value: The metric over all trainings.
+        best_on_test: Mean over trainings of the highest accuracy that any epoch had on the test images; None of a mean
+            over sizes.
         difference: To the reference, paired by seed and fold; None for the reference itself.
-        p_holm: The difference's p-value, raised for the number of heads.
+        p_holm: The difference's p-value, raised for the number of heads, sizes and data sets.
         smallest_visible: The smallest true difference that would be found four times in five.
     """
 
-    accuracy: Estimate
-    best_on_test: float
+    value: Estimate
+    best_on_test: float | None
     difference: Estimate | None
     p_holm: float | None
     smallest_visible: float | None
@@ -102,35 +118,25 @@ class SplitSizes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """What ``compare.json`` holds.
+class SetFigures:
+    """One data set of a comparison.
 
     Attributes:
-        created: UTC time, ISO 8601.
-        config: The flags.
         images: Their number.
+        n_classes: The number of classes.
         published: How many of them are in each part of the published split.
-        heads: Size and cost of each head.
-        figures: ``figures[design][head]``, in the order of ``--heads``.
-        cpu_seconds: Processor time of all trainings.
         features: Where the features came from.
-        versions: Libraries.
-        seconds: Wall time of what was trained now.
-        conclusion: In a sentence.
+        heads: Size and cost of each head.
+        figures: ``figures[design][head]``: k-fold on all images, each smaller size, the mean over sizes where there are
+            several, and the published split; heads in the order of ``--heads``.
     """
 
-    format_version: int = FORMAT_VERSION
-    created: str
-    config: CompareConfig
     images: int
+    n_classes: int = 2
     published: SplitSizes
+    features: dict[str, Any] = field(default_factory=dict)
     heads: dict[str, HeadCost] = field(default_factory=dict)
     figures: dict[str, dict[str, HeadFigures]]
-    cpu_seconds: float = 0.0
-    features: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
-    conclusion: str = ""
 
     @property
     def noun(self) -> str:
@@ -140,4 +146,33 @@ class Comparison:
     @property
     def size(self) -> str:
         """How many: ``397 images``."""
-        return f"{self.images} {self.noun}"
+        return f"{self.images:,} {self.noun}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What ``compare.json`` holds.
+
+    Attributes:
+        created: UTC time, ISO 8601.
+        config: The flags.
+        sets: Each data set by name, that of ``--features`` first.
+        cpu_seconds: Processor time of all trainings.
+        versions: Libraries.
+        seconds: Wall time of what was trained now.
+        conclusion: In a sentence.
+    """
+
+    format_version: int = FORMAT_VERSION
+    created: str
+    config: CompareConfig
+    sets: dict[str, SetFigures]
+    cpu_seconds: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    conclusion: str = ""
+
+    @property
+    def first(self) -> SetFigures:
+        """The data set of ``--features``."""
+        return next(iter(self.sets.values()))

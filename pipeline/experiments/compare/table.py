@@ -1,26 +1,31 @@
-"""The tables of a comparison as Markdown, and every training as CSV.
+"""A comparison as a document, and every training as CSV.
 
-In: :class:`pipeline.experiments.compare.record.Comparison`. Out: text.
+In: :class:`pipeline.experiments.compare.record.Comparison`. Out: a ``Document``, text.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Mapping
 
-from pipeline.experiments.compare.conclusion import RULES, p_value, points
+from pipeline.experiments.compare.conclusion import RULES
 from pipeline.experiments.compare.config import CompareConfig
-from pipeline.experiments.compare.record import K_FOLD, PUBLISHED, Comparison
+from pipeline.experiments.compare.record import K_FOLD, OVER_SIZES, PUBLISHED, Comparison, design_of_size
 from pipeline.experiments.compare.results import Trainings
-from pipeline.experiments.statistics import Estimate, too_few
-from pipeline.util.markdown import markdown
+from pipeline.experiments.compare.words import Unit, p_value
+from pipeline.experiments.statistics import too_few
+from pipeline.pages.document import Document, Figure, Part, Points, Section, Table, Warned
+from pipeline.util.drawing import Drawing
+from pipeline.util.metrics import METRICS
 
 COLUMNS = (
+    "set",
     "head",
     "design",
     "seed",
     "fold",
+    "size",
     "n_train",
     "n_inner",
     "n_test",
@@ -29,79 +34,138 @@ COLUMNS = (
     "loss",
     "best_epoch",
     "best_accuracy",
+    *(name for name in METRICS if name != "accuracy"),
 )
 
 
-def render(comparison: Comparison) -> str:
-    """Conclusion, both tables, and what their columns mean, as one Markdown document."""
-    config, published = comparison.config, comparison.published
+def document_of(comparison: Comparison, drawings: Mapping[str, Drawing]) -> Document:
+    """Conclusion, figures, tables, and what their columns mean."""
+    config, first = comparison.config, comparison.first
     warning = too_few(config.seeds)
-    parts = [
-        comparison.conclusion,
-        f"### {config.seeds} repetitions of {config.folds}-fold cross-validation, {comparison.size}",
-        _table(comparison, K_FOLD),
-        f"### The published split, {published.train} to train and {published.val} to judge by, {config.seeds} seeds",
-        f"**{warning}**" if warning else "",
-        _table(comparison, PUBLISHED),
-        "\n".join(f"- {line}" for line in _notes(config, comparison.noun)),
+    title = f"{config.seeds} repetitions of {config.folds}-fold cross-validation"
+    split = f"{first.published.train} to train and {first.published.val} to judge by, " if _is_one(comparison) else ""
+    folds: list[Part] = [Warned(warning)] if warning else []
+    folds += [_table(comparison, K_FOLD), *_figure(drawings, "compare", "Intervals and p-values as in the table.")]
+    sections = [Section(f"{title}, {_sizes(comparison)}", folds, short="Cross-validation")]
+    if config.sizes:
+        caption = (
+            "Lines are means over all repetitions and folds, bands their 95 % intervals; sizes on a logarithmic scale."
+        )
+        curves = [*_figure(drawings, "curves", caption), _curve_table(comparison)]
+        sections.append(Section("Learning curves: how many a class are learned from", curves, short="Learning curves"))
+    sections += [
+        Section(
+            f"The published split, {split}{config.seeds} seeds", [_table(comparison, PUBLISHED)], "Published split"
+        ),
+        Section("How to read this", [Points(_notes(config, first.noun))]),
     ]
-    return "\n\n".join(part for part in parts if part)
+    return Document("Does the quantum part help?", comparison.conclusion, sections, made=_made(comparison))
 
 
-def to_csv(found: Trainings) -> str:
-    """Every training, a line each; the published split has no fold."""
+def to_csv(found: Mapping[str, Trainings]) -> str:
+    """Every training, a line each; the published split has no fold, and what learned from all has no size."""
     text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
     table.writeheader()
-    for head, own in found.items():
-        table.writerows({"head": head, "design": each.design, **vars(each)} for each in own)
+    for name, heads in found.items():
+        for head, own in heads.items():
+            rows = ({"set": name, "head": head, "design": each.design, **vars(each), **each.metrics} for each in own)
+            table.writerows(rows)
     return text.getvalue()
 
 
-def _table(comparison: Comparison, design: str) -> str:
-    reference = comparison.config.reference
-    heading = ["head", "trained", "accuracy", "95 %", f"− {reference}", "95 %", "p", "p, Holm", "d", "visible from"]
-    rows = [[*heading, "best on test", "CPU s"]]
-    for head, row in comparison.figures[design].items():
-        cost, accuracy, difference = comparison.heads[head], row.accuracy, row.difference
-        cells = [head, f"{cost.parameters:,}", _percent(accuracy.mean), _interval(accuracy, _percent)]
-        if difference is None:
-            cells += [""] * 6
-        else:
-            cells += [
-                points(difference.mean),
-                _interval(difference, points),
-                p_value(difference.p),
-                p_value(row.p_holm),
-                "–" if difference.effect_size is None else f"{difference.effect_size:+.2f}".replace("-", "−"),
-                "–" if row.smallest_visible is None else f"{100 * row.smallest_visible:.1f}",
+def _made(comparison: Comparison) -> str:
+    return f"Made {comparison.created[:16].replace('T', ' ')} UTC, {comparison.cpu_seconds:.0f} seconds of a core."
+
+
+def _is_one(comparison: Comparison) -> bool:
+    return len(comparison.sets) == 1
+
+
+def _sizes(comparison: Comparison) -> str:
+    return ", ".join(
+        each.size if _is_one(comparison) else f"{name} ({each.size})" for name, each in comparison.sets.items()
+    )
+
+
+def _figure(drawings: Mapping[str, Drawing], name: str, caption: str) -> list[Part]:
+    return [Figure(name, drawings[name], caption)] if name in drawings else []
+
+
+def _table(comparison: Comparison, design: str) -> Table:
+    unit, reference = Unit(comparison.config.metric), comparison.config.reference
+    lead = [] if _is_one(comparison) else ["set"]
+    heading = [*lead, "head", "trained", unit.of_values, "95 %", f"− {reference}, {unit.of_differences}", "95 %", "p"]
+    rows = [[*heading, "p, Holm", "d", "visible from", "best on test, %", "CPU s"]]
+    for name, each in comparison.sets.items():
+        for head, row in each.figures[design].items():
+            cost, difference = each.heads[head], row.difference
+            cells = [*([name] if lead else []), head, f"{cost.parameters:,}"]
+            cells += [unit.value(row.value.mean), unit.interval(row.value)]
+            if difference is None:
+                cells += [""] * 6
+            else:
+                effect = difference.effect_size
+                cells += [
+                    unit.difference(difference.mean),
+                    unit.interval(difference, signed=True),
+                    p_value(difference.p),
+                    p_value(row.p_holm),
+                    "–" if effect is None else f"{effect:+.2f}".replace("-", "−"),
+                    "–" if row.smallest_visible is None else unit.value(row.smallest_visible),
+                ]
+            best = "–" if row.best_on_test is None else f"{100 * row.best_on_test:.1f}"
+            rows.append([*cells, best, f"{cost.cpu_seconds_a_training:.2f}"])
+    caption = "The published split" if design == PUBLISHED else "Cross-validation"
+    return Table(caption, rows, left=1 + len(lead))
+
+
+def _curve_table(comparison: Comparison) -> Table:
+    config, unit = comparison.config, Unit(comparison.config.metric)
+    lead = [] if _is_one(comparison) else ["set"]
+    designs = [*(design_of_size(size) for size in config.sizes), K_FOLD]
+    over = f"mean − {config.reference}, {unit.of_differences}"
+    rows = [[*lead, "head", *map(str, config.sizes), "all", "mean over sizes", over, "95 %", "p, Holm"]]
+    for name, each in comparison.sets.items():
+        for head, mean in each.figures[OVER_SIZES].items():
+            cells = [
+                f"{unit.value(row.value.mean)} ({unit.interval(row.value)})"
+                for row in (each.figures[d][head] for d in designs)
             ]
-        rows.append([*cells, _percent(row.best_on_test), f"{cost.cpu_seconds_a_training:.2f}"])
-    return markdown(rows)
+            difference = mean.difference
+            end = ["", "", ""]
+            if difference is not None:
+                end = [unit.difference(difference.mean), unit.interval(difference, signed=True), p_value(mean.p_holm)]
+            rows.append([*([name] if lead else []), head, *cells, unit.value(mean.value.mean), *end])
+    return Table(
+        f"{unit.of_values} by the number a class that is learned from, with 95 % intervals", rows, left=1 + len(lead)
+    )
 
 
 def _notes(config: CompareConfig, noun: str) -> list[str]:
     last_seed = config.seed + config.seeds - 1
-    return [
+    unit = Unit(config.metric)
+    shown = "in %, differences in points" if unit.is_share else f"as it is: {METRICS[config.metric].meaning}"
+    notes = [
         f"Judged: {RULES[config.early_stopping]}; seeds {config.seed} to {last_seed}. A seed is one repetition: of the "
-        "partition, and in all heads alike of initial weights and order of samples. Accuracy in %, differences in "
-        "points.",
-        "p of the k-fold table: Nadeau and Bengio's corrected resampled t-test, because the training sets of folds "
-        "overlap; the intervals there are corrected likewise. Holm: corrected for testing several heads at once.",
+        "partition, and in all heads alike of initial weights and order of samples.",
+        f"Metric: {unit.label}, {shown}. Intervals lie on the logit scale, and so between what it can be.",
+        "p of cross-validation: Nadeau and Bengio's corrected resampled t-test, because the training sets of folds "
+        "overlap; the intervals there are corrected likewise. Holm: corrected for testing several heads, sizes and "
+        "data sets at once.",
         f"p and intervals of the published split: over seeds alone, with these {noun} fixed. They do not tell about "
         f"other {noun}, and become as narrow as one likes with more seeds.",
-        "d: mean over standard deviation of the paired differences. Visible from: the smallest true difference, in "
-        "points, that this test, Holm's correction included, finds four times in five.",
+        "d: mean over standard deviation of the paired differences. Visible from: the smallest true difference that "
+        "this test, Holm's correction included, finds four times in five.",
         f'Best on test: the accuracy of the epoch that is best on the very {noun} it is judged on, as in "best '
         'validation accuracy" of the paper: flattered, and shown for comparison with published numbers only.',
         "CPU s: seconds of one core a training, many trained side by side, evaluation on the test split after every "
         "epoch included.",
     ]
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _interval(found: Estimate, show: Callable[[float], str]) -> str:
-    return "–" if found.low is None or found.high is None else f"{show(found.low)} to {show(found.high)}"
+    if config.sizes:
+        notes.append(
+            f"Learning curves: of each fold's training {noun} a few a class, drawn once a seed; the few are part of "
+            "the many, and the same for all heads. Mean over sizes: the area below the curve over the logarithm of the "
+            "size, divided by its width."
+        )
+    return notes

@@ -5,20 +5,24 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from comparisons import small_comparison
+from conftest import names_in
 
 from features.cache.store import read_features
 from features.cache.writer import join
 from features.util.errors import InputError
+from features.util.flags import FlagError
 from pipeline.experiments.compare import blocks, comparison
 from pipeline.experiments.compare.comparison import compare
 from pipeline.experiments.compare.table import COLUMNS
+from pipeline.experiments.statistics import holm
 from pipeline.util.records import to_record
 
-FILES = {"compare.md", "compare.png", "compare.json", "compare.csv", "blocks"}
+FILES = {"compare.html", "compare.md", "compare.png", "compare.json", "compare.csv", "blocks"}
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def config(tmp_path):
 def test_it_leaves_exactly_these_files_and_says_where(config, capsys):
     comparison = compare(config)
     assert {file.name for file in config.out.iterdir()} == FILES
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{config.out / 'compare.md'}: ")
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{config.out / 'compare.html'}: ")
     assert json.loads((config.out / "compare.json").read_text()) == json.loads(json.dumps(to_record(comparison)))
     rows = list(csv.DictReader((config.out / "compare.csv").read_text().splitlines()))
     assert tuple(rows[0]) == COLUMNS
@@ -46,10 +50,10 @@ def test_its_figures_are_those_of_its_trainings(config):
         head: [float(row["accuracy"]) for row in rows if row["head"] == head and row["design"] == "k-fold"]
         for head in config.heads
     }
-    found = comparison.figures["k-fold"]
+    found = comparison.first.figures["k-fold"]
     for head, accuracies in of_head.items():
-        assert found[head].accuracy.mean == pytest.approx(np.mean(accuracies))
-        assert found[head].best_on_test >= found[head].accuracy.mean
+        assert found[head].value.mean == pytest.approx(np.mean(accuracies))
+        assert found[head].best_on_test >= found[head].value.mean
     differences = np.subtract(of_head["quantum"], of_head["classical"])
     assert found["quantum"].difference.mean == pytest.approx(differences.mean())
     # Every third image is judged, the others are learned from: 1/6 + 1/2 of the variance.
@@ -63,7 +67,7 @@ def test_the_same_command_again_trains_nothing_and_another_lr_all(config, monkey
     capsys.readouterr()
     again = compare(config)
     assert "3 of 3 blocks are done already" in capsys.readouterr().out
-    assert again.figures == first.figures
+    assert again.first.figures == first.first.figures
     with pytest.raises(ZeroDivisionError):
         compare(replace(config, lr=0.004))
 
@@ -101,7 +105,7 @@ def test_stopped_after_a_block_it_goes_on_to_the_same_figures(config, tmp_path, 
     monkeypatch.setattr(comparison, "run_blocks", whole)
     resumed = compare(config)
     assert len(set(done)) == 2
-    assert resumed.figures == undisturbed.figures
+    assert resumed.first.figures == undisturbed.first.figures
 
 
 @pytest.mark.parametrize(
@@ -117,14 +121,14 @@ def test_a_block_that_is_not_as_it_was_written_is_made_again(config, damage):
     (file,) = (config.out / "blocks").rglob("quantum-*.json")
     before = json.loads(file.read_text())
     file.write_text(damage(file.read_text()))
-    assert compare(config).figures == first.figures
+    assert compare(config).first.figures == first.first.figures
     assert json.loads(file.read_text())["trainings"] == before["trainings"]
 
 
 def test_other_features_are_compared_anew(config, make_feature_file):
     first = compare(config)
     make_feature_file(config.features, seed=5, separation=0.04)
-    assert compare(config).figures != first.figures
+    assert compare(config).first.figures != first.first.figures
     assert len(list((config.out / "blocks").iterdir())) == 2
 
 
@@ -142,8 +146,8 @@ def test_a_circuit_too_large_for_memory_is_refused(config):
 def test_no_interval_leaves_what_an_accuracy_can_be_and_few_seeds_are_told_as_too_few(config, capsys):
     # With separable features nearly every accuracy is 1, with an interval around it.
     comparison = compare(replace(config, folds=2, heads=("quantum", "classical", "linear"), lr=0.01))
-    rows = [row for design in comparison.figures.values() for row in design.values()]
-    assert all(row.accuracy.low is None or 0 <= row.accuracy.low <= row.accuracy.high <= 1 for row in rows)
+    rows = [row for design in comparison.first.figures.values() for row in design.values()]
+    assert all(row.value.low is None or 0 <= row.value.low <= row.value.high <= 1 for row in rows)
     found = [row.difference for row in rows if row.difference is not None and row.difference.low is not None]
     assert all(-1 <= each.low <= each.high <= 1 for each in found)
     assert "**2 seeds are too few for intervals over seeds" in capsys.readouterr().out
@@ -151,5 +155,51 @@ def test_no_interval_leaves_what_an_accuracy_can_be_and_few_seeds_are_told_as_to
 
 def test_one_seed_gives_figures_without_intervals_on_the_published_split(config):
     comparison = compare(replace(config, seeds=1))
-    assert comparison.figures["published"]["quantum"].accuracy.low is None
-    assert comparison.figures["k-fold"]["quantum"].accuracy.count == 3
+    assert comparison.first.figures["published"]["quantum"].value.low is None
+    assert comparison.first.figures["k-fold"]["quantum"].value.count == 3
+
+
+def test_data_sets_sizes_and_metric_come_in_one_table_and_go_on_where_they_stopped(config, monkeypatch, capsys):
+    alone = compare(config)
+    wide = replace(
+        config,
+        sets=(Path("sklearn:iris"),),
+        train_sizes=("4", "all"),
+        metric="f1_macro",
+        heads=("quantum", "classical"),
+    )
+    capsys.readouterr()
+    found = compare(wide)
+    # What the smaller comparison trained is not trained again.
+    assert "; 2 of 8 blocks are done already" in capsys.readouterr().out
+    assert names_in(config.out) == sorted(FILES | {"curves.png", "sets"})
+    assert list(found.sets) == ["synthetic", "iris"]
+    assert (found.sets["iris"].images, found.sets["iris"].n_classes) == (150, 3)
+    assert list(found.first.figures) == ["4 a class", "k-fold", "published", "over sizes"]
+    judged = [each.figures[design]["quantum"] for each in found.sets.values() for design in ("4 a class", "k-fold")]
+    p_values, raised = [row.difference.p for row in judged], [row.p_holm for row in judged]
+    assert raised == pytest.approx(holm(p_values))
+    rows = list(csv.DictReader((config.out / "compare.csv").read_text().splitlines()))
+    assert len(rows) == 2 * 2 * 2 * (2 * 3 + 1)
+    of_head = [float(row["f1_macro"]) for row in rows if (row["set"], row["head"]) == ("iris", "quantum")]
+    assert len({row["size"] for row in rows}) == 2
+    assert 0 <= min(of_head) <= max(of_head) <= 1
+    assert "macro F1 of" in found.conclusion
+    assert "With 4 images a class to learn from the difference is" in found.conclusion
+    assert "On the 150 rows of iris the difference is" in found.conclusion
+    monkeypatch.setattr(comparison, "run_blocks", lambda _config, todo, _pool: iter([]) if not todo else 1 / 0)
+    assert compare(wide).conclusion == found.conclusion
+    assert compare(config).first.figures == alone.first.figures
+    assert "curves.png" not in names_in(config.out)
+
+
+def test_a_set_named_twice_and_one_that_is_not_there_are_refused(config):
+    with pytest.raises(InputError, match="holds the same rows as one before it"):
+        compare(replace(config, sets=(config.features,)))
+    with pytest.raises(InputError, match="did you mean digits"):
+        compare(replace(config, sets=(Path("sklearn:digit"),)))
+    for sizes, words in ((("none",), "has 'none'; a size is `all`, or 2 or more"), (("5", "5"), "name each once")):
+        with pytest.raises(FlagError, match=words):
+            replace(config, train_sizes=sizes)
+    with pytest.raises(FlagError, match="has '4'; a size is `all`, or 5 or more"):
+        replace(config, train_sizes=("4",), early_stopping=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,13 +12,15 @@ from comparisons import small_comparison
 
 from features.cache.store import read_features
 from features.util.errors import InputError
-from pipeline.experiments.compare.blocks import Block, key, plan, run_block, settings
+from pipeline.experiments.compare.blocks import Block, key, plan, read_block, run_block, settings, write_block
+from pipeline.experiments.compare.config import MetricName
 from pipeline.experiments.compare.folds import Pool, pooled, refuse_few, trials
 from pipeline.heads.registry import HEADS, new_head
 from pipeline.training.epochs import learning_rate, train_step
 from pipeline.training.loop import train
 from pipeline.training.optimizer import FlatAdam
 from pipeline.training.samples import epoch_order
+from pipeline.util.metrics import METRICS
 from pipeline.util.tally import score
 
 
@@ -48,6 +51,20 @@ def test_every_image_is_judged_once_a_repetition_and_never_learned_from(pool, wi
 def test_a_seed_is_one_partition_and_another_seed_another(pool):
     folds = [trials(pool, seed, 3, False)[0].test.tolist() for seed in (3, 3, 4)]
     assert folds[0] == folds[1] != folds[2]
+
+
+def test_few_to_learn_from_are_part_of_the_many_and_judged_by_the_same(pool):
+    whole, many, few = (trials(pool, 3, 3, False, size) for size in (None, 8, 3))
+    assert [trial.fold for trial in few] == [0, 1, 2]
+    for large, middle, small in zip(whole, many, few, strict=False):
+        assert set(small.train) < set(middle.train) < set(large.train)
+        assert np.bincount(pool.labels[small.train]).tolist() == [3, 3]
+        assert small.test.tolist() == middle.test.tolist() == large.test.tolist()
+    assert trials(pool, 4, 3, False, 3)[0].train.tolist() != few[0].train.tolist()
+    with pytest.raises(
+        InputError, match="class blue has 12 images to learn from beside a fold, --train-sizes 13 needs"
+    ):
+        refuse_few(pool, 3, [5, 13])
 
 
 def test_too_few_images_for_the_folds_are_refused(pool):
@@ -137,6 +154,41 @@ def test_the_plan_covers_every_head_and_seed_once(config):
     planned = plan(replace(config, seeds=25))
     for head in config.heads:
         assert [seed for block in planned if block.head == head for seed in block.seeds] == list(range(7, 32))
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_metrics_are_those_of_the_judged_epoch(config, pool, early_stopping):
+    wild = replace(config, epochs=8, lr=0.1, early_stopping=early_stopping)
+    for row in run_block(wild, Block("quantum", (7, 8)), pool).trainings:
+        assert set(row.metrics) == set(METRICS) - {"accuracy"}
+        # Computed from the logits in one case, and from the probabilities in the other.
+        assert row.metrics["log_loss"] == pytest.approx(row.loss, abs=1e-5)
+        assert row.value("accuracy") == row.accuracy
+
+
+def test_metrics_have_the_names_of_the_registry():
+    assert get_args(MetricName) == tuple(METRICS)
+
+
+def test_a_block_of_a_size_is_kept_beside_that_of_all(config, pool, tmp_path):
+    few = Block("quantum", (7, 8), 4)
+    result = run_block(config, few, pool)
+    assert {row.n_train for row in result.trainings} == {8}
+    assert {row.fold for row in result.trainings} == {0, 1, 2}
+    write_block(tmp_path, few, result, "k")
+    assert read_block(tmp_path, few, "k", "roc_auc") == result
+    assert read_block(tmp_path, Block("quantum", (7, 8)), "k", "accuracy") is None
+    assert read_block(tmp_path, Block("quantum", (7, 8), 5), "k", "accuracy") is None
+    assert few in plan(replace(config, train_sizes=("4", "all")))
+
+
+def test_a_block_without_the_metric_is_made_again(config, pool, tmp_path):
+    block = Block("linear", (7,))
+    result = run_block(config, block, pool)
+    earlier = replace(result, trainings=[replace(row, metrics={}) for row in result.trainings])
+    write_block(tmp_path, block, earlier, "k")
+    assert read_block(tmp_path, block, "k", "accuracy") == earlier
+    assert read_block(tmp_path, block, "k", "f1_macro") is None
 
 
 def test_a_circuit_of_a_heads_name_is_compared_as_a_circuit(config):

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.experiments.compare.conclusion import conclude, points
+from pipeline.experiments.compare.conclusion import conclude
 from pipeline.experiments.compare.config import CompareConfig
-from pipeline.experiments.compare.record import Comparison, SplitSizes, TrialResult
+from pipeline.experiments.compare.record import Comparison, SetFigures, SplitSizes, TrialResult
 from pipeline.experiments.compare.results import figures
+from pipeline.experiments.compare.words import Unit
 
 
 def comparison_of(accuracies, reference="classical", seeds=10, folds=5):
@@ -34,12 +35,11 @@ def comparison_of(accuracies, reference="classical", seeds=10, folds=5):
         for head, values in accuracies.items()
     }
     config = CompareConfig(seeds=seeds, folds=folds, reference=reference, heads=tuple(accuracies))
+    judged = figures({"plain": found}, config.heads, reference, "accuracy")["plain"]
     return Comparison(
         created="",
         config=config,
-        images=100,
-        published=SplitSizes(train=80, val=20),
-        figures=figures(found, config.heads, reference),
+        sets={"plain": SetFigures(images=100, published=SplitSizes(train=80, val=20), figures=judged)},
     )
 
 
@@ -63,7 +63,7 @@ def test_a_planted_difference_is_concluded_with_its_direction():
 def test_no_difference_is_no_conclusion_either_way_and_says_what_would_be_missed():
     comparison = planted(0.0, 0.05, 0.0)
     text = conclude(comparison)
-    visible = 100 * comparison.figures["k-fold"]["quantum"].smallest_visible
+    visible = 100 * comparison.first.figures["k-fold"]["quantum"].smallest_visible
     assert "it can't be concluded that the quantum head is better or worse than the classical head" in text
     assert f"would often miss a true difference of less than {visible:.1f} points" in text
     assert "mlp (+" in text
@@ -76,7 +76,7 @@ def test_another_reference_turns_the_differences_round():
     base = 0.9 + rng.normal(0, 0.01, (10, 5))
     heads = {"quantum": base - 0.03 + rng.normal(0, 0.01, (10, 5)), "classical": base}
     to_classical, to_quantum = (
-        comparison_of(heads, reference).figures["k-fold"] for reference in ("classical", "quantum")
+        comparison_of(heads, reference).first.figures["k-fold"] for reference in ("classical", "quantum")
     )
     assert to_quantum["classical"].difference.mean == -to_classical["quantum"].difference.mean
     assert "the classical head is better than the quantum head" in conclude(comparison_of(heads, "quantum"))
@@ -95,7 +95,8 @@ def test_a_difference_on_which_only_seeds_agree_is_told_as_one_of_these_images()
 
 
 def test_imported_rows_are_called_rows():
-    comparison = replace(planted(0.0, 0.05, 0.0), features={"backbone": ""})
+    comparison = planted(0.0, 0.05, 0.0)
+    comparison = replace(comparison, sets={"plain": replace(comparison.first, features={"backbone": ""})})
     text = conclude(comparison)
     assert "over 100 rows" in text
     assert "would take more rows" in text
@@ -103,7 +104,9 @@ def test_imported_rows_are_called_rows():
 
 
 def test_points_have_a_sign_unless_they_round_to_zero():
+    points = Unit("accuracy").difference
     assert [points(value) for value in (0.012, -0.0004, 0.0004, -0.05)] == ["+1.2", "0.0", "0.0", "−5.0"]
+    assert [Unit("log_loss").difference(value) for value in (0.0124, -0.0004)] == ["+0.012", "0.000"]
 
 
 def test_heads_that_never_differ_are_told_as_such():
