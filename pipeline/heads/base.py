@@ -59,7 +59,9 @@ class Head(nn.Module):
         refuse_non_finite(features, *hidden, logits)
         return logits
 
-    def backward_cross_entropy(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def backward_cross_entropy(
+        self, features: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Set the gradients that ``cross_entropy(head(features), labels).backward()`` sets.
 
         They replace those of the step before, so no ``zero_grad`` is needed.
@@ -67,20 +69,23 @@ class Head(nn.Module):
         Args:
             features: Shape (B, n_features).
             labels: Class indices, int64 of shape (B,).
+            shares: What each row's loss counts, of shape (B,); 1 / B by default.
 
         Returns:
-            The mean loss, of shape (), and the logits (B, n_classes), both detached.
+            The loss Σ share · loss, of shape (), and the logits (B, n_classes), both detached.
 
         Raises:
             ValueError: If the features are of another width or dtype, empty, or not finite, or labels no classes.
         """
         self.zero_grad()
         logits = self(features)
-        loss = nn.functional.cross_entropy(logits, labels)
+        loss = cross_entropy(logits, labels, shares)
         loss.backward()
         return loss.detach(), logits.detach()
 
-    def prepare(self, features: torch.Tensor, labels: torch.Tensor, seed: int) -> None:
+    def prepare(
+        self, features: torch.Tensor, labels: torch.Tensor, seed: int, class_weights: torch.Tensor | None = None
+    ) -> None:
         """Take what the head needs of all training rows, once and before the first step; nothing by default.
 
         Only a head that the registry calls ``prepared`` is given them. One that takes no steps is fitted here.
@@ -89,6 +94,7 @@ class Head(nn.Module):
             features: Shape (N, n_features).
             labels: Class indices, int64 of shape (N,).
             seed: Of random draws.
+            class_weights: What each class counts in the loss, of shape (n_classes,); None where all count the same.
         """
 
     def begin(self, phase: int) -> None:
@@ -133,6 +139,14 @@ class Affine(nn.Linear):
         # same, but has no counterpart in ONNX.
         product = (self.weight @ features.transpose(-2, -1)).transpose(-2, -1)
         return product if self.bias is None else product + self.bias[..., None, :]
+
+
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor | None = None) -> torch.Tensor:
+    """Σ share · loss over the rows of logits (…, B, n_classes), of shape (…); the mean by default."""
+    if shares is None and logits.ndim == 2:
+        return nn.functional.cross_entropy(logits, labels)
+    each = nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none").view_as(labels)
+    return each.mean(dim=-1) if shares is None else (each * shares).sum(dim=-1)
 
 
 def check_features(

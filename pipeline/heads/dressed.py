@@ -184,11 +184,13 @@ class DressedQuantumNet(Head):
             raise non_finite(features)
         return angles
 
-    def backward_cross_entropy(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def backward_cross_entropy(
+        self, features: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """As in :class:`Head`, with less bookkeeping where the head runs as one node."""
         if self._fusable(features):
-            return cross_entropy_gradients(self.compiled, features, labels, self.parameters_in_order)
-        return super().backward_cross_entropy(features, labels)
+            return cross_entropy_gradients(self.compiled, features, labels, self.parameters_in_order, shares)
+        return super().backward_cross_entropy(features, labels, shares)
 
     def hidden_values(self, features: torch.Tensor) -> dict[str, torch.Tensor]:
         """The tanh of the first layer, where there is one, and the circuit's outputs."""

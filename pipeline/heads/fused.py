@@ -43,7 +43,11 @@ def dressed_logits(
 
 
 def cross_entropy_gradients(
-    circuit: CompiledCircuit, features: torch.Tensor, labels: torch.Tensor, parameters: Sequence[torch.Tensor]
+    circuit: CompiledCircuit,
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    parameters: Sequence[torch.Tensor],
+    shares: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Set the gradients that ``cross_entropy(dressed_logits(...), labels).backward()`` sets, without autograd.
 
@@ -54,16 +58,17 @@ def cross_entropy_gradients(
         features: As for ``dressed_logits``; no gradient is made for them.
         labels: Class indices, int64, of shape (B,) or (heads, B).
         parameters: As for ``dressed_logits``.
+        shares: What each row's loss counts, of the labels' shape; 1 / B by default.
 
     Returns:
-        The mean loss of the batch, of shape () or (heads,), and the logits, both without a graph.
+        The loss Σ share · loss of the batch, of shape () or (heads,), and the logits, both without a graph.
 
     Raises:
         ValueError: If features or parameters are not finite, or a label is missing or no class.
     """
     with torch.no_grad():
         logits, kept = _dressed(circuit, features, parameters, keep=True)
-        losses, upstream = _cross_entropy(logits.copy(), labels.numpy())
+        losses, upstream = _cross_entropy(logits.copy(), labels.numpy(), None if shares is None else shares.numpy())
         needed = [False, *(parameter.requires_grad for parameter in parameters)]
         gradients = _dressed_gradients(circuit, kept, upstream, needed)
         for parameter, gradient in zip(parameters, gradients[1:], strict=True):
@@ -153,8 +158,9 @@ def _by_torch(circuit: CompiledCircuit, features: torch.Tensor, parameters: Sequ
     return values @ post_weight.mT + post_bias[..., None, :]
 
 
-def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean cross-entropy over the samples, and its gradient with respect to the logits, made in their place."""
+def _cross_entropy(logits: np.ndarray, labels: np.ndarray, shares: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean cross-entropy over the samples, or by their shares, and its gradient with respect to the logits, made in
+    their place."""
     n_samples, n_classes = logits.shape[-2:]
     # As unsigned numbers negative labels are the largest: one reduction finds both kinds of wrong ones.
     if labels.shape != logits.shape[:-1] or np.maximum.reduce(labels.view(np.uint64), axis=None) >= n_classes:
@@ -168,6 +174,11 @@ def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, 
     np.exp(rows, out=rows)
     sums = np.add.reduce(rows, axis=-1)
     losses = np.log(sums) - losses
+    if shares is not None:
+        counted = shares.reshape(-1).astype(rows.dtype, copy=False)
+        rows *= (counted / sums)[:, None]
+        rows[picked] -= counted
+        return np.add.reduce((losses * counted).reshape(labels.shape), axis=-1), logits
     sums *= n_samples
     rows /= sums[:, None]
     rows[picked] -= 1 / n_samples

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from pipeline.heads.base import Head, check_features, refuse_non_finite
+from pipeline.heads.base import Head, check_features, cross_entropy, refuse_non_finite
 
 
 class StackedHeads(nn.Module):
@@ -68,7 +68,11 @@ class StackedHeads(nn.Module):
         return logits
 
     def backward_cross_entropy(
-        self, features: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor | None = None
+        self,
+        features: torch.Tensor,
+        labels: torch.Tensor,
+        rows: torch.Tensor | None = None,
+        shares: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The gradients of each head's own mean cross-entropy, which replace those of the step before.
 
@@ -76,6 +80,7 @@ class StackedHeads(nn.Module):
             features: As for ``forward``.
             labels: Class indices, int64 of shape (heads, B).
             rows: As for ``forward``.
+            shares: What each row's loss counts for its head, of shape (heads, B); 1 / B by default.
 
         Returns:
             Each head's loss, of shape (heads,), and the logits (heads, B, n_classes), both detached.
@@ -85,12 +90,18 @@ class StackedHeads(nn.Module):
         """
         self.zero_grad()
         logits = self(features, rows)
-        each = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
-        losses = each.mean(dim=1)
+        losses = cross_entropy(logits, labels, shares)
         losses.sum().backward()
         return losses.detach(), logits.detach()
 
-    def prepare(self, features: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, seeds: Sequence[int]) -> None:
+    def prepare(
+        self,
+        features: torch.Tensor,
+        labels: torch.Tensor,
+        rows: torch.Tensor,
+        seeds: Sequence[int],
+        class_weights: torch.Tensor | None = None,
+    ) -> None:
         """:meth:`Head.prepare` of each head on its own rows.
 
         Args:
@@ -98,6 +109,7 @@ class StackedHeads(nn.Module):
             labels: Shape (N,).
             rows: Which of the samples each head is trained on, int64 of shape (heads, n).
             seeds: One a head.
+            class_weights: As of :meth:`Head.prepare`, of shape (heads, n_classes).
         """
         single = copy.deepcopy(self.head)
         places = (*self.head.named_parameters(), *self.head.named_buffers())
@@ -106,7 +118,8 @@ class StackedHeads(nn.Module):
             for name, stacked in places:
                 tensors[name].data = stacked.data[index]
             # Of a view of the stacked tensors, which it changes in place.
-            single.prepare(features[own], labels[own], seed)
+            weights = None if class_weights is None else class_weights[index]
+            single.prepare(features[own], labels[own], seed, weights)
 
     def head_state(self, index: int) -> dict[str, torch.Tensor]:
         """The ``state_dict`` of one of the heads: a copy."""

@@ -66,14 +66,18 @@ class StackedDressed(StackedHeads):
         return torch.baddbmm(post_bias[:, None], values, post_weight.mT)
 
     def backward_cross_entropy(
-        self, features: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor | None = None
+        self,
+        features: torch.Tensor,
+        labels: torch.Tensor,
+        rows: torch.Tensor | None = None,
+        shares: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As in :class:`StackedHeads`; on the CPU."""
         if not self.head.is_plain:
-            return super().backward_cross_entropy(features, labels, rows)
+            return super().backward_cross_entropy(features, labels, rows, shares)
         batches, circuit, parameters = self._prepared(features, rows)
         try:
-            return cross_entropy_gradients(circuit, batches, labels, parameters)
+            return cross_entropy_gradients(circuit, batches, labels, parameters, shares)
         except NonFiniteError:
             raise non_finite(features) from None
 

@@ -10,6 +10,8 @@ from features.util.flags import FACTOR, POSITIVE, Flags, at_least
 from pipeline.heads.config import CircuitFlags
 from pipeline.heads.registry import HEADS, HeadConfig
 
+LR_STEP = 10
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingFiles(Flags):
@@ -31,10 +33,26 @@ class Hyperparameters(CircuitFlags, TrainingFiles):
     """Samples a step."""
     lr: Annotated[float, POSITIVE] = 4e-4
     """Learning rate of Adam."""
-    lr_step: Annotated[int, at_least(1)] = 10
+    lr_step: Annotated[int, at_least(1)] = LR_STEP
     """Epochs between two changes of the learning rate."""
     lr_gamma: Annotated[float, FACTOR] = 0.1
     """Factor that multiplies the learning rate every --lr-step epochs."""
+    decay_steps: Annotated[int, at_least(1)] | None = None
+    """Steps of the optimiser between two changes of the learning rate, instead of the epochs of --lr-step: with few
+    pictures an epoch has few steps, and the rate falls before much is learned. The paper's run takes 610."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """What a class counts in the loss. `balanced`: as if each class had as many pictures, N / (classes * pictures of
+    the class); the losses that are printed and recorded stay those of all pictures alike."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, a sentence each."""
+        problems = super().problems()
+        if self.decay_steps is not None and self.lr_step != LR_STEP:
+            problems.append(
+                f"--decay-steps is {self.decay_steps} and --lr-step is {self.lr_step}; give one of them: steps, or "
+                "epochs"
+            )
+        return problems
 
 
 @dataclass(frozen=True, kw_only=True)

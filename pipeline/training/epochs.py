@@ -26,6 +26,8 @@ from pipeline.training.checkpoint import Checkpoint, State
 from pipeline.training.config import TrainConfig
 from pipeline.training.folder import RunFolder
 from pipeline.training.names import CHECKPOINT, HISTORY
+from pipeline.training.objective.schedule import learning_rate
+from pipeline.training.objective.weights import class_weights, shares, training_counts
 from pipeline.training.optimizer import FlatAdam
 from pipeline.training.record import (
     CircuitRecord,
@@ -59,6 +61,9 @@ class Training:
         self.features = features
         self.folder = folder
         self.order = order
+        self.class_weights = (
+            None if config.class_weights == "none" else class_weights(config, training_counts(features))
+        )
         self.history: list[EpochRecord] = []
         self.saved_epochs = 0
         self.best_weights: State = {}
@@ -101,11 +106,10 @@ class Training:
         started = time.perf_counter()
         if epoch == 0 and HEADS[self.config.head].prepared:
             [rows] = train.blocks()
-            self.head.prepare(*rows, self.config.seed)
+            self.head.prepare(*rows, self.config.seed, self.class_weights)
         phase, within = divmod(epoch, self.config.epochs)
         if phase != self.phase:
             self._begin(phase)
-        self.optimizer.lr = learning_rate(self.config, within)
         self.head.train()
         train_loss, train_accuracy = self.one_pass(within, train)
         self.head.eval()
@@ -144,7 +148,8 @@ class Training:
                     tally.add(self.head(features), labels)
         else:
             for features, labels in train.batches(self.config.seed, epoch, self.config.batch):
-                tally.add(train_step(self.head, self.optimizer, features, labels), labels)
+                self.optimizer.lr = learning_rate(self.config, epoch, self.optimizer.steps)
+                tally.add(train_step(self.head, self.optimizer, features, labels, self.class_weights), labels)
         return self.score(tally)
 
     def score(self, tally: Tally) -> tuple[float, float]:
@@ -208,16 +213,17 @@ class Training:
             )
 
 
-def train_step(head: Head, optimizer: FlatAdam, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def train_step(
+    head: Head,
+    optimizer: FlatAdam,
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    class_weights: torch.Tensor | None = None,
+) -> torch.Tensor:
     """One step of gradient descent on the mean cross-entropy; the logits, (B, n_classes), from before the step."""
-    _, logits = head.backward_cross_entropy(features, labels)
+    _, logits = head.backward_cross_entropy(features, labels, shares(class_weights, labels))
     optimizer.step()
     return logits
-
-
-def learning_rate(config: TrainConfig, epoch: int) -> float:
-    """The rate in an epoch, from 0 in each phase: times ``lr_gamma`` after every ``lr_step``, as in the demo."""
-    return config.lr * config.lr_gamma ** (epoch // config.lr_step)
 
 
 @contextmanager

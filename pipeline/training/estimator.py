@@ -16,7 +16,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_random_state, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-from torch.nn import functional
 
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.training.epochs import one_thread
@@ -207,19 +206,11 @@ class QuantumHeadClassifier(ClassifierMixin, BaseEstimator):
         with one_thread():
             for _ in range(epochs):
                 for batch in epoch_order(self._seed, self.epochs_, len(targets)).split(self.batch_size or len(targets)):
-                    self._backward(self._tensor(rows[batch.numpy()]), targets[batch], weights, batch)
+                    shares = None if weights is None else weights[batch] / len(batch)
+                    features = self._tensor(rows[batch.numpy()])
+                    self.head_.backward_cross_entropy(features, targets[batch], shares)
                     self._optimizer.step()
                 self.epochs_ += 1
-
-    def _backward(
-        self, features: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None, batch: torch.Tensor
-    ) -> None:
-        if weights is None:
-            self.head_.backward_cross_entropy(features, targets)
-            return
-        self.head_.zero_grad(set_to_none=False)
-        losses = functional.cross_entropy(self.head_(features), targets, reduction="none")
-        (losses * weights[batch]).mean().backward()
 
     def _tensor(self, rows: Any) -> torch.Tensor:
         dense = rows.toarray() if hasattr(rows, "toarray") else np.array(rows)

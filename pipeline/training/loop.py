@@ -6,6 +6,7 @@ In: a ``TrainConfig``. Out: a run folder (see :mod:`pipeline.training.folder`). 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -22,6 +23,7 @@ from pipeline.training.checkpoint import State
 from pipeline.training.config import TrainConfig
 from pipeline.training.epochs import Training, one_thread
 from pipeline.training.folder import Action, RunFolder
+from pipeline.training.objective.schedule import far_from_end
 from pipeline.training.record import (
     CircuitRecord,
     EpochRecord,
@@ -75,6 +77,7 @@ def train(config: TrainConfig) -> Run:
         save_run(run, folder.unfinished)
         put_in_place(folder, action)
     print(f"{config.out}: trained head of {config.passes} epoch{'s'[: config.passes > 1]}, {run.seconds:.1f} s")
+    warn_far_from_end(run, features)
     return run
 
 
@@ -123,6 +126,13 @@ def finished(
         weights=weights,
         history=history,
     )
+
+
+def warn_far_from_end(run: Run, features: FeatureFile) -> None:
+    """Print a warning where a training stopped far from its end."""
+    problem = far_from_end(run.config, run.history, features.shapes["train"][0], len(run.classes))
+    if problem is not None:
+        print(f"warning: {problem}", file=sys.stderr)
 
 
 def put_in_place(folder: RunFolder, action: Action) -> None:

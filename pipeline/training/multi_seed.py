@@ -28,10 +28,12 @@ from pipeline.heads.stacked import StackedHeads
 from pipeline.heads.stacked_dressed import stack
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.training.config import TrainConfig
-from pipeline.training.epochs import learning_rate, one_thread
+from pipeline.training.epochs import one_thread
 from pipeline.training.folder import RunFolder
-from pipeline.training.loop import finished, put_in_place, untrained, up_to_date
+from pipeline.training.loop import finished, put_in_place, untrained, up_to_date, warn_far_from_end
 from pipeline.training.names import CHECKPOINT, SPREAD
+from pipeline.training.objective.schedule import learning_rate
+from pipeline.training.objective.weights import class_weights, shares
 from pipeline.training.optimizer import FlatAdam
 from pipeline.training.record import EPOCHS, EpochRecord, Which
 from pipeline.training.run import Run, load_run, save_run
@@ -93,6 +95,7 @@ def train_many(config: TrainConfig) -> list[Run]:
         put_in_place(folder, action)
     print(_table(spreads))
     print(f"{config.out / SPREAD}: {config.seeds} heads of {config.passes} epochs, {seconds:.1f} s")
+    warn_far_from_end(runs[0], features)
     return runs
 
 
@@ -118,15 +121,16 @@ def train_epochs(
     Yields:
         After each epoch its learning rate, and each head's training loss and accuracy, float64 of shape (heads,).
     """
+    counts = torch.stack([labels[own].bincount(minlength=int(labels.max()) + 1) for own in train_rows])
+    weights = class_weights(config, counts)
     if HEADS[config.head].prepared:
-        nets.prepare(features, labels, train_rows, seeds)
+        nets.prepare(features, labels, train_rows, seeds, weights)
     views = features.shape[1] if features.ndim == 3 else 1
     rows = features.flatten(0, -2)
     for phase, epoch in product(range(HEADS[config.head].phases), range(config.epochs)):
         if epoch == 0:
             nets.head.begin(phase)
             optimizer = FlatAdam(nets, lr=config.lr)
-        optimizer.lr = learning_rate(config, epoch)
         orders = torch.stack([epoch_order(seed, epoch, train_rows.shape[1]) for seed in seeds])
         chosen = train_rows.gather(1, orders)
         places = chosen
@@ -135,7 +139,9 @@ def train_epochs(
             places = chosen * views + drawn.gather(1, chosen)
         logits = []
         for batch, place in zip(chosen.split(config.batch, dim=1), places.split(config.batch, dim=1), strict=True):
-            logits.append(nets.backward_cross_entropy(rows, labels[batch], place)[1])
+            optimizer.lr = learning_rate(config, epoch, optimizer.steps)
+            counted = shares(weights, labels[batch])
+            logits.append(nets.backward_cross_entropy(rows, labels[batch], place, counted)[1])
             optimizer.step()
         yield optimizer.lr, *scores(torch.cat(logits, dim=1), labels[chosen])
 

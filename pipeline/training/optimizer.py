@@ -29,6 +29,7 @@ class FlatAdam:
 
     Attributes:
         values: All parameters that are optimised, flat.
+        steps: How many steps were done.
     """
 
     def __init__(self, module: nn.Module, lr: float) -> None:
@@ -42,10 +43,12 @@ class FlatAdam:
         self._mean = torch.zeros_like(self.values)
         self._square = torch.zeros_like(self.values)
         self._steps = torch.zeros(())
+        self.steps = 0
 
     def step(self) -> None:
         """Move the parameters against their gradients, which must be set."""
         self._steps += 1
+        self.steps += 1
         torch.cat([parameter.grad.reshape(-1) for parameter in self._parameters], out=self._gradient)  # type: ignore[union-attr]
         torch._fused_adam_(
             [self.values],
@@ -72,3 +75,4 @@ class FlatAdam:
         self._mean.copy_(state["mean"])
         self._square.copy_(state["square"])
         self._steps.copy_(state["steps"])
+        self.steps = int(self._steps)

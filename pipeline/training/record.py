@@ -34,7 +34,7 @@ class EpochRecord:
 
     Attributes:
         epoch: Its number, from 1.
-        lr: The learning rate in it.
+        lr: The learning rate of its last step.
         train_loss, train_accuracy: Of the training samples, each before the step that learned from it.
         val_loss, val_accuracy: Of the validation samples, after the epoch.
         seconds: Time it took.

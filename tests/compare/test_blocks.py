@@ -13,11 +13,12 @@ from comparisons import small_comparison
 from features.cache.store import read_features
 from features.util.errors import InputError
 from pipeline.experiments.compare.blocks import Block, key, plan, read_block, run_block, settings, write_block
-from pipeline.experiments.compare.config import MetricName
+from pipeline.experiments.compare.config import CompareConfig, MetricName
 from pipeline.experiments.compare.folds import Pool, pooled, refuse_few, trials
 from pipeline.heads.registry import HEADS, new_head
-from pipeline.training.epochs import learning_rate, train_step
+from pipeline.training.epochs import train_step
 from pipeline.training.loop import train
+from pipeline.training.objective.schedule import learning_rate
 from pipeline.training.optimizer import FlatAdam
 from pipeline.training.samples import epoch_order
 from pipeline.util.metrics import METRICS
@@ -100,7 +101,7 @@ def test_on_a_fold_a_head_ends_as_one_trained_alone_on_its_rows(config, pool, he
     optimizer = FlatAdam(alone, config.lr)
     features, labels = torch.from_numpy(pool.features), torch.from_numpy(pool.labels)
     for epoch in range(config.epochs):
-        optimizer.lr = learning_rate(alone_settings, epoch)
+        optimizer.lr = learning_rate(alone_settings, epoch, optimizer.steps)
         rows = torch.from_numpy(trial.train)[epoch_order(7, epoch, len(trial.train))]
         for batch in rows.split(config.batch):
             train_step(alone, optimizer, features[batch], labels[batch])
@@ -145,9 +146,16 @@ def test_a_block_is_the_same_bits_again_and_its_key_names_what_it_depends_on(con
         {"depth": 2},
         {"epochs": 9},
         {"entangler": "ring"},
+        {"class_weights": "balanced"},
+        {"decay_steps": 5, "lr_step": 10},
     ):
         assert key(replace(config, **other), "abc") != wanted
     assert key(config, "abd") != wanted
+
+
+def test_blocks_of_earlier_versions_are_still_taken():
+    """The key as it was before there were other circuits, weights of classes, or a schedule of steps."""
+    assert key(CompareConfig(), "abc") == "35e0fcb8ad68afd9aa841a5025cf9ba492c2ae26a8f23a73d81b6bc95e41259e"
 
 
 def test_the_plan_covers_every_head_and_seed_once(config):

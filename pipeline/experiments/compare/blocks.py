@@ -31,6 +31,7 @@ from pipeline.heads.stacked_dressed import stack
 from pipeline.training.config import Hyperparameters, TrainConfig
 from pipeline.training.epochs import one_thread
 from pipeline.training.multi_seed import scores, train_epochs
+from pipeline.training.objective.weights import class_weights
 from pipeline.util.metrics import METRICS
 from pipeline.util.records import from_record, to_record
 from pipeline.util.tally import score
@@ -74,6 +75,10 @@ def key(config: CompareConfig, content_sha256: str) -> str:
         del values[name]
     if (config.circuit, config.pre_net) == ("mari", "auto"):
         del values["circuit"], values["pre_net"]  # the key of comparisons made before there were other circuits
+    if config.decay_steps is None:
+        del values["decay_steps"]  # and before there was this schedule
+    if config.class_weights == "none":
+        del values["class_weights"]  # and these weights
     named = [text for text in (config.circuit, *config.circuits) if ":" in text]
     if named:
         values["sources"] = {text: source_sha256(read_source(text)) for text in named}
@@ -158,7 +163,8 @@ def _fit(
     """A head that has no epochs: it is fitted once, to all that may be learned from."""
     head = _new(config, name, trial, pool)
     learned = np.sort(np.concatenate([trial.train, trial.inner]))
-    head.prepare(rows[learned], labels[learned], trial.seed)
+    counts = labels[learned].bincount(minlength=len(pool.classes))
+    head.prepare(rows[learned], labels[learned], trial.seed, class_weights(settings(config, name, trial.seed), counts))
     with torch.no_grad():
         logits = head(rows[trial.test])
     loss, accuracy = score(logits, labels[trial.test])

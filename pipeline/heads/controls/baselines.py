@@ -145,13 +145,17 @@ class LogisticNet(LinearNet):
         super().__init__(n_features, n_classes)
         self.register_buffer("C", torch.zeros(()))
 
-    def prepare(self, features: torch.Tensor, labels: torch.Tensor, seed: int) -> None:
+    def prepare(
+        self, features: torch.Tensor, labels: torch.Tensor, seed: int, class_weights: torch.Tensor | None = None
+    ) -> None:
         """Fit to the optimum, with C chosen by 5-fold cross-validated log loss on these very rows and no others.
 
         Args:
             features: Shape (N, n_features).
             labels: Class indices, int64 of shape (N,).
             seed: Of the inner folds.
+            class_weights: What each class counts in the loss, of shape (n_classes,); in the choice of C all rows count
+                the same.
 
         Raises:
             InputError: If the classes are fewer than 2, or one has fewer than 2 rows.
@@ -163,7 +167,8 @@ class LogisticNet(LinearNet):
         check_features(features, self.n_features, self.linear.weight.dtype)
         refuse_non_finite(features, features)
         folds = inner_folds("logistic", labels.numpy(), self.linear.out_features, seed)
-        model = LogisticRegression(max_iter=2000)
+        weights = None if class_weights is None else dict(enumerate(class_weights.tolist()))
+        model = LogisticRegression(max_iter=2000, class_weight=weights)
         search = GridSearchCV(model, {"C": STRENGTHS}, cv=folds, scoring="neg_log_loss")
         # For arrays this small a second thread costs more than it does.
         with threadpool_limits(1):

@@ -53,7 +53,9 @@ class RbfSvmNet(Head):
         fitted = f", C {self.machine.C:g}, gamma {self.gamma:.3g}" if self.gamma else ""
         return f"{self.n_features} → Gaussian kernel → {self.machine.description}{fitted}"
 
-    def prepare(self, features: torch.Tensor, labels: torch.Tensor, seed: int) -> None:
+    def prepare(
+        self, features: torch.Tensor, labels: torch.Tensor, seed: int, class_weights: torch.Tensor | None = None
+    ) -> None:
         """Fit all rows, with C and γ chosen by 5-fold cross-validation on these very rows and no others.
 
         Raises:
@@ -66,7 +68,7 @@ class RbfSvmNet(Head):
         variance = features.double().var(correction=0).item()
         scale = 1 / (self.n_features * variance) if variance > 0 else 1.0
         kernels = {factor * scale: lambda gamma=factor * scale: torch.exp(-gamma * distances) for factor in GAMMAS}
-        self.gamma.fill_(self.machine.fit("rbf-svm", kernels, features, labels, seed))
+        self.gamma.fill_(self.machine.fit("rbf-svm", kernels, features, labels, seed, class_weights))
 
     def steps(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The logits."""
@@ -124,7 +126,9 @@ class FidelitySvmNet(Head):
             f"{self.machine.description}{fitted}"
         )
 
-    def prepare(self, features: torch.Tensor, labels: torch.Tensor, seed: int) -> None:
+    def prepare(
+        self, features: torch.Tensor, labels: torch.Tensor, seed: int, class_weights: torch.Tensor | None = None
+    ) -> None:
         """Fit the components, then all rows, with C chosen by 5-fold cross-validation on these rows and no others.
 
         Raises:
@@ -135,7 +139,7 @@ class FidelitySvmNet(Head):
         fit_components(self.pre_net, features)
         angles = self.angles(features)
         states = self.states(angles)
-        self.machine.fit("fidelity-svm", {0.0: lambda: fidelities(states, states)}, angles, labels, seed)
+        self.machine.fit("fidelity-svm", {0.0: lambda: fidelities(states, states)}, angles, labels, seed, class_weights)
 
     def angles(self, features: torch.Tensor) -> torch.Tensor:
         """The circuit's inputs (B, n_inputs), in radians."""

@@ -80,6 +80,7 @@ class KernelMachine(nn.Module):
         rows: torch.Tensor,
         labels: torch.Tensor,
         seed: int,
+        class_weights: torch.Tensor | None = None,
     ) -> float:
         """Choose a kernel and C by the accuracy on inner folds, fit all rows, keep the support vectors.
 
@@ -91,6 +92,7 @@ class KernelMachine(nn.Module):
             rows: The rows as support vectors are kept, (N, width).
             labels: Class indices, int64 of shape (N,).
             seed: Of the inner folds.
+            class_weights: As of :meth:`Head.prepare`; the accuracy counts all rows the same.
 
         Returns:
             The number of the kernel that was chosen.
@@ -102,6 +104,7 @@ class KernelMachine(nn.Module):
 
         truth = labels.numpy()
         folds = list(inner_folds(head, truth, self.n_classes, seed).split(truth, truth))
+        weights = None if class_weights is None else dict(enumerate(class_weights.tolist()))
         best, chosen, held_out = -1.0, (0.0, 0.0), np.zeros((0, 0))
         with threadpool_limits(1):
             for number, make in kernels.items():
@@ -109,12 +112,12 @@ class KernelMachine(nn.Module):
                 for strength in STRENGTHS:
                     values = np.zeros((len(truth), self.n_classes))
                     for train, test in folds:
-                        fold = _fitted(strength, kernel[np.ix_(train, train)], truth[train])
+                        fold = _fitted(strength, kernel[np.ix_(train, train)], truth[train], weights)
                         values[test] = _by_class(fold.decision_function(kernel[np.ix_(test, train)]))
                     accuracy = float((values.argmax(axis=1) == truth).mean())
                     if accuracy > best:
                         best, chosen, held_out = accuracy, (number, strength), values
-            final = _fitted(chosen[1], kernels[chosen[0]]().numpy(), truth)
+            final = _fitted(chosen[1], kernels[chosen[0]]().numpy(), truth, weights)
         self._keep(final, rows)
         self.C.fill_(chosen[1])
         self.factor.fill_(best_factor(held_out, truth))
@@ -172,10 +175,10 @@ def best_factor(values: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-reach, reach), method="bounded").x))
 
 
-def _fitted(strength: float, kernel: np.ndarray, labels: np.ndarray) -> Any:
+def _fitted(strength: float, kernel: np.ndarray, labels: np.ndarray, weights: dict[int, float] | None) -> Any:
     from sklearn.svm import SVC
 
-    return SVC(C=strength, kernel="precomputed").fit(kernel, labels)
+    return SVC(C=strength, kernel="precomputed", class_weight=weights).fit(kernel, labels)
 
 
 def _by_class(decided: np.ndarray) -> np.ndarray:

@@ -37,8 +37,14 @@ class PcaNet(DressedQuantumNet):
         super().__init__(n_features, n_classes, *sizes, **options | {"pre_net": "linear"})
         self.pre_net.requires_grad_(False)
 
-    def prepare(self, features: torch.Tensor, labels: torch.Tensor, seed: int) -> None:  # noqa: ARG002
-        """Fit the components to rows of shape (N, n_features); labels and seed take no part.
+    def prepare(
+        self,
+        features: torch.Tensor,
+        labels: torch.Tensor,  # noqa: ARG002
+        seed: int,  # noqa: ARG002
+        class_weights: torch.Tensor | None = None,  # noqa: ARG002
+    ) -> None:
+        """Fit the components to rows of shape (N, n_features); labels, seed and weights take no part.
 
         Raises:
             InputError: If there are fewer than 2 rows.

@@ -31,6 +31,7 @@ from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.config import TrainConfig
 from pipeline.training.epochs import Training, one_thread
 from pipeline.training.names import CHECKPOINT, HISTORY
+from pipeline.training.objective.schedule import learning_rate
 from pipeline.training.record import CircuitRecord, EpochRecord
 from pipeline.training.samples import Source, streamed
 from pipeline.training.streaming.stream import StreamedSamples
@@ -158,9 +159,11 @@ class SharedTraining(Training):
             features, labels = next(batches, nothing)
             self.head.zero_grad()
             logits = shared(features)[: len(labels)]
+            total = rows if self.class_weights is None else self._sum(self.class_weights[labels].sum())
             # The processes' gradients are averaged, which makes this the mean over all rows of the step.
-            loss = functional.cross_entropy(logits, labels, reduction="sum")
-            (loss * (torch.distributed.get_world_size() / rows)).backward()
+            loss = functional.cross_entropy(logits, labels, self.class_weights, reduction="sum")
+            (loss * (torch.distributed.get_world_size() / total)).backward()
+            self.optimizer.lr = learning_rate(self.config, epoch, self.optimizer.steps)
             self.optimizer.step()
             if len(labels):
                 tally.add(logits.detach(), labels)
@@ -169,7 +172,10 @@ class SharedTraining(Training):
     def score(self, tally: Tally) -> tuple[float, float]:
         """Loss and accuracy of all processes' samples."""
         tally.count()
-        sums = torch.tensor([tally.loss, tally.right, tally.rows], dtype=torch.float64)
-        torch.distributed.all_reduce(sums)
-        loss, right, rows = sums.tolist()
+        loss, right, rows = self._sum(torch.tensor([tally.loss, tally.right, tally.rows], dtype=torch.float64)).tolist()
         return loss / rows, right / rows
+
+    def _sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum of all processes' values."""
+        torch.distributed.all_reduce(values)
+        return values
