@@ -29,7 +29,7 @@ FLAGS  = $(ARGS) $(FEATURES_ARGS) $(TRAIN_ARGS) $(EVAL_ARGS)
 ASKED  = $(if $(findstring engine ray,$(FLAGS))$(findstring engine=ray,$(FLAGS)),ray) \
          $(if $(filter timm:%,$(BACKBONE)),timm) $(if $(filter hf:%,$(BACKBONE)),hf) $(if $(findstring qiskit,$(FLAGS)),qiskit) $(if $(filter %.parquet,$(DATA) $(FEATURES)),parquet)
 
-STAGES = features train eval predict demo export compare paper sweep
+STAGES = features train eval predict demo export compare paper sweep diagnose
 GOALS  = $(filter $(STAGES),$(MAKECMDGOALS))
 
 .DEFAULT_GOAL = help
@@ -76,6 +76,7 @@ export: ## the whole network for other programs -> OUT/run/model.onnx, model.pth
 compare: ## does the quantum part help? all heads, paired seeds and folds -> OUT/compare/
 paper: ## the paper's systems, each with the published number beside ours -> OUT/paper/
 sweep: ## search for good hyperparameters of the quantum head -> OUT/sweep/
+diagnose: ## what circuits can do: entanglement, expressibility, gradients, … -> OUT/diagnose/
 
 # All goals are made by one process, which reads the flags of all stages before it starts the first.
 $(STAGES): $(READY)

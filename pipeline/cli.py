@@ -10,6 +10,7 @@ from features.util.commands import Command, Late, main_of_many
 from features.util.errors import InputError
 from pipeline.bench.config import BenchConfig
 from pipeline.demo.config import DemoConfig
+from pipeline.diagnostics.config import DiagnoseConfig
 from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.paper.config import PaperConfig
 from pipeline.experiments.sweep.config import SweepConfig
@@ -73,6 +74,11 @@ COMMANDS = {
         SweepConfig,
         Late("pipeline.experiments.sweep.sweep:sweep"),
     ),
+    "diagnose": Command(
+        "what a circuit can do: entanglement, expressibility, gradients, frequencies",
+        DiagnoseConfig,
+        Late("pipeline.diagnostics.diagnose:diagnose"),
+    ),
     "heads": Command(
         "what every head is made of, and its number of parameters",
         HeadsConfig,
@@ -112,7 +118,7 @@ def help_page(prog: str) -> str:
         prog=prog,
         stages=rows("features", "train", "eval"),
         uses=rows("predict", "export", "demo"),
-        experiments=rows("compare", "paper", "sweep", "heads", "bench"),
+        experiments=rows("compare", "paper", "sweep", "diagnose", "heads", "bench"),
     )
 
 

@@ -39,6 +39,7 @@ NEEDS = {
     "compare": ("features",),
     "paper": ("features",),
     "sweep": ("features",),
+    "diagnose": (),
 }
 USERS = ("predict", "export", "demo")
 FLAGS = {"features": "FEATURES_ARGS", "train": "TRAIN_ARGS", "eval": "EVAL_ARGS"}
@@ -74,8 +75,7 @@ class Stages:
         self.run = self.out / "run"
         self.features = self.out / "features.h5"
         self.inputs = Inputs.given(variables)
-        stages = [stage for goal in goals for stage in (*NEEDS[goal], goal)]
-        self.stages = list(dict.fromkeys(stages))
+        self.stages = list(dict.fromkeys(stage for goal in goals for stage in (*NEEDS[goal], goal)))
         self.words = {stage: self._words(stage) for stage in self.stages}
 
     def make(self) -> None:
@@ -85,14 +85,14 @@ class Stages:
             InputError: for a mistake in any flag of any stage, and whatever the stages raise.
         """
         self.refuse_mistakes()
-        first = self._parse("features", self._default("features"))
+        first = self._parse("features", self._default("features")) if "features" in self.stages else None
         if isinstance(first, ExtractConfig) and (first.list_backbones or first.list_layers):
             COMMANDS["features"].run(first)
             return
         train = self._train_config()
         if self._only_uses_a_run(train):
             self._refuse_other_run()
-        else:
+        elif "features" in self.stages:
             self._make_features_and_run(train)
         for goal in self.goals:
             if goal not in ("features", "train", "eval"):
@@ -162,7 +162,7 @@ class Stages:
                 return ExportConfig(run=self.run, weights=weights)
             case "demo":
                 return DemoConfig(run=self.run, weights=weights)
-        given = {"features": self.features, "out": self.out / stage}
+        given = {"out": self.out / stage} | ({"features": self.features} if NEEDS[stage] else {})
         if stage == "paper" and weights:
             given["weights"] = cast("Any", weights)
         return COMMANDS[stage].config(**given)

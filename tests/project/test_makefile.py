@@ -125,6 +125,13 @@ def test_paper_and_sweep_make_what_they_need_first(run_make, tmp_path):
     assert (tmp_path / "sweep/sweep.json").is_file()
 
 
+def test_diagnose_needs_no_features(run_make, tmp_path):
+    few = "--samples 2 --pairs 100 --grid-qubits 2 --grid-depths 1"
+    finished = run_make("diagnose", f"OUT={tmp_path}", f"ARGS={few} --circuits mari --qubits 2")
+    assert finished.stdout.splitlines()[-1].startswith(f"{tmp_path}/diagnose/diagnose.md: ")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["diagnose"]
+
+
 def test_clean_removes_what_the_stages_made_and_nothing_else(run_make, tmp_path):
     out = tmp_path / "two words"
     run_make("train", "OFFLINE=1", f"OUT={out}", "ARGS=--epochs 1")
@@ -149,6 +156,8 @@ OURS = (
     "compare/blocks/61e230716a7c/my_circuit.py-mine-42-51.json",
     "sweep/journal.log",
     "sweep/.lock",
+    "diagnose/diagnose.json",
+    "diagnose/.diagnose.png.part",
     ".features.h5.parts/00000-of-00009-aea694dc7f44.h5",
 )
 MINE = (
@@ -157,6 +166,7 @@ MINE = (
     "compare/blocks/notes.json",
     "compare/blocks/61e230716a7c/notes.json",
     "sweep/run.log",
+    "diagnose/mine.png",
     ".features.h5.parts/mine.h5",
 )
 
@@ -208,6 +218,7 @@ def test_help_lists_every_target(run_make):
         "compare",
         "paper",
         "sweep",
+        "diagnose",
         "test",
         "test-slow",
         "bench",

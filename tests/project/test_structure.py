@@ -16,7 +16,7 @@ MAX_MODULES = 12
 # Each may import from those before it; `pipeline/experiments/…` and other folders within a room count as the room.
 ROOMS = [f"features.{room}" for room in ("util", "sources", "backbone", "cache", "engines", "exchange", "")]
 ROOMS += [f"pipeline.{room}" for room in ("util", "pages", "quantum", "heads", "training", "devices", "explain")]
-ROOMS += [f"pipeline.{room}" for room in ("inference", "report", "demo", "experiments", "bench", "")]
+ROOMS += [f"pipeline.{room}" for room in ("inference", "report", "demo", "diagnostics", "experiments", "bench", "")]
 FILES = [file for package in ("features", "pipeline") for file in sorted((ROOT / package).rglob("*.py"))]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 

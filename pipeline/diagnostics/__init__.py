@@ -1,0 +1,1 @@
+"""What a circuit can do, before and after it is trained."""

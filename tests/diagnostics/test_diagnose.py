@@ -1,0 +1,157 @@
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from conftest import names_in
+
+from features.util.errors import InputError
+from features.util.flags import FlagError
+from pipeline.clean import clean
+from pipeline.diagnostics import diagnose as module
+from pipeline.diagnostics.config import DiagnoseConfig
+from pipeline.diagnostics.diagnose import diagnose
+from pipeline.diagnostics.figure import drawing
+from pipeline.quantum.circuits import CIRCUITS
+from pipeline.training.config import TrainConfig
+from pipeline.training.loop import train
+from pipeline.util.drawing import style
+
+FILES = ["diagnose.json", "diagnose.md", "diagnose.png"]
+
+
+@pytest.fixture
+def config(tmp_path):
+    return DiagnoseConfig(
+        out=tmp_path / "out/diagnose", qubits=2, depth=1, samples=5, pairs=100, rows=10, grid_qubits=(1, 2, 3),
+        grid_depths=(1, 2),
+    )  # fmt: skip
+
+
+def contents(folder):
+    return {name: (folder / name).read_bytes() for name in names_in(folder)}
+
+
+def test_all_named_circuits_are_one_table_the_same_each_time(config, capsys):
+    found = diagnose(config)
+    assert [each.name for each in found.circuits] == list(CIRCUITS)
+    said = capsys.readouterr().out
+    assert said.splitlines()[-1] == (
+        f"{config.out / 'diagnose.md'}: this table; figure in diagnose.png, all numbers in diagnose.json"
+    )
+    text = (config.out / "diagnose.md").read_text()
+    assert text.replace("\n![The same as a picture](diagnose.png)\n", "") in said
+    assert "- amplitude, Fourier coefficients: its inputs are amplitudes, not angles." in text
+    assert names_in(config.out) == FILES
+    record = json.loads((config.out / "diagnose.json").read_text())
+    assert [each["weights"] for each in record["circuits"]] == [2, 6, 2, 6, 6, 6, 4, 6]
+    assert all({p["depth"] for p in each["gradients"]} == {1} for each in record["circuits"])
+    first = contents(config.out)
+    diagnose(config)
+    assert contents(config.out) == first
+    diagnose(replace(config, seed=1))
+    assert contents(config.out) != first
+    assert clean(config.out.parent) == []
+
+
+def test_figures_of_a_circuit_do_not_depend_on_the_others(config):
+    alone = diagnose(replace(config, circuits=("iqp",))).circuits[0]
+    (beside,) = (each for each in diagnose(config).circuits if each.name == "iqp")
+    assert alone.dimension == beside.dimension
+    assert alone.expressibility == beside.expressibility
+    assert set(map(str, beside.gradients)) < set(map(str, alone.gradients))
+
+
+def test_one_circuit_has_the_grid_of_gradients(config):
+    found = diagnose(replace(config, circuits=("mari",), entangler="none"))
+    assert [(p.qubits, p.depth) for p in found.circuits[0].gradients] == [(n, d) for d in (1, 2) for n in (1, 2, 3)]
+    assert "Variance of gradients of mari:" in (config.out / "diagnose.md").read_text()
+    assert found.circuits[0].entanglement.value == pytest.approx(0, abs=1e-12)
+
+
+def test_the_picture_serves_dark_and_narrow_pages(config):
+    found = diagnose(replace(config, circuits=("mari",)))
+    with style():
+        drawn = drawing(found)
+        assert set(drawn.wide) == set(drawn.narrow) == {"light", "dark"}
+        assert "mari" in drawn.words
+
+
+def test_a_circuit_from_a_file_has_the_sizes_that_it_has(config, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import pennylane as qml\nweight_shapes = {'weights': (2, 2)}\n"
+        "def mine(inputs, weights):\n"
+        "    for layer in weights:\n"
+        "        for wire in range(2):\n"
+        "            qml.RY(inputs[..., wire] + layer[wire], wires=wire)\n"
+        "        qml.CNOT(wires=[0, 1])\n"
+        "    return qml.probs(wires=[0, 1])\n"
+    )
+    found = diagnose(replace(config, circuits=(f"{file}:mine",))).circuits[0]
+    assert [(p.qubits, p.depth) for p in found.gradients] == [(2, 1)]
+    assert found.missing == {}
+    assert found.dimension.weights == 4
+    assert (found.fourier.n_reached, found.label) == (11, "mine.py:mine")
+    with pytest.raises(FlagError, match=r"the circuit .*mine\.py:mine fails with --qubits 1 and --depth 1"):
+        diagnose(replace(config, circuits=(f"{file}:mine",), qubits=1))
+
+
+@pytest.fixture(scope="session")
+def trained(make_feature_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("diagnosed")
+    features = make_feature_file(folder / "features.h5")
+    train(TrainConfig(features=features, out=folder / "run", epochs=2, qubits=2, depth=2))
+    return folder
+
+
+def test_a_trained_head_is_measured_on_its_training_rows(config, trained):
+    found = diagnose(replace(config, run=trained / "run", rows=24))
+    (each,) = found.circuits
+    assert (each.qubits, each.depth, each.dimension.data) == (2, 2, 24)
+    assert each.trained.circuit.weights == 4
+    assert each.trained.head.weights == 512 * 2 + 2 + 4 + 2 * 2 + 2
+    assert len(each.fourier.trained) == len(each.fourier.mean)
+    assert "| entanglement " in (config.out / "diagnose.md").read_text()
+    assert len(found.run) == 64
+    other = shutil.copy(trained / "features.h5", trained / "moved.h5")
+    moved = diagnose(replace(config, run=trained / "run", features=other, rows=24))
+    assert moved.circuits == found.circuits
+
+
+def test_what_belongs_to_no_circuit_is_refused(config, trained, make_feature_file, tmp_path):
+    other = make_feature_file(tmp_path / "other.h5", seed=3)
+    with pytest.raises(InputError, match="other features than those the head"):
+        diagnose(replace(config, run=trained / "run", features=other))
+    train(TrainConfig(features=other, out=tmp_path / "classical", epochs=1, head="classical"))
+    with pytest.raises(InputError, match="'classical', which has no circuit to diagnose"):
+        diagnose(replace(config, run=tmp_path / "classical"))
+    assert not config.out.exists()
+
+
+def test_mistakes_in_flags_are_told_together():
+    with pytest.raises(FlagError) as refused:
+        DiagnoseConfig(circuits=("maro", "maro"), pairs=5, data=3, epoch="best")
+    said = str(refused.value)
+    for sentence in (
+        "--pairs is 5; it must be 100 or more",
+        "--data is 3; it must be 20 or more",
+        "--circuits is 'maro'; choose one of mari,",
+        "--circuits is maro maro; name each once",
+        "--epoch is given without --run, to which it belongs",
+    ):
+        assert sentence in said
+
+
+def test_after_ctrl_c_an_earlier_diagnosis_stands(config, monkeypatch):
+    config = replace(config, circuits=("mari",))
+    diagnose(config)
+    before = contents(config.out)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "fourier", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=r"stopped; nothing in .* was changed"):
+        diagnose(replace(config, seed=5))
+    assert contents(config.out) == before
