@@ -11,11 +11,12 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from pipeline.heads.controls.ablations import Ablations
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.quantum.circuit import Circuit
 from pipeline.quantum.circuits import CIRCUITS
 from pipeline.report.findings import Findings
-from pipeline.report.words import counted
+from pipeline.report.words import counted, percent
 
 LAYERS_A_ROW = 13
 """Layers that fit side by side into the page of a desk at PennyLane's size of letters."""
@@ -45,6 +46,34 @@ def circuit(report: Findings) -> tuple[Figure, str] | None:
             f"moved them by at most {moved:.2f} rad."
         )
     return figure, words
+
+
+def ablation_words(found: Ablations) -> list[str]:
+    """What taking parts of the circuit away shows, a sentence each."""
+    parts = {part.name: part for part in found.parts}
+    guessing, linear, unentangled = (parts[name] for name in ("shuffled", "linear", "unentangled"))
+    words = [
+        f"Parts of the trained head were taken away, and nothing was trained again. The whole head is right on "
+        f"{percent(found.accuracy)} of these {counted(found.images, 'image')}; answering as often for each class, but "
+        f"at random, it would be on {percent(guessing.accuracy or 0)}."
+    ]
+    for part, subject, thing in (
+        (linear, "Replacing the circuit by the closest linear map", "what it does beyond that is"),
+        (unentangled, "Leaving out its gates on several wires", "they are"),
+    ):
+        if part.cost is None or part.cost95 is None:
+            words.append(f"{subject} was not possible: {part.not_run}.")
+            continue
+        low, high = (100 * end for end in part.cost95)
+        verdict = (
+            "which these images can't tell from nothing"
+            if low <= 0 <= high
+            else f"so {thing} {'needed' if low > 0 else 'harmful'} here"
+        )
+        words.append(
+            f"{subject} costs {100 * part.cost:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}), {verdict}."
+        )
+    return [line.replace("-", "\u2212") for line in words]
 
 
 def in_rows(function: Any, inputs: np.ndarray, weights: np.ndarray) -> Figure:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import torch
 
 from features.util.provenance import tensors_sha256
+from pipeline.heads.controls.ablations import Ablations, ablations
 from pipeline.inference.evaluation import Report
 from pipeline.report.calibration import Calibration, calibration
 from pipeline.report.commands import commands, make_command
@@ -30,6 +32,7 @@ class Findings(Report):
         head_sha256: Fingerprint of the last and of the best epoch's head.
         commands: The command lines that repeat the run; ``make``, the same as one of make.
         standing: The run beside a linear layer and other seeds, or why it was not put there.
+        ablations: What each part of the last epoch's circuit is worth on the rows ``sampled``, or why there is none.
     """
 
     calibration: Calibration
@@ -39,6 +42,7 @@ class Findings(Report):
     commands: list[str]
     make: str
     standing: Standing | str
+    ablations: Ablations | str
 
     def to_json(self) -> dict[str, Any]:
         """As ``report.json`` holds it, without the pictures' words."""
@@ -48,7 +52,8 @@ class Findings(Report):
             "head_sha256": self.head_sha256,
             "commands": self.commands,
             "make": self.make,
-            "standing": {"not_run": self.standing} if isinstance(self.standing, str) else to_record(self.standing),
+            "standing": _or_reason(self.standing),
+            "ablations": _or_reason(self.ablations),
         }
 
 
@@ -64,4 +69,12 @@ def find(report: Report) -> Findings:
         commands=commands(report),
         make=make_command(report),
         standing=standing(report),
+        ablations=ablations(
+            report.run.head(), torch.from_numpy(report.features), torch.from_numpy(report.labels[report.sampled])
+        ),
     )
+
+
+def _or_reason(found: Any) -> dict[str, Any]:
+    """As JSON what was found, or why it was not."""
+    return {"not_run": found} if isinstance(found, str) else to_record(found)

@@ -13,6 +13,7 @@ from pathlib import Path
 from features.util.files import write_atomically, write_bytes, write_text
 from pipeline.inference.evaluation import Report
 from pipeline.pages.document import HERE as PIECES
+from pipeline.report.circuit import ablation_words
 from pipeline.report.commands import without_home
 from pipeline.report.examples import examples
 from pipeline.report.figures import FIGURES, confusions
@@ -78,6 +79,7 @@ def _page(report: Findings, drawings: dict[str, Drawing]) -> str:
     record = report.record
     last = record.epochs.last
     pages.filters["percent"] = percent
+    pages.filters["points"] = lambda share: f"{100 * share:+.1f}".replace("-", "\u2212")
     pages.filters["interval"] = lambda ends: f"{100 * ends[0]:.1f} to {percent(ends[1])}"
     pages.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
     pages.filters["private"] = (lambda value: value) if report.config.full_paths else without_home
@@ -103,6 +105,8 @@ def _page(report: Findings, drawings: dict[str, Drawing]) -> str:
         | {"evaluation": record.versions},
         recorded={"config": config_record(report.run.config), "features": record.features},
         standing=standing_words(report.standing),
+        ablations=None if isinstance(report.ablations, str) else report.ablations,
+        ablation_words=[] if isinstance(report.ablations, str) else ablation_words(report.ablations),
         links=_links(report.run.path),
         description=report.run.head().description,
     )

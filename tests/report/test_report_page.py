@@ -1,5 +1,6 @@
 """The report's page in a real browser, opened from the disk."""
 
+import json
 import shutil
 from dataclasses import replace
 from itertools import pairwise, product
@@ -15,6 +16,7 @@ from features.extract import make_features
 from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
 from pipeline.report import write_report
+from pipeline.report.words import percent
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 
@@ -226,7 +228,22 @@ def test_on_request_the_page_shows_where_the_network_looks(browser, with_images)
 def test_tables_and_the_circuit_fit_or_say_that_they_go_on(browser, with_images):
     overflows = "one => one.scrollWidth > one.clientWidth + 1"
     with browser.page(with_images.as_uri(), width=1280, height=900) as page:
-        assert not page.locator("#inside .scroll").evaluate(overflows)
+        assert not page.locator("#inside .scroll:has(img)").evaluate(overflows)
+        assert not page.locator("#inside .scroll:has(table)").evaluate(overflows)
     with browser.page(with_images.as_uri(), width=390, height=900) as page:
         assert not page.locator("#result .scroll").evaluate(overflows)
+        assert not page.locator("#inside .scroll:has(table)").evaluate(overflows)
         assert page.locator("#inside .hint").is_visible()
+
+
+def test_the_circuits_parts_are_those_of_the_record(browser, with_images, from_features):
+    with browser.page(with_images.as_uri()) as page:
+        shown = page.locator("#inside .scroll:has(table) tbody tr").all_inner_texts()
+    parts = json.loads((with_images.parent / "report.json").read_text())["ablations"]["parts"]
+    for line, part in zip(shown, parts, strict=True):
+        words, accuracy, cost, _ = line.split("\t")
+        assert (words, accuracy) == (part["words"], percent(part["accuracy"]))
+        assert float(cost.replace("−", "-")) == round(100 * part["cost"], 1)
+    assert json.loads((from_features.parent / "report.json").read_text())["ablations"] == {
+        "not_run": "the head has no circuit between two layers"
+    }

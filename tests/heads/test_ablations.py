@@ -1,0 +1,126 @@
+"""pipeline.heads.controls.ablations: parts of a trained circuit are taken away, and nothing is trained again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pennylane as qml
+import pytest
+import torch
+
+from pipeline.heads.controls.ablations import Unentangled, _unentangled_values, ablations
+from pipeline.heads.controls.baselines import ClassicalNet
+from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.util.paired import paired_difference95
+
+N = 60
+
+
+def head_of(circuit=None, n_classes=2, **options):
+    torch.manual_seed(3)
+    return DressedQuantumNet(6, n_classes, n_qubits=3, depth=2, q_delta=1.5, circuit=circuit, **options)
+
+
+def rows(head, n=N):
+    """Features, and labels that the head has right in nine of ten."""
+    features = 3 * torch.randn(n, 6, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        # An even number in each class.
+        logits = head(features)
+        head.post_net.bias -= logits.median(dim=0).values
+        labels = head(features).argmax(dim=1)
+    labels[::10] = 1 - labels[::10]
+    return features, labels
+
+
+def parts_of(found):
+    return {part.name: part for part in found.parts}
+
+
+def test_each_part_by_hand():
+    head = head_of()
+    features, labels = rows(head)
+    found = ablations(head, features, labels, seed=5, permutations=300)
+    assert (found.images, found.accuracy, found.permutations, found.seed) == (N, 0.9, 300, 5)
+    parts = parts_of(found)
+    with torch.no_grad():
+        angles = head.angles(features)
+        values = head.expectation_values(angles)
+        constant = head.post_net(values.mean(dim=0)).argmax()
+        share = (labels == constant).double().mean().item()
+        guesses = head(features).argmax(dim=1)
+        plain = head_of(entangler="none")
+        plain.load_state_dict(head.state_dict())
+        right = (plain(features).argmax(dim=1) == labels).numpy()
+    assert parts["mean"].accuracy == pytest.approx(share)
+    # Of a random order: the chance that an image's answer is the label of another.
+    chance = sum((guesses == k).double().mean() * (labels == k).double().mean() for k in (0, 1)).item()
+    assert parts["shuffled"].accuracy == pytest.approx(chance, abs=0.01)
+    assert parts["unentangled"].accuracy == right.mean()
+    assert parts["unentangled"].cost == pytest.approx(0.9 - right.mean())
+    assert parts["unentangled"].cost95 == paired_difference95(guesses.numpy() == labels.numpy(), right)
+    assert all(part.cost95[0] < part.cost < part.cost95[1] for part in parts.values())
+    assert ablations(head, features, labels, seed=5, permutations=300) == found
+
+
+def test_a_circuit_that_is_nearly_linear_costs_nothing_as_a_linear_map():
+    head = head_of(entangler="none")
+    with torch.no_grad():
+        head.q_params.zero_()
+        head.pre_net.weight *= 0.1
+    features, labels = rows(head)
+    with torch.no_grad():
+        # ⟨Z⟩ = -sin x, and x is small.
+        angles = head.angles(features)
+        torch.testing.assert_close(head.expectation_values(angles), -torch.sin(angles))
+    assert parts_of(ablations(head, features, labels))["linear"].cost == 0
+
+
+@pytest.mark.parametrize(
+    ("circuit", "left_out"),
+    [("mari", 4), ("strongly-entangling", 6), ("iqp", 3 + 6), ("reuploading", 6), ("simplified-two-design", 4)],
+)
+def test_gates_on_several_wires_of_any_circuit_are_left_out(circuit, left_out):
+    head = head_of(circuit)
+    function = Unentangled(head.circuit)
+    tape = qml.tape.make_qscript(function)(torch.ones(3), head.q_params.detach())
+    assert function.left_out == left_out
+    assert all(len(operation.wires) == 1 for operation in tape.operations)
+    assert len(tape.measurements) == 3
+    features, labels = rows(head, 20)
+    part = parts_of(ablations(head, features, labels))["unentangled"]
+    assert part.not_run is None
+    assert part.accuracy is not None
+
+
+def test_on_single_wires_what_is_left_is_what_pennylane_computes():
+    head = head_of("iqp")
+    angles = torch.rand(4, 3)
+
+    @qml.qnode(qml.device("default.qubit"))
+    def by_hand(x):
+        for wire in range(3):
+            qml.Hadamard(wire)
+            qml.RZ(x[wire], wire)
+        for layer in head.q_params.detach().double().reshape(2, 3, 3):
+            for wire in range(3):
+                qml.Rot(*layer[wire], wires=wire)
+        return [qml.expval(qml.Z(wire)) for wire in range(3)]
+
+    with torch.no_grad():
+        found = _unentangled_values(head, angles).numpy()
+    np.testing.assert_allclose(found, [np.stack(by_hand(x)) for x in angles.double()], atol=1e-6)
+
+
+def test_what_has_no_such_part():
+    head = head_of("separable")
+    features, labels = rows(head)
+    part = parts_of(ablations(head, features, labels))["unentangled"]
+    assert part.accuracy is part.cost is part.cost95 is None
+    assert part.not_run == "none of its gates is on several wires"
+    assert ablations(ClassicalNet(6, 2), features, labels) == "the head has no circuit between two layers"
+
+
+def test_amplitudes_stay():
+    head = head_of("amplitude")
+    features, labels = rows(head)
+    assert parts_of(ablations(head, features, labels))["unentangled"].cost is not None
