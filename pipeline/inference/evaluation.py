@@ -33,7 +33,7 @@ from pipeline.inference.record import EpochMetrics, Epochs, EvaluationRecord, Pa
 from pipeline.inference.sources import find_images, refuse_other_backbone, rows_alone, run_backbone
 from pipeline.training.record import EPOCHS
 from pipeline.training.run import Run, load_run
-from pipeline.util.metrics import metrics
+from pipeline.util.metrics import estimates, metrics
 
 # Largest difference between logits from the images and from the cached features that still counts as the same network.
 # Features that were computed or stored in fewer bits than the network has now differ by their rounding.
@@ -50,7 +50,8 @@ class Report:
         record: All figures, as ``report.json`` holds them.
         cache: The features that the head was trained on, verified.
         labels: True labels of the validation images, shape (N,).
-        probabilities: Class probabilities by the last epoch's head, shape (N, n_classes).
+        probabilities: Class probabilities by the last epoch's head, shape (N, n_classes),
+            float64.
         features: The head's inputs, shape (n, width), float32: from the images where they are at hand.
         sampled: The validation images that these are of: all, or int64 of shape (n,) where rows don't fit into memory.
         paths: Relative paths of the validation images.
@@ -106,7 +107,15 @@ def evaluate(config: EvalConfig) -> Report:
         if backbone.weights_sha256 == run.features.provenance.weights_sha256:
             parity = _parity(cached["last"], logits["last"], cache.provenance)
 
-    last, best = (EpochMetrics(epoch=run.epochs[which], **vars(metrics(logits[which], labels))) for which in EPOCHS)
+    probabilities = {which: logits[which].double().softmax(dim=1).numpy() for which in EPOCHS}
+    last, best = (
+        EpochMetrics(
+            epoch=run.epochs[which],
+            **vars(metrics(logits[which], labels)),
+            scores=estimates(probabilities[which], labels.numpy(), run.classes),
+        )
+        for which in EPOCHS
+    )
     record = EvaluationRecord(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         run=str(run.path),
@@ -130,7 +139,7 @@ def evaluate(config: EvalConfig) -> Report:
         record=record,
         cache=cache,
         labels=labels.numpy(),
-        probabilities=logits["last"].softmax(dim=1).numpy(),
+        probabilities=probabilities["last"],
         features=features.numpy(),
         sampled=sampled,
         paths=rows.paths,

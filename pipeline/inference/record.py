@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.devices.results import DeviceResults
-from pipeline.util.metrics import Metrics
+from pipeline.util.metrics import Estimate, Metrics
 
 FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochMetrics(Metrics):
-    """The head of one epoch, numbered from 1."""
+    """The head of one epoch, numbered from 1.
+
+    Attributes:
+        scores: The metrics of :data:`pipeline.util.metrics.METRICS` by name; empty in reports of earlier versions.
+    """
 
     epoch: int
+    scores: dict[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

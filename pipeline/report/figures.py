@@ -104,6 +104,31 @@ def confusions(counts: Any) -> list[tuple[int, int, int]]:
     return sorted(found, key=lambda item: -item[0])
 
 
+def curves(report: Findings) -> Drawn:
+    """ROC and precision over recall, of each class against the others."""
+    if isinstance(report.curves, str):
+        return None
+    figure, (roc, precision) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    roc.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1, label="chance")
+    for k, each in enumerate(report.curves):
+        colour, line = SERIES[k % len(SERIES)][0], "-" if k < len(SERIES) else ":"
+        roc.plot(*each.roc, line, color=colour, label=f"{in_legend(each.name)} {each.roc_auc:.3f}")
+        label = f"{in_legend(each.name)} {percent(each.average_precision)}"
+        precision.plot(*each.precision_recall, line, color=colour, drawstyle="steps-pre", label=label)
+    roc.set(title="ROC, with its area", xlabel="others taken for the class", ylabel="images of the class found")
+    precision.set(title="precision, with its average", xlabel="images of the class found", ylabel="of these right")
+    for axis in (roc, precision):
+        axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axis.xaxis.set_major_formatter(PERCENT)
+        axis.yaxis.set_major_formatter(PERCENT)
+        axis.legend(loc="lower right" if axis is roc else "lower left")
+    told = "; ".join(
+        f"{each.name}: area {each.roc_auc:.3f}, average precision {percent(each.average_precision)}"
+        for each in report.curves
+    )
+    return figure, f"ROC curves, and precision over recall, of each class against the others. {told}."
+
+
 def reliability(report: Findings) -> Drawn:
     """How many images are right against how probable the head says that is, and how often it says so."""
     bins = report.calibration.bins
@@ -233,6 +258,7 @@ def devices(report: Findings) -> Drawn:
 FIGURES: dict[str, Callable[[Findings], Drawn]] = {
     "learning_curves": learning_curves,
     "confusion_matrix": confusion_matrix,
+    "curves": curves,
     "reliability": reliability,
     "projection": projection,
     "contributions": contributions,

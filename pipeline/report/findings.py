@@ -16,6 +16,7 @@ from pipeline.heads.controls.ablations import Ablations, ablations
 from pipeline.inference.evaluation import Report
 from pipeline.report.calibration import Calibration, calibration
 from pipeline.report.commands import commands, make_command
+from pipeline.report.curves import Curves, curves
 from pipeline.report.projection import Projection, inner_values, project
 from pipeline.report.standing import Standing, standing
 from pipeline.util.records import to_record
@@ -26,6 +27,7 @@ class Findings(Report):
     """An evaluation with what the report derives from it.
 
     Attributes:
+        curves: How well each class is told from the others, or why that is not drawn.
         calibration: Whether as many images are right as the probabilities say.
         hidden: The head's hidden values of the rows ``sampled``, by name, each (n, n_hidden).
         projections: Where the classes lie inside the head, by the name of its hidden values.
@@ -35,6 +37,7 @@ class Findings(Report):
         ablations: What each part of the last epoch's circuit is worth on the rows ``sampled``, or why there is none.
     """
 
+    curves: list[Curves] | str
     calibration: Calibration
     hidden: dict[str, np.ndarray]
     projections: dict[str, Projection]
@@ -47,6 +50,7 @@ class Findings(Report):
     def to_json(self) -> dict[str, Any]:
         """As ``report.json`` holds it, without the pictures' words."""
         return to_record(self.record) | {
+            "curves": {"not_run": self.curves} if isinstance(self.curves, str) else to_record(self.curves),
             "calibration": to_record(self.calibration),
             "projections": {name: each.record() for name, each in self.projections.items()},
             "head_sha256": self.head_sha256,
@@ -62,6 +66,7 @@ def find(report: Report) -> Findings:
     hidden = inner_values(report.run.head(), report.features)
     return Findings(
         **{item.name: getattr(report, item.name) for item in fields(Report)},
+        curves=curves(report.probabilities, report.labels, report.run.classes),
         calibration=calibration(report.probabilities, report.labels),
         hidden=hidden,
         projections={name: project(values, report.labels[report.sampled]) for name, values in hidden.items()},

@@ -19,10 +19,12 @@ from pipeline.report.examples import examples
 from pipeline.report.figures import FIGURES, confusions
 from pipeline.report.findings import Findings, find
 from pipeline.report.summary import calibration_words, checks, sentence, standing_words
-from pipeline.report.words import percent
+from pipeline.report.words import interval, percent, score
+from pipeline.training.objective.schedule import far_from_end
 from pipeline.training.record import config_record
 from pipeline.training.run import Run
 from pipeline.util.drawing import Drawing, style
+from pipeline.util.metrics import METRICS
 
 PREDICTIONS = "predictions.csv"
 # Above this number of classes the heading gives their count instead of their names.
@@ -80,7 +82,9 @@ def _page(report: Findings, drawings: dict[str, Drawing]) -> str:
     last = record.epochs.last
     pages.filters["percent"] = percent
     pages.filters["points"] = lambda share: f"{100 * share:+.1f}".replace("-", "\u2212")
-    pages.filters["interval"] = lambda ends: f"{100 * ends[0]:.1f} to {percent(ends[1])}"
+    pages.filters["interval"] = lambda ends: interval("accuracy", ends)
+    pages.filters["score"] = lambda value, name: "–" if value is None else score(name, value)
+    pages.filters["scores"] = lambda ends, name: "–" if ends is None else interval(name, ends)
     pages.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
     pages.filters["private"] = (lambda value: value) if report.config.full_paths else without_home
     most = max(range(len(report.run.classes)), key=lambda index: last.support[index])
@@ -91,6 +95,10 @@ def _page(report: Findings, drawings: dict[str, Drawing]) -> str:
         title=_title(report.run),
         sentence=sentence(record),
         checks=checks(record),
+        metrics=METRICS,
+        far_from_end=far_from_end(
+            report.run.config, report.run.history, report.cache.shapes["train"][0], len(record.classes)
+        ),
         calibration_words=calibration_words(report.calibration),
         guess=report.run.classes[most],
         guess_accuracy=last.support[most] / last.total,

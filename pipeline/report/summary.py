@@ -10,6 +10,10 @@ from pipeline.report.calibration import Calibration
 from pipeline.report.standing import Standing
 from pipeline.report.words import percent
 from pipeline.util.bootstrap import BINS
+from pipeline.util.metrics import METRICS, Estimate
+
+SHOWN = ("balanced_accuracy", "roc_auc", "ece")
+"""The metrics beside accuracy that the terminal shows."""
 
 
 def sentence(record: EvaluationRecord) -> str:
@@ -33,8 +37,18 @@ def summary(record: EvaluationRecord) -> str:
             f"{row.correct}/{row.total}"
         )
     lines.append("best: the epoch with the highest validation accuracy, chosen on these same images, so flattered")
+    scores = record.epochs.last.scores
+    told = [f"{METRICS[name].label} {_decimals(scores[name])}" for name in SHOWN if name in scores]
+    lines.append(f"last: {', '.join(told)}")
     on_device = [] if record.devices is None else table(record.devices)
     return "\n".join([*lines, *on_device, *checks(record)])
+
+
+def _decimals(found: Estimate) -> str:
+    if found.value is None:
+        return f"not defined ({found.reason})"
+    ends = found.interval95
+    return f"{found.value:.3f}" + (f" ({ends[0]:.3f} to {ends[1]:.3f})" if ends else "")
 
 
 def checks(record: EvaluationRecord) -> list[str]:

@@ -123,6 +123,7 @@ class Metric:
         meaning: What it says, in a sentence.
         function: Computes it from probabilities in float64 and labels.
         range: Its worst and its best value; of a loss without limit the worst is infinite.
+        percent: Whether people write it in percent.
         needs: Which rows it takes to be defined.
     """
 
@@ -130,6 +131,7 @@ class Metric:
     meaning: str
     function: Callable[[np.ndarray, np.ndarray], float]
     range: tuple[float, float] = (0.0, 1.0)
+    percent: bool = False
     needs: Literal["rows", "two classes", "every class"] = "rows"
 
     @property
@@ -153,12 +155,12 @@ class Metric:
         """Why it is not defined where the classes have these numbers of rows; None where it is."""
         empty = [str(k) if classes is None else classes[k] for k, count in enumerate(counts) if not count]
         if not counts.any():
-            return "there are no rows"
+            return "there are no samples"
         if self.needs == "two classes" and len(counts) - len(empty) < 2:
-            return "all rows are of one class"
+            return "all samples are of one class"
         if self.needs == "every class" and empty:
             more = f" and {len(empty) - 3} classes more" if len(empty) > 3 else ""
-            return f"no row is of class {', '.join(empty[:3])}{more}"
+            return f"no sample is of class {', '.join(empty[:3])}{more}"
         return None
 
 
@@ -190,7 +192,7 @@ def estimates(
         if name == "accuracy":
             interval = wilson95(int((probabilities.argmax(axis=1) == labels).sum()), len(labels))
         elif not n:
-            reason = f"{len(labels):,} rows × {len(counts):,} classes are too many to resample"
+            reason = f"{len(labels):,} samples × {len(counts):,} classes are too many to resample"
         elif name == "ece":
             interval = calibration_interval95(value, drawn[name], probabilities.max(axis=1), seed)
         else:
@@ -256,17 +258,24 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) ->
 
 
 METRICS = {
-    "accuracy": Metric(label="accuracy", meaning="the share of rows whose class is predicted", function=_accuracy),
+    "accuracy": Metric(
+        label="accuracy",
+        meaning="the share of samples whose class is predicted",
+        function=_accuracy,
+        percent=True,
+    ),
     "balanced_accuracy": Metric(
         label="balanced accuracy",
-        meaning="the mean over classes of the share of their rows that is found; guessing gives 1 / classes",
+        meaning="the mean over classes of the share of their samples that is found; guessing gives 1 / classes",
         function=_balanced_accuracy,
+        percent=True,
         needs="every class",
     ),
     "f1_macro": Metric(
         label="macro F1",
         meaning="the mean over classes of the harmonic mean of precision and recall",
         function=_f1_macro,
+        percent=True,
         needs="every class",
     ),
     "matthews_corrcoef": Metric(
@@ -278,7 +287,7 @@ METRICS = {
     ),
     "roc_auc": Metric(
         label="ROC AUC",
-        meaning="how often a row of a class gets a higher probability of it than a row of another; chance gives 0.5",
+        meaning="how often a sample of a class gets a higher probability of it than one of another; chance gives 0.5",
         function=_roc_auc,
         needs="every class",
     ),
@@ -286,6 +295,7 @@ METRICS = {
         label="average precision",
         meaning="the area under precision over recall, a mean over classes; chance gives a class's share",
         function=_average_precision,
+        percent=True,
         needs="every class",
     ),
     "log_loss": Metric(
@@ -302,8 +312,9 @@ METRICS = {
     ),
     "ece": Metric(
         label="calibration error",
-        meaning="how far probabilities and shares of right rows lie apart, a mean over ten bins; few rows inflate it",
+        meaning="how far probabilities lie from the shares that are right, a mean over ten bins; few samples add to it",
         function=expected_calibration_error,
+        percent=True,
         range=(1.0, 0.0),
     ),
 }

@@ -9,15 +9,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-import torch
 from conftest import names_in
 from PIL import Image
+from reports import with_probabilities
 
 from features.util.errors import InputError
 from pipeline.devices.results import Agreement, DeviceResults, Level
 from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
-from pipeline.inference.record import EpochMetrics, Epochs
 from pipeline.report import page, standing, write_report
 from pipeline.report.calibration import Bin, Calibration
 from pipeline.report.examples import at_random, examples, least_sure, most_wrong
@@ -27,7 +26,7 @@ from pipeline.report.summary import calibration_words
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.util.drawing import DARK, Drawing, style
-from pipeline.util.metrics import Accuracy, metrics
+from pipeline.util.metrics import Accuracy
 
 FILES = {"report.html", "report.json", "predictions.csv", *(f"{name}.png" for name in FIGURES)}
 
@@ -45,22 +44,6 @@ def cached(make_feature_file, tmp_path_factory):
 def report(cached, tmp_path):
     """The same, to be written into a folder of its own."""
     return replace(cached, run=replace(cached.run, path=tmp_path))
-
-
-def with_probabilities(report, probabilities, labels):
-    """The report of a head that says this of images that are those."""
-    probabilities, labels = np.asarray(probabilities, dtype=np.float32), np.asarray(labels)
-    figures = metrics(torch.from_numpy(probabilities).log(), torch.from_numpy(labels))
-    both = EpochMetrics(epoch=1, **vars(figures))
-    n = len(labels)
-    return replace(
-        report,
-        record=replace(report.record, epochs=Epochs(last=both, best=both)),
-        labels=labels,
-        probabilities=probabilities,
-        features=report.features[np.arange(n) % len(report.features)],
-        paths=tuple(f"{row}.png" for row in range(n)),
-    )
 
 
 def test_it_leaves_a_page_figures_and_a_record(report):
@@ -105,7 +88,9 @@ def test_the_record_holds_the_numbers_behind_the_figures(report):
     assert set(record["projections"]) == {"tanh", "⟨Z⟩"}
     assert len(record["commands"]) == 3
     assert set(record["head_sha256"]) == {"last", "best"}
+    assert record["curves"][0]["roc_auc"] == pytest.approx(record["epochs"]["last"]["scores"]["roc_auc"]["value"])
     assert set(record["pictures"]) == {"learning_curves.png", "confusion_matrix.png", "reliability.png"} | {
+        "curves.png",
         "projection.png",
         "contributions.png",
         "circuit.png",

@@ -62,19 +62,19 @@ def test_a_class_without_rows_gives_the_reason_and_no_number():
     found = estimates(probabilities, labels, ["ants", "bees", "wasps"])
     without = {name: each.reason for name, each in found.items() if each.value is None}
     assert without == dict.fromkeys(
-        ["balanced_accuracy", "f1_macro", "roc_auc", "average_precision"], "no row is of class bees"
+        ["balanced_accuracy", "f1_macro", "roc_auc", "average_precision"], "no sample is of class bees"
     )
     assert all(found[name].interval95 for name in found.keys() - without.keys())
-    with pytest.raises(ValueError, match=r"^ROC AUC is not defined: no row is of class 1$"):
+    with pytest.raises(ValueError, match=r"^ROC AUC is not defined: no sample is of class 1$"):
         METRICS["roc_auc"](probabilities, labels)
 
 
 def test_one_class_alone_and_no_rows_at_all():
     probabilities, labels = drawn((20, 0))
     found = estimates(probabilities, labels)
-    assert found["matthews_corrcoef"].reason == "all rows are of one class"
+    assert found["matthews_corrcoef"].reason == "all samples are of one class"
     nothing = estimates(probabilities[:0], labels[:0])
-    assert {each.reason for each in nothing.values()} == {"there are no rows"}
+    assert {each.reason for each in nothing.values()} == {"there are no samples"}
 
 
 @pytest.mark.parametrize("counts", [(70, 83), (1, 1), (3, 60), (5, 2, 9)])
@@ -108,7 +108,7 @@ def test_too_many_rows_are_judged_without_resampling(monkeypatch):
     monkeypatch.setattr("pipeline.util.bootstrap.WORK", 1)
     found = estimates(*drawn((30, 40)))
     assert found["roc_auc"].interval95 is None
-    assert found["roc_auc"].reason == "70 rows × 2 classes are too many to resample"
+    assert found["roc_auc"].reason == "70 samples × 2 classes are too many to resample"
     assert found["accuracy"].interval95
 
 
