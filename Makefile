@@ -36,7 +36,6 @@ GOALS  = $(filter $(STAGES),$(MAKECMDGOALS))
 .PHONY: help install $(STAGES) test test-slow bench bench-peers lint format api clean
 .NOTPARALLEL:
 
-demo: | $(call extra,demo)
 sweep: | $(call extra,sweep)
 test test-slow lint format api: | $(call extra,dev)
 $(STAGES): | $(call extra,$(ASKED))

@@ -28,11 +28,15 @@ class Browser:
         self._chromium = chromium
 
     @contextmanager
-    def page(self, url: str, *, dark: bool = False, width: int = 1200, height: int = 900) -> Iterator[Any]:
+    def page(
+        self, url: str, *, dark: bool = False, width: int = 1200, height: int = 900, script: bool = True
+    ) -> Iterator[Any]:
         """A page of Playwright's; ``page.problems`` lists what its console and its requests complained of, and
         ``page.requested`` every address it asked for."""
         context = self._chromium.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            java_script_enabled=script,
         )
         page = context.new_page()
         page.problems, page.requested = [], []

@@ -19,13 +19,13 @@ FLOWER = Path(sklearn.datasets.__file__).parent / "images" / "flower.jpg"
 
 def demo_picture(browser: Any, run: Path, target: Path, *flags: str) -> None:
     """Write ``demo.png``: the page of ``make demo`` after a picture was dropped on it, without those to try."""
-    with serving(run.resolve(), *flags) as server, browser.page(server.url, width=1100, height=100) as page:
-        page.add_style_tag(content="div:has(> .examples) { display: none !important }")
-        page.set_input_files("input[type=file]", FLOWER)
-        page.locator(".answer").wait_for()
+    with serving(run.resolve(), *flags) as server, browser.page(server.url, width=1280, height=100) as page:
+        page.evaluate("document.querySelectorAll('#examples, #about').forEach((one) => one.remove())")
+        page.set_input_files("#files", FLOWER)
+        page.locator("#answer .verdict").wait_for()
+        page.locator("#own:enabled").wait_for()
         page.mouse.move(0, 0)
         page.evaluate("document.activeElement.blur()")
-        page.wait_for_function("!document.querySelector('.pending') && !document.getAnimations().length")
         page.screenshot(path=target / "demo.png", full_page=True)
 
 

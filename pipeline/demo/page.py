@@ -1,149 +1,168 @@
-"""The page: a place to drop a picture on, pictures to try, and what the network says.
+"""The page, and the answers that its script asks for.
 
-In: a classifier, and pictures to offer. Out: a Gradio page, which asks no other machine for anything.
+In: a :class:`Demo`, and what the page sends: a picture, the number of an offered one, or inputs set by hand. Out: HTML,
+and answers as JSON.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
+import pipeline.pages
 from features.sources.decode import UNREADABLE, decode
+from pipeline.demo.by_hand import ByHand, by_hand
 from pipeline.demo.examples import Example
-from pipeline.demo.reading import read_picture
-from pipeline.demo.uploads import Uploads
+from pipeline.demo.limits import MARGIN, Limits
+from pipeline.demo.reading import Reader
+from pipeline.explain.overlay import heat_words, overlay
+from pipeline.explain.unlike import FALSE_ALARMS
 from pipeline.inference.hybrid import HybridClassifier
+from pipeline.report.words import percent
 
 HERE = Path(__file__).parent
-STYLE = (HERE / "page.css").read_text(encoding="utf-8")
-# Classes in the table, the most probable first.
+STYLE = "\n".join(
+    (folder / "page.css").read_text(encoding="utf-8") for folder in (Path(*pipeline.pages.__path__), HERE)
+)
+SCRIPT = (HERE / "page.js").read_text(encoding="utf-8")
+MAX_UPLOAD = 50 * 2**20
+"""The largest picture in bytes."""
 SHOWN = 10
-# Side of the offered pictures in pixels: on the page, and on a screen of twice the density.
+"""Classes in a table, the most probable first."""
 THUMBNAIL = 160
-# The number of the picture that was clicked goes along with the event.
-CHOOSE = """element.addEventListener("click", (event) => {
-  const button = event.target.closest("button");
-  if (button) trigger("click", {chosen: Number(button.value)});
-});"""
+"""Side of the offered pictures in pixels."""
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
+_TEMPLATES.filters["percent"] = percent
+_TEMPLATES.filters["json"] = json.dumps
+_TEMPLATES.filters["signed"] = lambda value, digits=4: f"{value:+.{digits}f}".replace("-", "−")
 
 
-@dataclass(frozen=True)
-class Page:
-    """The page, and the numbers of its two events.
+@dataclass
+class Demo:
+    """Everything that the page shows.
 
     Attributes:
-        blocks: Gradio's page.
-        upload: Number of the event that answers an upload.
-        example: Number of the event that answers a click on an offered picture.
-    """
-
-    blocks: gr.Blocks
-    upload: int
-    example: int
-
-
-def make_page(classifier: HybridClassifier, uploads: Uploads, examples: Sequence[Example] = ()) -> Page:
-    """The page.
-
-    Args:
         classifier: The whole network.
-        uploads: Where uploaded pictures wait.
         examples: Pictures to offer beside the place for one's own.
+        limits: When the page warns.
     """
 
-    def answer_upload(file: dict[str, Any]) -> tuple[None, str]:
-        """Return the answer and clear the drop area for the next picture."""
-        upload = uploads.take(file["path"])
-        if upload is None:
-            raise gr.Error("This picture is no longer here; drop it again.", print_exception=False)
-        return None, answer(classifier, upload.name, upload.content)
+    classifier: HybridClassifier
+    examples: Sequence[Example] = ()
+    limits: Limits = field(default_factory=Limits)
 
-    def answer_example(event: gr.EventData) -> str:
-        example = examples[event.chosen]
-        return answer(classifier, example.name, example.content, example.label)
+    @cached_property
+    def reader(self) -> Reader:
+        """Reads pictures."""
+        return Reader(self.classifier, self.limits)
 
-    # One picture at a time, because each takes all cores; and no public API.
-    usual: dict[str, Any] = {
-        "concurrency_id": "network",
-        "concurrency_limit": 1,
-        "api_visibility": "private",
-        "show_progress": "minimal",
-    }
-    question = _question(classifier.classes)
-    with gr.Blocks(title=f"{question} Quantum transfer learning", analytics_enabled=False) as page:
-        gr.HTML(_render("heading.html", classifier=classifier, question=question), apply_default_css=False)
-        with gr.Row():
-            with gr.Column(min_width=300):
-                upload = gr.File(label="Your picture", height=170, elem_id="upload")
-                thumbnails = [(example, _thumbnail(classifier, example)) for example in examples]
-                offered = gr.HTML(
-                    _render("examples.html", thumbnails=thumbnails),
-                    js_on_load=CHOOSE,
-                    apply_default_css=False,
-                    visible=bool(examples),
-                )
-            with gr.Column(min_width=300, scale=2):
-                result = gr.HTML(_render("waiting.html"), apply_default_css=False)
-        # Skip Gradio's preprocessing, because it would open the file.
-        answered = upload.upload(
-            answer_upload, upload, [upload, result], show_progress_on=result, preprocess=False, **usual
+    @cached_property
+    def by_hand(self) -> ByHand | str:
+        """The circuit with inputs set by hand, or why there is none."""
+        return by_hand(self.classifier.head)
+
+    @cached_property
+    def page(self) -> str:
+        """The page itself."""
+        classes = self.classifier.classes
+        return _render(
+            "page.html",
+            question=f"{' or '.join(classes)}?" if len(classes) <= 4 else f"Which of {len(classes)} classes?",
+            classifier=self.classifier,
+            thumbnails=[(example, _thumbnail(self.classifier, example)) for example in self.examples],
+            limits=self.limits,
+            margin=MARGIN,
+            false_alarms=FALSE_ALARMS,
+            blind=self.reader.blind,
+            hands=self.by_hand,
+            shown=SHOWN,
+            max_upload=MAX_UPLOAD,
         )
-        clicked = offered.click(answer_example, None, result, **usual)
-    return Page(page, upload=answered["id"], example=clicked["id"])
 
+    def answer(self, name: str, content: bytes, truth: str | None = None) -> dict[str, Any]:
+        """What the network says of an encoded picture, or why it can't be read.
 
-def answer(classifier: HybridClassifier, name: str, content: bytes, truth: str | None = None) -> str:
-    """The prediction for an encoded picture, or why it can't be read, as HTML.
+        Args:
+            name: The picture's file name.
+            content: The encoded picture.
+            truth: Its class, where that is known.
+        """
+        try:
+            reading = self.reader(content)
+        except UNREADABLE as error:
+            problem = str(error) or type(error).__name__
+            return {"name": name, "problem": problem, "html": _render("problem.html", name=name, problem=problem)}
+        best = sorted(reading.probabilities.items(), key=lambda pair: -pair[1])
+        label = best[0][0]
+        crop = _data_url(Image.fromarray(reading.pixels.transpose(1, 2, 0)))
+        html = _render(
+            "answer.html",
+            name=name,
+            truth=truth,
+            label=label,
+            crop=crop,
+            heat=None if reading.heat is None else _data_url(overlay(reading.pixels, reading.heat)),
+            heat_words="" if reading.heat is None else heat_words(reading.heat, label),
+            blind=self.reader.blind,
+            size=self.classifier.transforms.size,
+            best=best[:SHOWN],
+            less_probable=len(best[SHOWN:]),
+            reading=reading,
+            margin=MARGIN,
+            false_alarms=FALSE_ALARMS,
+            limits=self.limits,
+            head=self.classifier.head.description,
+        )
+        return {
+            "name": name,
+            "label": label,
+            "probabilities": list(reading.probabilities.values()),
+            "sure": reading.sure,
+            "unlike": None if reading.distance is None else reading.unlike,
+            "inputs": reading.inputs,
+            "crop": crop,
+            "html": html,
+        }
 
-    Args:
-        classifier: The whole network.
-        name: The picture's file name.
-        content: The encoded picture.
-        truth: Its class, where that is known.
-    """
-    try:
-        reading = read_picture(classifier, content)
-    except UNREADABLE as error:
-        return _render("problem.html", name=name, problem=str(error) or type(error).__name__)
-    best = sorted(reading.probabilities.items(), key=lambda pair: -pair[1])
-    return _render(
-        "answer.html",
-        name=name,
-        truth=truth,
-        crop=_data_url(Image.fromarray(_channels_last(reading.pixels))),
-        size=classifier.transforms.size,
-        best=best[:SHOWN],
-        less_probable=len(best[SHOWN:]),
-        outputs=reading.outputs,
-        of_wires=reading.of_wires,
-        head=classifier.head.description,
-    )
+    def answer_example(self, chosen: int) -> dict[str, Any]:
+        """What the network says of an offered picture."""
+        example = self.examples[chosen]
+        return self.answer(example.name, example.content, example.label)
 
+    def answer_by_hand(self, inputs: Sequence[float]) -> dict[str, Any]:
+        """What the circuit gives for these inputs.
 
-def _question(classes: list[str]) -> str:
-    return f"{' or '.join(classes)}?" if len(classes) <= 4 else f"Which of {len(classes)} classes?"
+        Raises:
+            ValueError: if it does not take them.
+        """
+        if isinstance(self.by_hand, str):
+            raise ValueError(self.by_hand)
+        if len(inputs) != len(self.by_hand.inputs):
+            raise ValueError(f"the circuit takes {len(self.by_hand.inputs)} inputs, not {len(inputs)}")
+        if not np.isfinite(inputs).all():
+            raise ValueError("inputs are finite numbers")
+        outputs, probabilities = self.by_hand(inputs)
+        if not np.isfinite([*outputs, *probabilities]).all():
+            raise ValueError("the circuit gives no numbers for these inputs")
+        return {"outputs": outputs, "probabilities": probabilities}
 
 
 def _thumbnail(classifier: HybridClassifier, example: Example) -> str:
     pixels = classifier.transforms.pixels(decode(example.content))
-    return _data_url(Image.fromarray(_channels_last(pixels)).resize((THUMBNAIL, THUMBNAIL)))
-
-
-def _channels_last(pixels: np.ndarray) -> np.ndarray:
-    return pixels.transpose(1, 2, 0)
+    return _data_url(Image.fromarray(pixels.transpose(1, 2, 0)).resize((THUMBNAIL, THUMBNAIL)))
 
 
 def _data_url(image: Image.Image) -> str:

@@ -6,20 +6,19 @@ In: a run. Out: a page on a loopback address; nothing stays when it ends.
 from __future__ import annotations
 
 import errno
-import logging
-import os
 import signal
 import socket
 import sys
 import webbrowser
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 from features.util.errors import InputError
 from pipeline.demo.config import DemoConfig
-from pipeline.demo.examples import Example, validation_examples
+from pipeline.demo.examples import validation_examples
+from pipeline.demo.handler import Answers, handler
+from pipeline.demo.limits import limits_of
+from pipeline.demo.page import Demo
 from pipeline.inference.hybrid import HybridClassifier
 from pipeline.inference.sources import run_backbone
 from pipeline.training.run import load_run
@@ -27,37 +26,33 @@ from pipeline.training.run import load_run
 HOST = "127.0.0.1"
 # How many ports from --port on are tried.
 PORTS = 100
-# The first major version with all that the page uses.
-GRADIO = 6
 
 
 def serve(config: DemoConfig) -> None:
     """Show the page until Ctrl-C.
 
     Raises:
-        InputError: if Gradio is not installed, the run or its backbone is not at hand, or no port is free.
+        InputError: if the run or its backbone is not at hand, or no port is free.
     """
-    _refuse_other_gradio()
     run = load_run(config.run)
-    with listen(config.port) as listening, TemporaryDirectory(prefix="quantum-transfer-") as uploads:
+    with listen(config.port) as listening:
         backbone = run_backbone(run, config.weights)
         classifier = HybridClassifier(run, backbone, config.epoch, accept_other_weights=config.accept_other_weights)
-        server = make_server(classifier, validation_examples(run), Path(uploads))
+        demo = Demo(classifier, validation_examples(run), limits_of(run, classifier.head))
+        # Made now, so that the first visitor does not wait.
+        _ = demo.page
         address = f"http://{HOST}:{listening.getsockname()[1]}"
         # A kill (SIGTERM) ends it as Ctrl-C does.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        start = server.startup
-
-        async def announced(sockets: list[socket.socket] | None = None) -> None:
-            # Only now does the server answer, and end cleanly at Ctrl-C.
-            await start(sockets=sockets)
-            print(f"{run.path}: the head of epoch {run.epochs[config.epoch]} on {address} (Ctrl-C ends it)", flush=True)
-            if config.open:
-                webbrowser.open(address)
-
-        server.startup = announced
         try:
-            server.run(sockets=[listening])
+            with Server(demo, listening) as server:
+                print(
+                    f"{run.path}: the head of epoch {run.epochs[config.epoch]} on {address} (Ctrl-C ends it)",
+                    flush=True,
+                )
+                if config.open:
+                    webbrowser.open(address)
+                server.serve_forever()
         except KeyboardInterrupt:
             print("\nended; no upload is kept")
 
@@ -78,65 +73,19 @@ def listen(port: int) -> socket.socket:
     raise InputError(f"the ports {port} to {last} are all in use; give another --port")
 
 
-def make_server(classifier: HybridClassifier, examples: list[Example], uploads: Path) -> Any:
-    """The web server.
+class Server(ThreadingHTTPServer):
+    """The web server of a demo on a listening socket; a thread for each connection, none of which it waits for."""
 
-    Args:
-        classifier: The whole network.
-        examples: Pictures to offer.
-        uploads: An empty folder for Gradio, which stays empty.
-    """
-    # Variables of Gradio's could open the page to the network; only ours count. It reads them at import.
-    for name in [name for name in os.environ if name.startswith("GRADIO_")]:
-        del os.environ[name]
-    os.environ |= {
-        "GRADIO_ANALYTICS_ENABLED": "False",
-        "GRADIO_RUN_HISTORY": "False",
-        "GRADIO_TEMP_DIR": str(uploads),
-    }
-    import gradio as gr
-    import uvicorn
-    from fastapi import FastAPI
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    daemon_threads = True
 
-    from pipeline.demo.gate import PROGRESS, UPLOAD, Gate
-    from pipeline.demo.page import STYLE, make_page
-    from pipeline.demo.uploads import MAX_UPLOAD, Uploads, progress
+    def __init__(self, demo: Demo, listening: socket.socket) -> None:
+        port = listening.getsockname()[1]
+        hosts = {f"{HOST}:{port}", f"localhost:{port}"}
+        super().__init__((HOST, port), handler(Answers(demo), hosts), bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
 
-    # Silence its log of malformed uploads, because each of them gets an answer anyway.
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
-    waiting = Uploads(uploads)
-    page = make_page(classifier, waiting, examples)
-    app = FastAPI(openapi_url=None)
-    # These routes come before Gradio's own and replace them.
-    app.add_route(UPLOAD, waiting.receive, methods=["POST"])
-    app.add_route(PROGRESS, progress, methods=["GET"])
-    app.add_middleware(Gate, uploads=waiting, examples=len(examples), upload=page.upload, example=page.example)
-    # Refuse a foreign page whose name resolves to this machine (DNS rebinding).
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    gr.mount_gradio_app(
-        app,
-        page.blocks,
-        path="/",
-        server_name=HOST,
-        show_error=False,
-        max_file_size=MAX_UPLOAD,
-        footer_links=[],
-        theme=theme,
-        css=STYLE,
-    )
-    # At shutdown, cut the connection of an open browser tab after a second, without a log entry.
-    return uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
-
-
-def _refuse_other_gradio() -> None:
-    try:
-        found = version("gradio")
-    except PackageNotFoundError:
-        found = "none"
-    if found == "none" or int(found.split(".")[0]) < GRADIO:
-        raise InputError(
-            f"demo needs Gradio {GRADIO} or newer, found {found}; install it: {sys.executable} -m pip install "
-            f"'gradio>={GRADIO}'  (make demo does)"
-        )
+    def handle_error(self, request: Any, address: Any) -> None:
+        """Say nothing of a connection that the browser has cut."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, address)

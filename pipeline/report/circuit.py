@@ -27,16 +27,8 @@ def circuit(report: Findings) -> tuple[Figure, str] | None:
     head = report.run.head("last")
     if not isinstance(head, DressedQuantumNet):
         return None
-    # Amplitudes can't all be zero.
-    is_paper = isinstance(head.circuit, Circuit)
-    inputs = np.zeros(head.circuit.n_qubits) if is_paper else np.ones(head.circuit.n_inputs)
     angles = head.q_params.detach().numpy()
-    figure = in_rows(head.circuit, inputs, angles)
-    if is_paper:
-        embedding = [text for text in figure.axes[0].texts if text.get_text().startswith("RY")]
-        for text in embedding[: head.circuit.n_qubits]:
-            text.set_text("RY\n(x)")
-    words = _words(head)
+    figure, words = circuit_of(head)
     if len(angles):
         start = report.run.untrained()
         moved = np.abs(angles - start.get_parameter("q_params").detach().numpy()).max()
@@ -76,13 +68,37 @@ def ablation_words(found: Ablations) -> list[str]:
     return [line.replace("-", "\u2212") for line in words]
 
 
-def in_rows(function: Any, inputs: np.ndarray, weights: np.ndarray) -> Figure:
-    """PennyLane's drawing of a quantum function, folded into as few rows as hold ``LAYERS_A_ROW`` layers each.
+def circuit_of(head: DressedQuantumNet, layers: int = LAYERS_A_ROW) -> tuple[Figure, str]:
+    """The circuit of a head with its weights, and what it does in words.
+
+    Args:
+        head: The head.
+        layers: Layers in a row, at most.
+    """
+    # Amplitudes can't all be zero.
+    is_paper = isinstance(head.circuit, Circuit)
+    inputs = np.zeros(head.circuit.n_qubits) if is_paper else np.ones(head.circuit.n_inputs)
+    figure = in_rows(head.circuit, inputs, head.q_params.detach().numpy(), layers)
+    if is_paper:
+        embedding = [text for text in figure.axes[0].texts if text.get_text().startswith("RY")]
+        for wire, text in enumerate(embedding[: head.circuit.n_qubits]):
+            text.set_text(f"RY\n({x_of(wire)})")
+    return figure, _words(head)
+
+
+def x_of(index: int) -> str:
+    """The name of an input: x₀, x₁, …"""
+    return "x" + "".join(chr(ord("₀") + int(digit)) for digit in str(index))
+
+
+def in_rows(function: Any, inputs: np.ndarray, weights: np.ndarray, layers: int = LAYERS_A_ROW) -> Figure:
+    """PennyLane's drawing of a quantum function, folded into as few rows as hold so many layers each.
 
     Args:
         function: Of inputs (n_inputs,) and flat weights (n_weights,).
         inputs: What the inputs are drawn as.
         weights: What the weights are drawn as.
+        layers: Layers in a row, at most.
     """
     import pennylane as qml
 
@@ -92,11 +108,11 @@ def in_rows(function: Any, inputs: np.ndarray, weights: np.ndarray) -> Figure:
         qml.draw_mpl(function, decimals=2, style="rcParams", max_length=length, fig=figure)(inputs, weights)
         return figure
 
-    figure = draw(LAYERS_A_ROW)
+    figure = draw(layers)
     rows = len(figure.axes)
     if rows > 1:
         # Rows of about the same length look better than full ones and a short last one.
-        total = LAYERS_A_ROW * (rows - 1) + round(figure.axes[-1].get_xlim()[1] - 1)
+        total = layers * (rows - 1) + round(figure.axes[-1].get_xlim()[1] - 1)
         plt.close(figure)
         figure = draw(-(-total // rows))
     figure.fold()

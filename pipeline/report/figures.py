@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from torch import nn
 
 from pipeline.devices.figure import device_curves
+from pipeline.explain.wires import last_layer
 from pipeline.heads.base import EXPECTATION, TANH
 from pipeline.report.circuit import circuit
 from pipeline.report.examples import at_random, thumbnail
@@ -188,20 +188,17 @@ def projection(report: Findings) -> Drawn:
 
 def contributions(report: Findings) -> Drawn:
     """What each hidden value adds to the logit of a class, on the images of that class."""
-    hidden, head = report.hidden, report.run.head()
-    last = getattr(head, "post_net", None)
+    hidden, last = report.hidden, last_layer(report.run.head())
     classes = report.run.classes
-    if not hidden or type(last) is not nn.Linear or len(classes) > len(SERIES):
+    if not hidden or last is None or len(classes) > len(SERIES):
         return None
     name, values = list(hidden.items())[-1]
-    if values.shape[1] != last.in_features or values.shape[1] > HIDDEN:
+    if values.shape[1] != last.weight.shape[1] or values.shape[1] > HIDDEN:
         return None
-    weight = last.weight.detach().numpy()
-    weight = weight - weight.mean(axis=0)
     labels = report.labels[report.sampled]
     of_class = [values[labels == k] for k in range(len(classes))]
     means = np.stack([found.mean(axis=0) if len(found) else np.full(values.shape[1], np.nan) for found in of_class])
-    added = means * weight
+    added = means * last.weight
     figure, axis = plt.subplots(figsize=(9, 3.2), layout="constrained")
     width = 0.8 / len(classes)
     places = np.arange(values.shape[1])

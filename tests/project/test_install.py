@@ -77,14 +77,13 @@ def test_eval_installs_what_running_needs_once_and_with_uv(checkout: Checkout) -
 def test_what_running_needs_is_no_tool_of_the_project() -> None:
     lines = (ROOT / "pyproject.toml").read_text()
     needed = lines.split("dependencies = [")[1].split("]")[0] + lines.split("fast = [")[1].split("]")[0]
-    for name in ("ray", "qiskit", "gradio", "playwright", "mypy", "optuna", "hypothesis", "pytest", "ruff", "pyarrow"):
+    for name in ("ray", "qiskit", "playwright", "mypy", "optuna", "hypothesis", "pytest", "ruff", "pyarrow"):
         assert name not in needed
 
 
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [
-        (["demo"], "demo"),
         (["sweep"], "sweep"),
         (["lint"], "dev"),
         (["test"], "dev"),
@@ -104,13 +103,13 @@ def test_a_target_brings_its_extra_and_says_so(checkout: Checkout, arguments: li
 
 
 def test_a_changed_pyproject_is_installed_again(checkout: Checkout) -> None:
-    checkout.make("demo")
+    checkout.make("sweep")
     made = time.time() - 10
     os.utime(checkout.folder / "pyproject.toml", (made, made))
     for stamp in (checkout.folder / ".venv").glob(".ready*"):
         os.utime(stamp, (made - 10, made - 10))
     assert checkout.make("eval")[0] == [EVAL]
-    assert checkout.make("demo")[0] == [EVAL.replace("fast", "demo")]
+    assert checkout.make("sweep")[0] == [EVAL.replace("fast", "sweep")]
 
 
 def test_pip_does_it_where_uv_fails_or_is_not_to_be_had(checkout: Checkout) -> None:
@@ -119,11 +118,11 @@ def test_pip_does_it_where_uv_fails_or_is_not_to_be_had(checkout: Checkout) -> N
     assert "uv did not install it; pip does" in ended.stderr
     shutil.rmtree(checkout.folder / ".venv")
     (checkout.standins / "uv.to.be.had").unlink()
-    installed, ended = checkout.make("demo")
+    installed, ended = checkout.make("sweep")
     assert installed == [
         "python -m pip install --quiet uv",
         "python -m pip install -e .[fast]",
-        "python -m pip install -e .[demo]",
+        "python -m pip install -e .[sweep]",
     ]
     assert ended.returncode == 0
 
