@@ -52,7 +52,9 @@ COMMANDS = {
     "features": FEATURES,
     "train": Command("out/features.h5 -> out/run/: a trained quantum head", TrainConfig, train),
     "eval": Command("out/run/ -> out/run/report.html: its accuracy, with pictures", EvalConfig, evaluate),
-    "predict": Command("classify pictures of yours", PredictConfig, Late("pipeline.inference.predict:predict")),
+    "predict": Command(
+        "classify pictures of yours", PredictConfig, Late("pipeline.inference.prediction.predict:predict")
+    ),
     "export": Command(
         "the whole network for other programs: model.onnx, model.pth",
         ExportConfig,

@@ -18,8 +18,8 @@ from features.util.errors import InputError
 from pipeline import HybridClassifier
 from pipeline.inference.config import PredictConfig
 from pipeline.inference.hybrid import Prediction
-from pipeline.inference.output import Csv, Json, ResultFile, Unread
-from pipeline.inference.predict import predict
+from pipeline.inference.prediction.output import Csv, Json, ResultFile, Unread
+from pipeline.inference.prediction.predict import predict
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from tests.memory import peak

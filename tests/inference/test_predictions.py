@@ -14,7 +14,7 @@ from features.cache.packaged import PACKAGED
 from features.util.errors import InputError
 from pipeline import HybridClassifier
 from pipeline.inference.config import PredictConfig
-from pipeline.inference.predict import image_files, predict
+from pipeline.inference.prediction.predict import image_files, predict
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 
@@ -139,7 +139,7 @@ def test_onnx_runtime_gives_the_same_on_real_pictures_and_is_named(shared_data, 
 def test_onnx_runtime_is_taken_where_it_is_worth_it(run, mixed, capsys, monkeypatch):
     config = PredictConfig(images=(mixed / "z.jpg",) * 2, run=run, csv=True)
     for worth, taken in ((3, False), (2, True)):
-        monkeypatch.setattr("pipeline.inference.predict.WORTH_PREPARING", worth)
+        monkeypatch.setattr("pipeline.inference.prediction.predict.WORTH_PREPARING", worth)
         predict(config)
         assert ("the network runs in onnxruntime" in capsys.readouterr().err) == taken
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

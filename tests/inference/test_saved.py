@@ -19,7 +19,7 @@ from features.util.errors import InputError
 from pipeline import HybridClassifier
 from pipeline.inference.config import ExportConfig, PredictConfig
 from pipeline.inference.export import export
-from pipeline.inference.predict import predict
+from pipeline.inference.prediction.predict import predict
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 

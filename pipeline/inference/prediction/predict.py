@@ -21,7 +21,7 @@ from features.sources.folder import EXTENSIONS, files_below
 from features.util.errors import InputError, listing
 from features.util.provenance import versions
 from pipeline.inference.config import PredictConfig
-from pipeline.inference.output import Form, ResultFile, Unread, form_of, refuse_existing
+from pipeline.inference.prediction.output import Form, ResultFile, Unread, form_of, refuse_existing
 
 if TYPE_CHECKING:
     from features.backbone.runtime import Runtime
@@ -109,7 +109,7 @@ def _begin(config: PredictConfig) -> tuple[Work, Form]:
 
 
 def _rows(config: PredictConfig) -> Work:
-    from pipeline.inference.rows import RowClassifier
+    from pipeline.inference.prediction.rows import RowClassifier
 
     rows = RowClassifier(config.run, config.epoch, cast("Path", config.features))
     # The head is fast: rows that are there already are classified again, and left out.

@@ -1,0 +1,1 @@
+"""Prediction: pictures or rows in, a line of output each."""
