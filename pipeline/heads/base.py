@@ -122,6 +122,11 @@ class Head(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
     @property
+    def n_idle(self) -> int | None:
+        """The number of them that never have a gradient, whatever the inputs; None where it is not known."""
+        return 0
+
+    @property
     def n_middle(self) -> int | None:
         """The number of them between ``pre_net`` and ``post_net``; None for a head without these two layers."""
         if not hasattr(self, "post_net"):

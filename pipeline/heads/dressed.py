@@ -20,6 +20,7 @@ from pipeline.heads.base import EXPECTATION, OUTPUTS, QUARTER_TURN, TANH, Head, 
 from pipeline.heads.bound import BoundCircuit, bind
 from pipeline.heads.fixed import fixed_head
 from pipeline.heads.fused import cross_entropy_gradients, dressed_logits
+from pipeline.heads.idle import idle_weights
 from pipeline.quantum.autograd import non_finite, transforms_active
 from pipeline.quantum.choices import C_DTYPES, SIMULATORS
 from pipeline.quantum.circuit import Circuit
@@ -155,6 +156,14 @@ class DressedQuantumNet(Head):
     def trains_circuit(self) -> bool:
         """Whether training changes the quantum weights."""
         return self.q_params.requires_grad
+
+    @property
+    def n_idle(self) -> int | None:
+        """The number of trained quantum weights that never have a gradient; None where it is not known."""
+        if not self.trains_circuit or not len(self.q_params):
+            return 0
+        found = idle_weights(compiled_circuit(self.circuit, "dense", self.device_name, "complex128"))
+        return None if found is None else len(found)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Logits of shape (B, n_classes) from features of shape (B, n_features).

@@ -34,6 +34,7 @@ class Findings(Report):
         head_sha256: Fingerprint of the last and of the best epoch's head.
         commands: The command lines that repeat the run; ``make``, the same as one of make.
         standing: The run beside a linear layer and other seeds, or why it was not put there.
+        parameters_without_gradient: How many of the trained parameters never have one; None where it is not known.
         ablations: What each part of the last epoch's circuit is worth on the rows ``sampled``, or why there is none.
     """
 
@@ -45,6 +46,7 @@ class Findings(Report):
     commands: list[str]
     make: str
     standing: Standing | str
+    parameters_without_gradient: int | None
     ablations: Ablations | str
 
     def to_json(self) -> dict[str, Any]:
@@ -56,6 +58,7 @@ class Findings(Report):
             "head_sha256": self.head_sha256,
             "commands": self.commands,
             "make": self.make,
+            "parameters_without_gradient": self.parameters_without_gradient,
             "standing": _or_reason(self.standing),
             "ablations": _or_reason(self.ablations),
         }
@@ -63,7 +66,8 @@ class Findings(Report):
 
 def find(report: Report) -> Findings:
     """Derive all of it."""
-    hidden = inner_values(report.run.head(), report.features)
+    head = report.run.head()
+    hidden = inner_values(head, report.features)
     return Findings(
         **{item.name: getattr(report, item.name) for item in fields(Report)},
         curves=curves(report.probabilities, report.labels, report.run.classes),
@@ -74,9 +78,8 @@ def find(report: Report) -> Findings:
         commands=commands(report),
         make=make_command(report),
         standing=standing(report),
-        ablations=ablations(
-            report.run.head(), torch.from_numpy(report.features), torch.from_numpy(report.labels[report.sampled])
-        ),
+        parameters_without_gradient=head.n_idle,
+        ablations=ablations(head, torch.from_numpy(report.features), torch.from_numpy(report.labels[report.sampled])),
     )
 
 

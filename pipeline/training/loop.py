@@ -17,7 +17,7 @@ from features.cache.store import verify_features
 from features.util.errors import InputError
 from features.util.provenance import versions
 from pipeline.heads.base import Head
-from pipeline.heads.registry import new_head
+from pipeline.heads.registry import HEADS, new_head
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.training.checkpoint import State
 from pipeline.training.config import TrainConfig
@@ -57,10 +57,8 @@ def train(config: TrainConfig) -> Run:
         training.take_up(folder)
         if training.order and training.order != rows.order:
             rows = streamed(features, training.order)  # in the order in which it began
-        print(
-            f"training {head.n_trainable} parameters on {features.shapes['train'][0]} cached vectors of "
-            f"{config.features}: {head.description}"
-        )
+        doing = "fitting a head" if HEADS[config.head].fitted else f"training {head.n_trainable} parameters"
+        print(f"{doing} on {features.shapes['train'][0]} cached vectors of {config.features}: {head.description}")
         try:
             # Silence NumPy's overflow warnings, because a diverging run is reported below.
             with one_thread(), np.errstate(over="ignore", invalid="ignore"):

@@ -65,7 +65,7 @@ def test_the_gaussian_head_is_scikit_learns_svc(n_classes):
     np.testing.assert_allclose(logits, expected * head.machine.factor.item(), atol=2e-3)
     assert (logits.argmax(axis=1) == model.predict(others.astype(float))).all()
     assert len(head.machine.vectors) == len(model.support_)
-    assert head.n_trainable == len(head.machine.pairs) * (len(model.support_) + 1)
+    assert head.n_trainable == (n_classes - 1) * len(model.support_) + len(head.machine.pairs)
 
 
 def test_its_settings_are_the_best_of_the_grid_on_the_inner_folds():

@@ -53,6 +53,11 @@ class RbfSvmNet(Head):
         fitted = f", C {self.machine.C:g}, gamma {self.gamma:.3g}" if self.gamma else ""
         return f"{self.n_features} → Gaussian kernel → {self.machine.description}{fitted}"
 
+    @property
+    def n_trainable(self) -> int:
+        """The numbers that :meth:`prepare` fits; most of them come with the support vectors."""
+        return self.machine.n_fitted
+
     def prepare(
         self, features: torch.Tensor, labels: torch.Tensor, seed: int, class_weights: torch.Tensor | None = None
     ) -> None:
@@ -125,6 +130,11 @@ class FidelitySvmNet(Head):
             f"{self.pre_net.out_features} principal components → states of {self.compiled.name} → fidelities → "
             f"{self.machine.description}{fitted}"
         )
+
+    @property
+    def n_trainable(self) -> int:
+        """The numbers that :meth:`prepare` fits; most of them come with the support vectors."""
+        return self.machine.n_fitted
 
     def prepare(
         self, features: torch.Tensor, labels: torch.Tensor, seed: int, class_weights: torch.Tensor | None = None

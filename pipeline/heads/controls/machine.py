@@ -64,9 +64,15 @@ class KernelMachine(nn.Module):
         return self.intercepts.dtype
 
     @property
+    def n_fitted(self) -> int:
+        """The numbers that were fitted: of each support vector a weight for every other class, and the intercepts."""
+        return (self.n_classes - 1) * len(self.vectors) + len(self.intercepts)
+
+    @property
     def description(self) -> str:
         """Support vectors and classes."""
-        return f"{len(self.vectors) or ''} support vectors → {self.n_classes}".lstrip()
+        each = "a weight" if self.n_classes == 2 else f"{self.n_classes - 1} weights"
+        return f"{len(self.vectors) or ''} support vectors, {each} each → {self.n_classes}".lstrip()
 
     def forward(self, kernel: torch.Tensor) -> torch.Tensor:
         """Logits (B, n_classes), in ``dtype``, from kernels with the support vectors (B, n_support), float64."""
