@@ -54,7 +54,7 @@ PAPER = _kind(
     states=_kind((), r".+-\d+\.h5"),
 )
 SWEEP = _kind(("sweep.json", "journal.log"), r"sweep\.json|(importance|contour)\.png|journal\.log(\.lock)?|lock")
-DIAGNOSE = _kind(("diagnose.json",), r"diagnose\.(md|png|json)")
+DIAGNOSE = _kind(("diagnose.json",), r"diagnose\.(html|md|png|json)")
 BENCH = _kind(
     ("bench.json", "peers.json", "extraction.json", "hybrid.json"),
     r"(bench|peers|extraction|hybrid)\.(json|md|png)",

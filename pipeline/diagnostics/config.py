@@ -23,7 +23,8 @@ class DiagnoseConfig(Flags):
     paper's head makes them; with --run they are those that the trained head gives its circuit for the training rows.
     All figures carry the standard error of the draws; the same command gives the same files.
 
-    Leaves in --out: diagnose.md (the table, and what each column means), diagnose.json (all figures), diagnose.png.
+    Leaves in --out: diagnose.html (a page with the table, the picture, and what each column means), the same as
+    diagnose.md and diagnose.png, and diagnose.json (all figures).
     """
 
     circuits: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """``python -m pipeline diagnose``: what circuits, or a trained head, can do.
 
-In: a ``DiagnoseConfig``. Out: in ``config.out``, ``diagnose.md``, ``diagnose.json`` and ``diagnose.png``.
+In: a ``DiagnoseConfig``. Out: in ``config.out``, ``diagnose`` as ``.html``, ``.md``, ``.json`` and ``.png``.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ from pipeline.diagnostics.gradients import GradientVariance, decays, gradient_va
 from pipeline.diagnostics.record import Diagnoses, Diagnosis, Trained
 from pipeline.diagnostics.sampled import Sampled, generator
 from pipeline.diagnostics.subject import NotDefinedError, Subject, scales, subject_named, subject_of_head
-from pipeline.diagnostics.table import render
+from pipeline.diagnostics.table import document_of
 from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.pages.document import as_markdown, write_document
 from pipeline.quantum.circuits import CIRCUITS
 from pipeline.training.folder import make_folder
 from pipeline.training.run import load_run
+from pipeline.util.drawing import style
 from pipeline.util.records import to_record
 
 Found = TypeVar("Found")
@@ -67,37 +69,42 @@ class Case:
 
 
 def diagnose(config: DiagnoseConfig) -> Diagnoses:
-    """Measure, then write table, figure and numbers.
+    """Measure, then write page, picture and numbers.
 
     Raises:
         InputError: for a circuit, run, features or folder that can't be used.
         KeyboardInterrupt: at Ctrl-C; files of an earlier diagnosis stay as they were.
     """
-    from tqdm import tqdm
-
-    cases = [_of_run(config)] if config.run is not None else _of_circuits(config)
-    make_folder(config.out)
     try:
-        with tqdm(total=sum(case.steps for case in cases), unit="step", desc="diagnose", disable=None) as bar:
-            circuits = [_diagnosis(case, config, bar) for case in cases]
+        found = measure(config)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; nothing in {config.out} was changed") from None
-    head = cases[0].head
-    found = Diagnoses(
-        config=config,
-        circuits=circuits,
-        run=None if head is None else tensors_sha256(head[0].state_dict()),
-        versions=versions(),
-    )
-    text = render(found)
+    make_folder(config.out)
     write_text(
         config.out / "diagnose.json", json.dumps(_rounded(to_record(found)), indent=1, ensure_ascii=False) + "\n"
     )
-    draw(found, config.out / "diagnose.png")
-    write_text(config.out / "diagnose.md", f"{text}\n\n![The same as a picture](diagnose.png)\n")
-    print(f"{text}\n")
-    print(f"{config.out / 'diagnose.md'}: this table; figure in diagnose.png, all numbers in diagnose.json")
+    with style():
+        document = document_of(found, draw(found))
+        page = write_document(document, config.out, "diagnose")
+    print(as_markdown(document, with_figures=False))
+    print(f"\n{page}: this with its picture, which is also diagnose.png; text in .md, all numbers in .json")
     return found
+
+
+def measure(config: DiagnoseConfig) -> Diagnoses:
+    """All circuits, or the trained head.
+
+    Raises:
+        InputError: for a circuit, run or features that can't be used.
+    """
+    from tqdm import tqdm
+
+    cases = [_of_run(config)] if config.run is not None else _of_circuits(config)
+    with tqdm(total=sum(case.steps for case in cases), unit="step", desc="diagnose", disable=None) as bar:
+        circuits = [_diagnosis(case, config, bar) for case in cases]
+    head = cases[0].head
+    run = None if head is None else tensors_sha256(head[0].state_dict())
+    return Diagnoses(config=config, circuits=circuits, run=run, versions=versions())
 
 
 def _of_circuits(config: DiagnoseConfig) -> list[Case]:

@@ -1,13 +1,12 @@
 """The picture of a diagnosis: several circuits side by side, or one in detail.
 
-In: :class:`pipeline.diagnostics.record.Diagnoses`. Out: a PNG file, or a drawing for a page.
+In: :class:`pipeline.diagnostics.record.Diagnoses`. Out: a drawing.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -16,9 +15,8 @@ from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from features.util.files import write_bytes
 from pipeline.diagnostics.record import Diagnoses, Diagnosis
-from pipeline.util.drawing import BLUE, FAINT, MUTED, ORANGE, PAPER, SERIES, Drawing, style
+from pipeline.util.drawing import BLUE, FAINT, MUTED, ORANGE, PAPER, SERIES, Drawing
 
 # Eigenvalues below this share of their mean are no direction.
 SMALLEST = 1e-6
@@ -27,13 +25,7 @@ LONGEST = 32
 _SIZES = LinearSegmentedColormap.from_list("sizes", [PAPER, BLUE])
 
 
-def draw(found: Diagnoses, file: Path) -> None:
-    """Write the picture as a PNG file."""
-    with style():
-        write_bytes(file, drawing(found).png())
-
-
-def drawing(found: Diagnoses) -> Drawing:
+def draw(found: Diagnoses) -> Drawing:
     """The picture, and in words what it shows; to be used inside :func:`pipeline.util.drawing.style`."""
     return _one(found.circuits[0]) if len(found.circuits) == 1 else _several(found.circuits)
 
@@ -121,7 +113,7 @@ def _one(each: Diagnosis) -> Drawing:
     for axis, name in ((fidelities, "states"), (series, "Fourier coefficients"), (fingerprint, "Fourier coefficients")):
         if name in each.missing:
             axis.text(0.5, 0.5, "not defined", transform=axis.transAxes, ha="center", color=MUTED)
-    fingerprint.set_title("Fourier fingerprint")
+    fingerprint.set_title("Fourier fingerprint: size of correlations, strong colour is 1")
     return Drawing(figure, f"Gradients, fidelities, Fourier coefficients and Fisher spectrum of {each.label}.")
 
 
@@ -155,8 +147,7 @@ def _heat(axis: Axes, each: Diagnosis) -> None:
     assert each.fourier is not None
     kept = np.flatnonzero(each.fourier.reached)
     sizes = np.abs(np.array(each.fourier.correlation))[np.ix_(kept, kept)]
-    image = axis.imshow(sizes, cmap=_SIZES, vmin=0, vmax=1, interpolation="nearest")
-    axis.figure.colorbar(image, ax=axis, label="size of the correlation", shrink=0.9)
+    axis.imshow(sizes, cmap=_SIZES, vmin=0, vmax=1, interpolation="nearest")
     axis.grid(visible=False)
     axis.set_anchor("W")
     axis.set(xlabel="coefficients, by rising frequency", ylabel="coefficients")
@@ -165,7 +156,7 @@ def _heat(axis: Axes, each: Diagnosis) -> None:
 
 
 def _finish_gradients(axis: Axes) -> None:
-    axis.set(yscale="log", xlabel="qubits", ylabel="variance of a derivative of the first output")
+    axis.set(yscale="log", xlabel="qubits", ylabel="variance of ∂f/∂θ")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     _plain(axis.yaxis)
     axis.set_title("Gradients")

@@ -10,14 +10,14 @@ from features.util.flags import FlagError
 from pipeline.clean import clean
 from pipeline.diagnostics import diagnose as module
 from pipeline.diagnostics.config import DiagnoseConfig
-from pipeline.diagnostics.diagnose import diagnose
-from pipeline.diagnostics.figure import drawing
+from pipeline.diagnostics.diagnose import diagnose, measure
+from pipeline.diagnostics.figure import draw
 from pipeline.quantum.circuits import CIRCUITS
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.util.drawing import style
 
-FILES = ["diagnose.json", "diagnose.md", "diagnose.png"]
+FILES = ["diagnose.html", "diagnose.json", "diagnose.md", "diagnose.png"]
 
 
 @pytest.fixture
@@ -37,10 +37,12 @@ def test_all_named_circuits_are_one_table_the_same_each_time(config, capsys):
     assert [each.name for each in found.circuits] == list(CIRCUITS)
     said = capsys.readouterr().out
     assert said.splitlines()[-1] == (
-        f"{config.out / 'diagnose.md'}: this table; figure in diagnose.png, all numbers in diagnose.json"
+        f"{config.out / 'diagnose.html'}: this with its picture, which is also diagnose.png; text in .md, all numbers "
+        "in .json"
     )
     text = (config.out / "diagnose.md").read_text()
-    assert text.replace("\n![The same as a picture](diagnose.png)\n", "") in said
+    assert text.startswith("Of 8 circuits, over random weights, ")
+    assert text.partition("![")[0] in said
     assert "- amplitude, Fourier coefficients: its inputs are amplitudes, not angles." in text
     assert names_in(config.out) == FILES
     record = json.loads((config.out / "diagnose.json").read_text())
@@ -49,14 +51,13 @@ def test_all_named_circuits_are_one_table_the_same_each_time(config, capsys):
     first = contents(config.out)
     diagnose(config)
     assert contents(config.out) == first
-    diagnose(replace(config, seed=1))
-    assert contents(config.out) != first
+    assert measure(replace(config, seed=1)).circuits != found.circuits
     assert clean(config.out.parent) == []
 
 
 def test_figures_of_a_circuit_do_not_depend_on_the_others(config):
-    alone = diagnose(replace(config, circuits=("iqp",))).circuits[0]
-    (beside,) = (each for each in diagnose(config).circuits if each.name == "iqp")
+    alone = measure(replace(config, circuits=("iqp",))).circuits[0]
+    beside = measure(replace(config, circuits=("amplitude", "iqp"))).circuits[1]
     assert alone.dimension == beside.dimension
     assert alone.expressibility == beside.expressibility
     assert set(map(str, beside.gradients)) < set(map(str, alone.gradients))
@@ -65,14 +66,14 @@ def test_figures_of_a_circuit_do_not_depend_on_the_others(config):
 def test_one_circuit_has_the_grid_of_gradients(config):
     found = diagnose(replace(config, circuits=("mari",), entangler="none"))
     assert [(p.qubits, p.depth) for p in found.circuits[0].gradients] == [(n, d) for d in (1, 2) for n in (1, 2, 3)]
-    assert "Variance of gradients of mari:" in (config.out / "diagnose.md").read_text()
+    assert "### Variance of gradients of mari" in (config.out / "diagnose.md").read_text()
     assert found.circuits[0].entanglement.value == pytest.approx(0, abs=1e-12)
 
 
 def test_the_picture_serves_dark_and_narrow_pages(config):
-    found = diagnose(replace(config, circuits=("mari",)))
+    found = measure(replace(config, circuits=("mari",)))
     with style():
-        drawn = drawing(found)
+        drawn = draw(found)
         assert set(drawn.wide) == set(drawn.narrow) == {"light", "dark"}
         assert "mari" in drawn.words
 
@@ -88,13 +89,13 @@ def test_a_circuit_from_a_file_has_the_sizes_that_it_has(config, tmp_path):
         "        qml.CNOT(wires=[0, 1])\n"
         "    return qml.probs(wires=[0, 1])\n"
     )
-    found = diagnose(replace(config, circuits=(f"{file}:mine",))).circuits[0]
+    found = measure(replace(config, circuits=(f"{file}:mine",))).circuits[0]
     assert [(p.qubits, p.depth) for p in found.gradients] == [(2, 1)]
     assert found.missing == {}
     assert found.dimension.weights == 4
     assert (found.fourier.n_reached, found.label) == (11, "mine.py:mine")
     with pytest.raises(FlagError, match=r"the circuit .*mine\.py:mine fails with --qubits 1 and --depth 1"):
-        diagnose(replace(config, circuits=(f"{file}:mine",), qubits=1))
+        measure(replace(config, circuits=(f"{file}:mine",), qubits=1))
 
 
 @pytest.fixture(scope="session")
@@ -112,10 +113,10 @@ def test_a_trained_head_is_measured_on_its_training_rows(config, trained):
     assert each.trained.circuit.weights == 4
     assert each.trained.head.weights == 512 * 2 + 2 + 4 + 2 * 2 + 2
     assert len(each.fourier.trained) == len(each.fourier.mean)
-    assert "| entanglement " in (config.out / "diagnose.md").read_text()
+    assert "### At the trained weights" in (config.out / "diagnose.md").read_text()
     assert len(found.run) == 64
     other = shutil.copy(trained / "features.h5", trained / "moved.h5")
-    moved = diagnose(replace(config, run=trained / "run", features=other, rows=24))
+    moved = measure(replace(config, run=trained / "run", features=other, rows=24))
     assert moved.circuits == found.circuits
 
 

@@ -128,7 +128,7 @@ def test_paper_and_sweep_make_what_they_need_first(run_make, tmp_path):
 def test_diagnose_needs_no_features(run_make, tmp_path):
     few = "--samples 2 --pairs 100 --grid-qubits 2 --grid-depths 1"
     finished = run_make("diagnose", f"OUT={tmp_path}", f"ARGS={few} --circuits mari --qubits 2")
-    assert finished.stdout.splitlines()[-1].startswith(f"{tmp_path}/diagnose/diagnose.md: ")
+    assert finished.stdout.splitlines()[-1].startswith(f"{tmp_path}/diagnose/diagnose.html: ")
     assert [entry.name for entry in tmp_path.iterdir()] == ["diagnose"]
 
 
