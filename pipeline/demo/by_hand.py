@@ -10,7 +10,7 @@ from functools import cached_property
 
 import torch
 
-from pipeline.heads.base import EXPECTATION, Head
+from pipeline.heads.base import EXPECTATION, TANH, Head
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.report.circuit import circuit_of, x_of
 from pipeline.util.drawing import Drawing, style
@@ -33,6 +33,7 @@ class ByHand:
         inputs: Names of the circuit's inputs.
         outputs: Names of its outputs.
         of_wires: Whether these are ⟨Z⟩ of each wire.
+        half_turns: Whether a picture's own inputs are angles from -π/2 to π/2, behind a tanh.
     """
 
     def __init__(self, head: DressedQuantumNet) -> None:
@@ -40,7 +41,7 @@ class ByHand:
         self.inputs = [x_of(index) for index in range(head.circuit.n_inputs)]
         with torch.inference_mode():
             hidden = head.hidden_values(torch.ones(1, head.n_features))
-        self.of_wires = EXPECTATION in hidden
+        self.of_wires, self.half_turns = EXPECTATION in hidden, TANH in hidden
         *_, outputs = hidden.values()
         self.outputs = [str(index) for index in range(outputs.shape[1])]
 

@@ -11,14 +11,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from features.cache.store import read_rows, verify_features
+from features.cache.featureset import FeatureFile
+from features.cache.store import verify_features
+from features.sources.catalogue import SPLITS
 from features.util.errors import InputError
 from pipeline.explain.unlike import Unlikeness
 from pipeline.heads.base import Head
 from pipeline.training.run import Run
+from pipeline.training.samples import streamed_split
 
 MARGIN = 0.2
 """Below this difference of the two largest probabilities an answer is not sure."""
+ROWS = 5000
+"""Rows of either split that are looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +31,7 @@ class Limits:
     """Where both warnings begin, and what that means.
 
     Attributes:
-        total: Validation pictures whose features are at hand; 0 where none are.
+        total: Validation pictures that were looked at, by their features; 0 where these are not at hand.
         unsure: How many of them the head is not sure of, and ``unsure_right`` how many of these it gets right.
         unlike: Judges pictures; None where it can't.
         reason: Why it can't.
@@ -46,20 +51,31 @@ def limits_of(run: Run, head: Head) -> Limits:
         cache = verify_features(path)
         if not cache.matches(run.features.content_sha256):
             return Limits(reason=f"{path.name} holds other features than those the head was trained on")
-        rows = read_rows(cache)
+        (train, _), (val, labels) = (_spaced(cache, split) for split in SPLITS)
     except InputError as error:
         return Limits(reason=str(error))
     with torch.inference_mode():
-        probabilities = head(torch.from_numpy(rows.val.features)).softmax(dim=1).numpy()
+        probabilities = head(val).softmax(dim=1).numpy()
     unsure = margins(probabilities) < MARGIN
-    right = probabilities.argmax(axis=1) == rows.val.labels
+    right = probabilities.argmax(axis=1) == labels.numpy()
     try:
-        unlike, reason = Unlikeness(rows.train.features, rows.val.features), ""
+        unlike, reason = Unlikeness(train.numpy(), val.numpy()), ""
     except InputError as error:
         unlike, reason = None, str(error)
     return Limits(
         total=len(unsure), unsure=int(unsure.sum()), unsure_right=int(right[unsure].sum()), unlike=unlike, reason=reason
     )
+
+
+def _spaced(cache: FeatureFile, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features and labels of at most ``ROWS`` rows, evenly spaced; only these are in memory."""
+    every = -(-cache.shapes[split][0] // ROWS)
+    kept, done = [], 0
+    for features, labels in streamed_split(cache, split).blocks():
+        chosen = torch.arange(-done % every, len(labels), every)
+        kept.append((features[chosen], labels[chosen]))
+        done += len(labels)
+    return torch.cat([features for features, _ in kept]), torch.cat([labels for _, labels in kept])
 
 
 def margins(probabilities: np.ndarray) -> np.ndarray:

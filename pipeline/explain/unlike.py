@@ -21,8 +21,6 @@ from features.util.errors import InputError
 NEIGHBOUR = 5
 FALSE_ALARMS = 0.05
 """Share of pictures like the validation pictures that are called unlike, at most and on average."""
-ROWS = 5000
-"""Rows of either split that are looked at, evenly spaced."""
 BLOCK = 256
 
 
@@ -41,8 +39,8 @@ class Unlikeness:
     """
 
     def __init__(self, train: np.ndarray, val: np.ndarray) -> None:
-        self._train = _of_length_1(_thinned(train))
-        distances = np.sort(self.distances(_thinned(val)))
+        self._train = _of_length_1(train)
+        distances = np.sort(self.distances(val))
         rank = math.ceil((1 - FALSE_ALARMS) * (len(distances) + 1))
         if rank > len(distances):
             rate, needed = f"{100 * FALSE_ALARMS:.0f} %", math.ceil(1 / FALSE_ALARMS) - 1
@@ -60,10 +58,6 @@ class Unlikeness:
             squares = 2 + 2 * np.partition(-cosines, nearest, axis=1)[:, nearest]
             found.append(np.sqrt(squares.clip(0)))
         return np.concatenate(found)
-
-
-def _thinned(rows: np.ndarray) -> np.ndarray:
-    return rows[:: -(-len(rows) // ROWS)]
 
 
 def _of_length_1(rows: np.ndarray) -> np.ndarray:

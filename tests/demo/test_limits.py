@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from image_features import write_pair
 
+from features.cache.store import read_features
+from pipeline.demo import limits
 from pipeline.demo.limits import MARGIN, limits_of, margins
+from pipeline.explain.unlike import Unlikeness
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.training.run import load_run
@@ -21,8 +25,6 @@ def test_what_the_limits_mean_is_counted_on_the_validation_rows(make_feature_fil
     run = train(TrainConfig(features=features, out=tmp_path / "run", epochs=2))
     head = run.head()
     found = limits_of(run, head)
-    from features.cache.store import read_features
-
     val = read_features(features).val
     with torch.no_grad():
         shares = head(torch.from_numpy(val.features)).softmax(dim=1).numpy()
@@ -33,6 +35,19 @@ def test_what_the_limits_mean_is_counted_on_the_validation_rows(make_feature_fil
     # A dozen rows are too few to keep a rate of 5 %.
     assert found.unlike is None
     assert found.reason.startswith("12 validation pictures are too few")
+
+
+def test_of_many_rows_some_are_looked_at(tmp_path, monkeypatch):
+    features = write_pair(tmp_path / "features.h5", ("a", "b"))
+    run = train(TrainConfig(features=features, out=tmp_path / "run", epochs=1))
+    rows = read_features(features)
+    assert limits_of(run, run.head()).unlike.threshold == Unlikeness(rows.train.features, rows.val.features).threshold
+    monkeypatch.setattr(limits, "ROWS", 19)
+    found = limits_of(run, run.head())
+    assert (found.total, found.reason) == (
+        10,
+        "10 validation pictures are too few to keep to 5 % false alarms, which needs 19",
+    )
 
 
 def test_without_the_cache_nothing_is_called_unlike(make_feature_file, tmp_path):

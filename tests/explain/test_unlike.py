@@ -11,7 +11,7 @@ from features.backbone.network import load_backbone
 from features.cache.packaged import PACKAGED
 from features.cache.store import read_features
 from features.util.errors import InputError
-from pipeline.explain.unlike import FALSE_ALARMS, ROWS, Unlikeness
+from pipeline.explain.unlike import FALSE_ALARMS, Unlikeness
 
 
 def test_the_distance_is_that_of_the_fifth_nearest_row_of_length_1():
@@ -51,12 +51,6 @@ def test_new_rows_like_the_validation_rows_are_flagged_at_the_stated_rate():
         rates.append((unlike.distances(new) > unlike.threshold).mean())
     # Exactly 3 of 60 ranks; the mean of 300 draws is within 0.01 of it.
     assert np.mean(rates) == pytest.approx(FALSE_ALARMS, abs=0.01)
-
-
-def test_of_many_rows_some_are_taken():
-    rng = np.random.default_rng(0)
-    train, val = (rng.normal(1, 1, (n, 4)).astype(np.float32) for n in (2 * ROWS + 1, 20))
-    assert Unlikeness(train, val).distances(val) == pytest.approx(Unlikeness(train[::3], val).distances(val))
 
 
 def test_validation_pictures_are_like_the_training_pictures():
