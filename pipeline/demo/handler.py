@@ -103,6 +103,8 @@ def handler(answers: Answers, hosts: set[str]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 60
+        # Else the kernel holds an answer's second packet back for 40 ms.
+        disable_nagle_algorithm = True
         server_version, sys_version = "demo", ""
 
         def do_GET(self) -> None:
