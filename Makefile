@@ -29,7 +29,7 @@ FLAGS  = $(ARGS) $(FEATURES_ARGS) $(TRAIN_ARGS) $(EVAL_ARGS)
 ASKED  = $(if $(findstring engine ray,$(FLAGS))$(findstring engine=ray,$(FLAGS)),ray) \
          $(if $(filter timm:%,$(BACKBONE)),timm) $(if $(filter hf:%,$(BACKBONE)),hf) $(if $(findstring qiskit,$(FLAGS)),qiskit) $(if $(filter %.parquet,$(DATA) $(FEATURES)),parquet)
 
-STAGES = features train eval predict demo export compare paper sweep diagnose
+STAGES = features train eval predict demo export compare claims paper sweep diagnose
 GOALS  = $(filter $(STAGES),$(MAKECMDGOALS))
 
 .DEFAULT_GOAL = help
@@ -57,7 +57,7 @@ help: ## list the targets and variables
 	@echo '                  python -m features --help, python -m pipeline train|eval|predict|… --help'
 	@echo '  FEATURES_ARGS, TRAIN_ARGS, EVAL_ARGS   flags of a stage on the way: make eval TRAIN_ARGS="--qubits 6"'
 	@echo '  IMAGES="A B/"   pictures or folders for make predict; one with a space alone, or quoted in the quotes'
-	@echo '  SEEDS=N FOLDS=K repetitions of make compare and make paper, folds of compare  (default: 20 and 5)'
+	@echo '  SEEDS=N FOLDS=K repetitions of make compare, claims and paper, folds of the first two  (default: 20 and 5)'
 	@echo '  TRIALS=N        settings that make sweep tries  (default: 50)'
 	@echo '  OFFLINE=1       download nothing: use the packaged features'
 	@echo '  PYTHON=PATH     an existing environment instead of .venv'
@@ -73,6 +73,7 @@ predict: ## classify your pictures: IMAGES="a.jpg folder/"
 demo: ## a local web page to drop pictures on
 export: ## the whole network for other programs -> OUT/run/model.onnx, model.pth
 compare: ## does the quantum part help? all heads, paired seeds and folds -> OUT/compare/
+claims: ## published statements about quantum heads, put to the test -> OUT/claims/
 paper: ## the paper's systems, each with the published number beside ours -> OUT/paper/
 sweep: ## search for good hyperparameters of the quantum head -> OUT/sweep/
 diagnose: ## what circuits can do: entanglement, expressibility, gradients, … -> OUT/diagnose/

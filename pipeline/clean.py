@@ -54,6 +54,9 @@ PAPER = _kind(
     states=_kind((), r".+-\d+\.h5"),
 )
 SWEEP = _kind(("sweep.json", "journal.log"), r"sweep\.json|(importance|contour)\.png|journal\.log(\.lock)?|lock")
+CLAIMS = _kind(
+    ("claims.json", "blocks"), r"claims\.(html|md|png|json)|lock", blocks=BLOCKS, sets=_kind((), r"[\w-]+\.h5(\.lock)?")
+)
 DIAGNOSE = _kind(("diagnose.json",), r"diagnose\.(html|md|png|json)")
 BENCH = _kind(
     ("bench.json", "peers.json", "extraction.json", "hybrid.json"),
@@ -72,6 +75,7 @@ FOLDERS = {
     ".run.replaced": RUN,
     ".features.h5.parts": PIECES,
     "compare": COMPARE,
+    "claims": CLAIMS,
     "paper": PAPER,
     "sweep": SWEEP,
     "diagnose": DIAGNOSE,

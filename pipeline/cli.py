@@ -11,6 +11,7 @@ from features.util.errors import InputError
 from pipeline.bench.config import BenchConfig
 from pipeline.demo.config import DemoConfig
 from pipeline.diagnostics.config import DiagnoseConfig
+from pipeline.experiments.claims.config import ClaimsConfig
 from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.paper.config import PaperConfig
 from pipeline.experiments.sweep.config import SweepConfig
@@ -66,6 +67,11 @@ COMMANDS = {
         CompareConfig,
         Late("pipeline.experiments.compare.comparison:compare"),
     ),
+    "claims": Command(
+        "published statements put to the test, with verdicts",
+        ClaimsConfig,
+        Late("pipeline.experiments.claims.claims:claims"),
+    ),
     "paper": Command(
         "the paper's systems, each with its published number beside ours",
         PaperConfig,
@@ -120,7 +126,7 @@ def help_page(prog: str) -> str:
         prog=prog,
         stages=rows("features", "train", "eval"),
         uses=rows("predict", "export", "demo"),
-        experiments=rows("compare", "paper", "sweep", "diagnose", "heads", "bench"),
+        experiments=rows("compare", "claims", "paper", "sweep", "diagnose", "heads", "bench"),
     )
 
 

@@ -36,12 +36,11 @@ NEEDS = {
     "predict": ("features", "train"),
     "export": ("features", "train"),
     "demo": ("features", "train"),
-    "compare": ("features",),
-    "paper": ("features",),
-    "sweep": ("features",),
+    **dict.fromkeys(("compare", "claims", "paper", "sweep"), ("features",)),
     "diagnose": (),
 }
 USERS = ("predict", "export", "demo")
+STUDIES = ("compare", "claims", "paper")
 FLAGS = {"features": "FEATURES_ARGS", "train": "TRAIN_ARGS", "eval": "EVAL_ARGS"}
 
 
@@ -111,7 +110,7 @@ class Stages:
                 raise InputError(f"{name} is {text}: {error}; close the quotation") from error
         if stage == "predict" and not self.variables.get("IMAGES"):
             words = [f"--run={self.run}", *words]
-        for name, goals in (("SEEDS", ("compare", "paper")), ("FOLDS", ("compare",)), ("TRIALS", ("sweep",))):
+        for name, goals in (("SEEDS", STUDIES), ("FOLDS", STUDIES[:2]), ("TRIALS", ("sweep",))):
             if stage in goals and self.variables.get(name):
                 words = [f"--{name.lower()}={self.variables[name]}", *words]
         return words

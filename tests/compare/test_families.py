@@ -8,6 +8,7 @@ import pytest
 from features.util.errors import InputError
 from pipeline.experiments.compare.record import K_FOLD, OVER_SIZES, PUBLISHED, TrialResult, design_of_size
 from pipeline.experiments.compare.results import figures, mean_over_log
+from pipeline.experiments.simulation import Shape, simulated
 from pipeline.experiments.statistics import holm
 
 FOLDS, SEEDS, POINTS, SIZES = 5, 6, 80, (4, 12)
@@ -21,21 +22,15 @@ def trial(seed, fold, size, accuracy, **more):
 
 
 def learned(rng, shifts):
-    """Trainings of nearest-mean classifiers, one a head, each of which sees its own coordinates of all points, in which
-    the classes lie ``shifts`` to either side."""
-    labels = np.arange(POINTS) % 2
-    views = np.stack([rng.normal(0, 1, (POINTS, 3)) + shift * (2 * labels[:, None] - 1) for shift in shifts])
+    """Trainings of simulated heads, whose classes lie ``shifts`` apart; the published split is of the first fold."""
+    shape = Shape(counts=(POINTS // 2,) * 2, folds=FOLDS, repetitions=SEEDS, sizes=(None, *SIZES))
     found = {head: [] for head in HEADS}
-    for seed in range(SEEDS):
-        for fold, test in enumerate(np.array_split(rng.permutation(POINTS), FOLDS)):
-            train = rng.permutation(np.setdiff1d(np.arange(POINTS), test))
-            for size in (None, *SIZES):
-                means = [views[:, train[labels[train] == label][:size]].mean(axis=1, keepdims=True) for label in (0, 1)]
-                guesses = ((views[:, test] - sum(means) / 2) * (means[1] - means[0])).sum(axis=2) > 0
-                for head, accuracy in zip(HEADS, (guesses == labels[test]).mean(axis=1), strict=True):
-                    found[head].append(trial(seed, fold, size, accuracy))
-    for head in HEADS:
-        found[head] += [trial(seed, None, None, found[head][0].accuracy) for seed in range(SEEDS)]
+    for size, table in simulated(rng, shifts, shape).items():
+        for place, accuracies in enumerate(table):
+            for head, accuracy in zip(HEADS, accuracies, strict=True):
+                found[head].append(trial(*divmod(place, FOLDS), size, accuracy))
+    for own in found.values():
+        own += [trial(seed, None, None, own[0].accuracy) for seed in range(SEEDS)]
     return found
 
 
@@ -57,7 +52,7 @@ CURVE = [design_of_size(4), design_of_size(12), K_FOLD]
 
 
 def test_the_correction_is_over_heads_sizes_and_data_sets():
-    found = compared(np.random.default_rng(1), (0.5, 0.9, 0.5, 0.5))
+    found = compared(np.random.default_rng(1), (1.2, 2.2, 1.2, 1.2))
     for family in (CURVE, [OVER_SIZES], [PUBLISHED]):
         rows = of_family(found, family)
         assert len(rows) == 2 * 3 * len(family)
@@ -66,8 +61,8 @@ def test_the_correction_is_over_heads_sizes_and_data_sets():
 
 
 def test_where_no_head_differs_some_difference_is_found_in_at_most_5_percent_of_tables():
-    rng = np.random.default_rng(0)
-    tables = [compared(rng, [0.5] * 4) for _ in range(150)]
+    rng = np.random.default_rng(11)
+    tables = [compared(rng, [1.2] * 4) for _ in range(200)]
     for family in (CURVE, [OVER_SIZES]):
         least = [min(row.p_holm for row in of_family(table, family) if row.p_holm is not None) for table in tables]
         assert np.mean(np.array(least) <= 0.05) <= 0.05
@@ -75,7 +70,7 @@ def test_where_no_head_differs_some_difference_is_found_in_at_most_5_percent_of_
 
 def test_a_planted_difference_is_found_and_no_other():
     rng = np.random.default_rng(3)
-    tables = [compared(rng, (0.3, 1.2, 0.3, 0.3)) for _ in range(20)]
+    tables = [compared(rng, (0.75, 3.0, 0.75, 0.75)) for _ in range(20)]
     for name in ("one", "other"):
         for design in (K_FOLD, OVER_SIZES):
             assert np.mean([table[name][design]["quantum"].p_holm <= 0.05 for table in tables]) >= 0.9
@@ -87,7 +82,7 @@ def test_the_mean_over_sizes_is_over_the_logarithm():
     line = [np.array([0.2]), np.array([0.4]), np.array([0.6])]
     assert mean_over_log(line, (10, 100, 1000)) == pytest.approx(0.4)
     assert mean_over_log([np.array([0.0]), np.array([1.0]), np.array([1.0])], (1, 10, 1000)) == pytest.approx(2.5 / 3)
-    found = compared(np.random.default_rng(1), [0.5] * 4)["one"]
+    found = compared(np.random.default_rng(1), [1.2] * 4)["one"]
     values = [[found[design]["quantum"].value.mean] for design in CURVE]
     assert found[OVER_SIZES]["quantum"].value.mean == pytest.approx(mean_over_log(np.array(values), (8, 24, 64))[0])
     assert found[OVER_SIZES]["quantum"].best_on_test is None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
+from pipeline.experiments.simulation import Shape, simulated
 from pipeline.experiments.statistics import estimate, holm, on_logit_scale, smallest_visible
 
 FOLDS = 5
@@ -89,9 +90,9 @@ def test_an_interval_on_the_logit_scale_stays_between_what_values_can_be():
 
 def test_intervals_on_the_logit_scale_hold_the_truth_as_often_as_they_say():
     rng = np.random.default_rng(5)
-    shifts = (0.7,)
-    truth = np.mean([simulated(rng, shifts, repetitions=1).mean() for _ in range(2000)])
-    found = [on_logit_scale(estimate(simulated(rng, shifts)[:, 0], OVERLAP), 0, 1) for _ in range(200)]
+    shifts = (1.7,)
+    truth = np.mean([table_of(rng, shifts, repetitions=1).mean() for _ in range(2000)])
+    found = [on_logit_scale(estimate(table_of(rng, shifts)[:, 0], OVERLAP), 0, 1) for _ in range(200)]
     assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.94
     assert max(one.high for one in found) < 1
 
@@ -106,32 +107,19 @@ def test_the_smallest_visible_difference_is_found_four_times_in_five(comparisons
     assert found == pytest.approx(0.8, abs=0.03)
 
 
-# -- tables whose truth is known: nearest-mean classifiers on views of the same points --------------------------------
+# -- tables whose truth is known --------------------------------
 
 
-def simulated(rng, shifts, n_points=80, width=3, repetitions=10):
-    """Accuracies of shape (J, heads) of repeated k-fold cross-validation. Each head sees its own ``width`` coordinates
-    of all points, in which the two classes lie ``shifts`` to either side: heads of equal shift are equally good, and
-    differ by what points there are, what they are trained on, and what they are tested on, as real heads do."""
-    labels = np.arange(n_points) % 2
-    signs = 2 * labels[:, None] - 1
-    views = np.stack([rng.normal(0, 1, (n_points, width)) + shift * signs for shift in shifts])
-    rows = []
-    for _ in range(repetitions):
-        for test in np.array_split(rng.permutation(n_points), FOLDS):
-            learned = np.ones(n_points, dtype=bool)
-            learned[test] = False
-            up, down = (views[:, learned & (labels == label)].mean(axis=1, keepdims=True) for label in (1, 0))
-            guesses = ((views[:, test] - (up + down) / 2) * (up - down)).sum(axis=2) > 0
-            rows.append((guesses == labels[test]).mean(axis=1))
-    return np.array(rows)
+def table_of(rng, shifts, repetitions=10):
+    """Accuracies of shape (J, heads) of one study of 80 points."""
+    return simulated(rng, shifts, Shape(counts=(40, 40), folds=FOLDS, repetitions=repetitions))[None]
 
 
 @pytest.fixture(scope="module")
 def tables_without_difference():
     """300 comparisons of six heads with a reference, all seven equally good."""
     rng = np.random.default_rng(0)
-    return [simulated(rng, [0.5] * 7) for _ in range(300)]
+    return [table_of(rng, [1.2] * 7) for _ in range(300)]
 
 
 def share_found(tables, overlap, column=1):
@@ -157,9 +145,9 @@ def test_of_six_heads_none_is_found_in_more_than_5_percent_with_holm_and_some_is
 
 def test_a_planted_difference_is_found_and_its_interval_holds_it():
     rng = np.random.default_rng(2)
-    shifts = (0.3, 0.8)
+    shifts = (0.75, 2.0)
     # The truth for such a trained head: mean accuracy over many fresh data sets.
-    truth = np.diff(np.mean([simulated(rng, shifts, repetitions=1).mean(axis=0) for _ in range(2000)], axis=0))[0]
-    found = [estimate(table[:, 1] - table[:, 0], OVERLAP) for table in (simulated(rng, shifts) for _ in range(200))]
+    truth = np.diff(np.mean([table_of(rng, shifts, repetitions=1).mean(axis=0) for _ in range(2000)], axis=0))[0]
+    found = [estimate(table[:, 1] - table[:, 0], OVERLAP) for table in (table_of(rng, shifts) for _ in range(200))]
     assert np.mean([one.p <= 0.05 and one.mean > 0 for one in found]) > 0.85
     assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.95

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,7 @@ def _train(
     # What is judged: of each head the epoch of lowest inner loss, or the last.
     epochs, lowest = np.zeros(len(alike), dtype=int), torch.full((len(alike),), torch.inf, dtype=torch.float64)
     chosen, judged = torch.ones(len(alike), dtype=torch.bool), torch.zeros(())
-    flags = settings(config, head, seeds[0])
+    flags = replace(settings(config, head, seeds[0]), epochs=_epochs(config, alike[0], len(labels)))
     for done, _ in enumerate(train_epochs(flags, nets, seeds, rows, labels, train)):
         if done < flags.judged_from:
             continue  # of a phase before the last
@@ -212,6 +213,15 @@ def _train(
         )
         for k, trial in enumerate(alike)
     ]
+
+
+def _epochs(config: CompareConfig, trial: Trial, n_rows: int) -> int:
+    """Epochs to train for: where the schedule counts steps, as many steps from a few rows as from all."""
+    if config.decay_steps is None or trial.size is None:
+        return config.epochs
+    of_all = n_rows - len(trial.test)
+    shares = (math.ceil(count / config.batch) for count in (of_all, len(trial.train) + len(trial.inner)))
+    return math.ceil(config.epochs * next(shares) / next(shares))
 
 
 def _new(config: CompareConfig, head: str, trial: Trial, pool: Pool) -> Head:

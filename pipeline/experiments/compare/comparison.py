@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from features.cache.featureset import FeatureSet
 from features.util.errors import InputError
 from features.util.files import write_text
 from features.util.provenance import versions
@@ -53,10 +54,8 @@ def compare(config: CompareConfig) -> Comparison:
     started = time.perf_counter()
     sets = open_sets(config)
     pools = {name: pooled(features) for name, features in sets.items()}
-    for pool in pools.values():
-        refuse_few(pool, config.folds, config.sizes)
     heads = {name: _heads(config, pool) for name, pool in pools.items()}
-    blocks = _blocks(config, pools, {name: standing_key(config, features) for name, features in sets.items()})
+    blocks = train_blocks(config, sets, pools)
     found = {name: trainings(own) for name, own in blocks.items()}
     judged = figures(found, config.names, config.reference, config.metric, config.sizes)
     comparison = Comparison(
@@ -101,12 +100,20 @@ def _heads(config: CompareConfig, pool: Pool) -> dict[str, Head]:
         raise InputError(f"these heads can't be trained side by side: {error}") from error
 
 
-def _blocks(
-    config: CompareConfig, pools: Mapping[str, Pool], wanted: Mapping[str, str]
+def train_blocks(
+    config: CompareConfig, sets: Mapping[str, FeatureSet], pools: Mapping[str, Pool]
 ) -> dict[str, list[BlockResult]]:
-    """The results of all blocks of each data set, those kept from before and those still to be done."""
+    """The results of all blocks of each data set, those kept from before and those still to be done.
+
+    Raises:
+        InputError: for data sets too small for the flags, or where training diverges.
+        KeyboardInterrupt: at Ctrl-C; at most the blocks under way are lost.
+    """
     from tqdm import tqdm
 
+    for pool in pools.values():
+        refuse_few(pool, config.folds, config.sizes)
+    wanted = {name: standing_key(config, features) for name, features in sets.items()}
     blocks = plan(config)
     kept: dict[tuple[str, Block], BlockResult] = {}
     for name in pools:

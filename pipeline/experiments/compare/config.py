@@ -52,7 +52,8 @@ class CompareConfig(Hyperparameters):
     """Further data sets beside --features: caches, or sets that ship with scikit-learn, as in sklearn:digits."""
     train_sizes: tuple[str, ...] = ("all",)
     """Images a class to learn from, as in `5 10 20 50 all`: a learning curve. The few are part of the many, and the
-    same for all heads; all are always learned from too."""
+    same for all heads; all are always learned from too. With --decay-steps each size is trained for as many steps as
+    all are; without it for as many epochs."""
     metric: MetricName = "accuracy"
     """What is compared, on the images a head did not learn from."""
     reference: HeadName = "classical"
@@ -70,7 +71,7 @@ class CompareConfig(Hyperparameters):
     def problems(self) -> list[str]:
         """What is wrong with the values, a sentence each."""
         problems = super().problems()
-        if len(set(self.heads)) < max(2, len(self.heads)):
+        if len(set(self.heads)) < len(self.heads) or len(self.heads) + len(self.circuits) < 2:
             problems.append(f"--heads is {' '.join(self.heads) or 'empty'}; name two or more, each once")
         for circuit in self.circuits:
             problems += circuit_problems("--circuits", circuit)

@@ -29,7 +29,7 @@ Trainings = Mapping[str, Sequence[TrialResult]]
 
 
 @dataclass(frozen=True)
-class _Design:
+class Design:
     """The values of all heads in one design of one data set, each of shape (J,), paired by seed and fold."""
 
     values: dict[str, np.ndarray]
@@ -68,13 +68,13 @@ def figures(
     """
     curve = [*(design_of_size(size) for size in sorted(sizes)), K_FOLD]
     designs = {
-        name: {design: _values(name, own, heads, design, metric) for design in (*curve, PUBLISHED)}
+        name: {design: values_of(name, own, heads, design, metric) for design in (*curve, PUBLISHED)}
         for name, own in found.items()
     }
     families = [curve, [PUBLISHED]]
     if sizes:
         for own in designs.values():
-            own[OVER_SIZES] = _over_sizes([own[design] for design in curve])
+            own[OVER_SIZES] = over_sizes([own[design] for design in curve])
         families.append([OVER_SIZES])
     judged: dict[str, dict[str, dict[str, HeadFigures]]] = {name: {} for name in designs}
     for family in families:
@@ -84,7 +84,12 @@ def figures(
     return judged
 
 
-def _values(set_name: str, found: Trainings, heads: Sequence[str], design: str, metric: str) -> _Design:
+def values_of(set_name: str, found: Trainings, heads: Sequence[str], design: str, metric: str) -> Design:
+    """What a metric says of every training of these heads in a design of one data set.
+
+    Raises:
+        InputError: If it has no value on some test images.
+    """
     of_head = {head: [each for each in found[head] if each.design == design] for head in heads}
     pairs = [[(each.seed, each.fold) for each in own] for own in of_head.values()]
     assert all(own == pairs[0] for own in pairs), "heads differ in seeds or folds"
@@ -94,7 +99,7 @@ def _values(set_name: str, found: Trainings, heads: Sequence[str], design: str, 
     # Seeds on one split share all their images, so only chance tells them apart: see statistics. A fold's test images
     # are as large a part of all images, whatever part of the others is learned from.
     folds = [each for each in found[heads[0]] if each.design == K_FOLD] if design != PUBLISHED else []
-    return _Design(
+    return Design(
         values={head: np.array(own, dtype=float) for head, own in values.items()},
         best_on_test={head: float(np.mean([each.best_accuracy for each in own])) for head, own in of_head.items()},
         overlap=float(np.mean([each.n_test / (each.n_train + each.n_inner) for each in folds])) if folds else 0.0,
@@ -102,11 +107,11 @@ def _values(set_name: str, found: Trainings, heads: Sequence[str], design: str, 
     )
 
 
-def _over_sizes(curve: Sequence[_Design]) -> _Design:
+def over_sizes(curve: Sequence[Design]) -> Design:
     """The mean of the learning curve over the logarithm of the size: the area below it, over its width."""
     curve = sorted(curve, key=lambda each: each.learned)
     places = [each.learned for each in curve]
-    return _Design(
+    return Design(
         values={head: mean_over_log([each.values[head] for each in curve], places) for head in curve[0].values},
         best_on_test=dict.fromkeys(curve[0].values),
         overlap=curve[0].overlap,
@@ -126,7 +131,7 @@ def mean_over_log(curve: Sequence[np.ndarray], places: Sequence[float]) -> np.nd
 
 
 def _family(
-    designs: Mapping[tuple[str, str], _Design], reference: str, metric: str
+    designs: Mapping[tuple[str, str], Design], reference: str, metric: str
 ) -> dict[tuple[str, str], dict[str, HeadFigures]]:
     """Figures of designs whose tests are corrected together."""
     differences = {

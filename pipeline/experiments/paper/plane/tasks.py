@@ -17,7 +17,7 @@ from pipeline.experiments.paper.fit import fit
 from pipeline.experiments.paper.networks import ClassicalControl
 from pipeline.experiments.paper.plane.points import N_TRAIN, draw
 from pipeline.experiments.paper.plane.regions import Regions, class_one_over_the_plane, draw_regions
-from pipeline.experiments.paper.row import Context, Entry, Job, RowResult
+from pipeline.experiments.paper.row import Context, Curve, Entry, Job, RowResult
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.heads.stacked import StackedHeads
 from pipeline.heads.stacked_dressed import stack
@@ -58,13 +58,12 @@ def _run(names: Sequence[str], picture: str, context: Context) -> RowResult:
     entries: list[Entry] = []
     regions: list[Regions] = []
     for name in names:
-        task, lr, published = TASKS[name]
-        train, test = _samples(name, context.seeds)
+        task, _, published = TASKS[name]
+        _, test = _samples(name, context.seeds)
         shown, models = 0, {}
         for start, model in TRAINED:
-            networks = _networks(model, context.seeds, SPREAD if start == PUBLISHED_START else None)
             started = time.perf_counter()
-            curve = fit(networks, train, test, seeds=context.seeds, lr=lr, batch=BATCH, steps=STEPS, every=STEPS)
+            networks, curve = trained(name, start, model, context.seeds)
             entries.append(
                 Entry(
                     task=task + start,
@@ -86,6 +85,21 @@ def _run(names: Sequence[str], picture: str, context: Context) -> RowResult:
         notes=["points are drawn anew for every seed; the published numbers are one run each, after the last step"],
         pictures={picture: draw_regions(regions, context.out / picture)},
     )
+
+
+def trained(name: str, start: str, model: str, seeds: Sequence[int]) -> tuple[StackedHeads, Curve]:
+    """Networks of a model on a task, one a seed, and their test accuracy at the end.
+
+    Args:
+        name: Of ``TASKS``.
+        start: ``PUBLISHED_START`` or ``TORCHS_START``.
+        model: Of ``MODELS``.
+        seeds: Of points, initial weights and orders.
+    """
+    train, test = _samples(name, seeds)
+    networks = _networks(model, seeds, SPREAD if start == PUBLISHED_START else None)
+    lr = TASKS[name][1]
+    return networks, fit(networks, train, test, seeds=seeds, lr=lr, batch=BATCH, steps=STEPS, every=STEPS)
 
 
 def median_seed(accuracies: list[float]) -> int:
