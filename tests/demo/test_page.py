@@ -15,6 +15,7 @@ from conftest import names_in
 from demo_page import assert_as_predicted, drop, shown_pixels, sideways
 from PIL import Image
 
+from features.util.errors import InputError
 from pipeline import HybridClassifier
 from pipeline.demo.examples import validation_examples
 from pipeline.demo.limits import Limits
@@ -62,8 +63,8 @@ def test_what_it_reads_is_what_the_network_predicts(classifier, picture):
 
 def test_outputs_that_are_no_expectation_values_are_not_called_so(classifier, picture):
     demo = Demo(classifier)
-    reading = replace(demo.reader(picture.read_bytes()), outputs=[0.25, 0.75], added=None, of_wires=False)
-    demo.reader = lambda _: reading
+    found = replace(demo.reader(picture.read_bytes()), outputs=[0.25, 0.75], added=None, of_wires=False)
+    demo.reader = lambda _: found
     demo.reader.blind = ""
     html = demo.answer("a.png", picture.read_bytes())["html"]
     assert ("+0.7500" in html, "⟨Z⟩" in html) == (True, False)
@@ -82,6 +83,17 @@ def test_a_margin_below_the_stated_one_is_not_sure(classifier, picture):
         assert ("Not sure" in answer["html"]) != sure
         assert ("below 20 the page says so" in answer["html"]) != sure
         assert ("Unlike the training pictures" in answer["html"]) != sure
+
+
+def test_a_network_without_maps_is_classified_without_heat(classifier, picture, monkeypatch):
+    def none(*_):
+        raise InputError("vit_b_16 gives no maps of its pictures at its end; leave out --explain")
+
+    monkeypatch.setattr("pipeline.demo.reading.GradCAM", none)
+    demo = Demo(classifier)
+    html = demo.answer("a.png", picture.read_bytes())["html"]
+    assert ('class="crop"' in html, 'class="heat"' in html) == (True, False)
+    assert "no picture of where the network looks: vit_b_16 gives no maps of its pictures at its end.<" in demo.page
 
 
 def test_a_picture_is_classified(server, browser, classifier, picture):
