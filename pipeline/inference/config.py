@@ -13,6 +13,9 @@ from features.config import Runtime
 from features.util.flags import Flags, at_least
 from pipeline.devices.config import DeviceConfig
 
+FOLDER, FEATURES = "folder", "features"
+"""True classes that need no file of their own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkFlags(Flags):
@@ -70,7 +73,7 @@ class PredictConfig(PassFlags, HeadFlags):
     """Image files, or folders of them."""
     features: Path | None = None
     """Classify rows of features instead of pictures: any file that `python -m features import` takes; labels in it are
-    ignored."""
+    ignored, but by `--labels features`."""
     top: Annotated[int, at_least(1)] | None = None
     """Number of classes to print for each image, the most probable first. By default the table prints one; JSON and CSV
     print all, in the order of the classes."""
@@ -83,6 +86,11 @@ class PredictConfig(PassFlags, HeadFlags):
     where it was."""
     force: bool = False
     """Replace the file that --out names, and begin again where another command was stopped."""
+    labels: str | None = None
+    """The true classes, to judge the predictions by: a CSV with the columns image (or path, id) and class (or label);
+    `folder`: each picture lies in a folder named by its class; `features`: the labels in the file of --features.
+    Metrics with 95 % intervals and the confusions are printed at the end; with --out they are also written beside it,
+    into NAME.metrics.json. What has no label is counted and left out."""
     runtime: Runtime = "auto"
     """What runs the network on a CPU: `onnxruntime` (the extra `fast`) or `torch`; `auto` takes ONNX Runtime for
     hundreds of pictures, if it agrees with torch."""
@@ -102,6 +110,10 @@ class PredictConfig(PassFlags, HeadFlags):
             problems.append(f"--out is {self.out}; say what to write into it: --csv or --json")
         if self.force and self.out is None:
             problems.append("--force replaces the file of --out, which is not given; leave it out")
+        if self.labels == FOLDER and self.features is not None:
+            problems.append("--labels is folder, and rows of --features lie in none; give a CSV, or `features`")
+        if self.labels == FEATURES and self.features is None:
+            problems.append("--labels is features, and pictures are given; give a CSV, or `folder`")
         if self.features is not None and self.runtime != "auto":
             problems.append(f"--runtime is {self.runtime}, and rows of --features need no network; leave it out")
         return problems

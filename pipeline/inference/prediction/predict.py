@@ -7,9 +7,10 @@ does not grow with their number.
 
 from __future__ import annotations
 
+import hashlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from io import TextIOWrapper
 from itertools import islice
@@ -20,12 +21,13 @@ from features.cache.partfile import locked, unfinished
 from features.sources.folder import EXTENSIONS, files_below
 from features.util.errors import InputError, listing
 from features.util.provenance import versions
-from pipeline.inference.config import PredictConfig
+from pipeline.inference.config import FEATURES, FOLDER, PredictConfig
 from pipeline.inference.prediction.output import Form, ResultFile, Unread, form_of, refuse_existing
 
 if TYPE_CHECKING:
     from features.backbone.runtime import Runtime
     from pipeline.inference.hybrid import HybridClassifier, Prediction
+    from pipeline.inference.prediction.judged import Judge
 
 # Preparing ONNX Runtime takes the time in which torch classifies some hundred pictures.
 WORTH_PREPARING = 256
@@ -42,6 +44,7 @@ class Work:
         record: Gives all that their predictions depend on but their contents, as JSON.
         names: Yields their names.
         stream: Yields their predictions from one of them on.
+        own_labels: Gives the class of each, where they bring their own.
     """
 
     classes: list[str]
@@ -50,6 +53,7 @@ class Work:
     record: Callable[[], dict[str, Any]]
     names: Callable[[], Iterable[Path]]
     stream: Callable[[int], Iterator[Prediction]]
+    own_labels: Callable[[], Sequence[str]] | None = None
 
 
 def predict(config: PredictConfig) -> None:
@@ -62,11 +66,17 @@ def predict(config: PredictConfig) -> None:
     unread = Unread()
     if config.out is None:
         work, form = _begin(config)
+        judge = _judge(config, work)
         if isinstance(sys.stdout, TextIOWrapper):
             # Print file names that are not UTF-8 as their own bytes.
             sys.stdout.reconfigure(errors="surrogateescape")
-        with _bar(work, 0) as bar, _printer(form, bar) as show:
-            _classify(work, 0, show, unread, bar)
+        with judge.taking(0) if judge else nullcontext() as take:
+            with _bar(work, 0) as bar, _printer(form, bar) as show:
+                _classify(work, 0, show, unread, bar, take)
+            judged = judge.judged() if judge else None
+            if judged:
+                # What programs read stays as it is.
+                print(judged.text(work.things), file=sys.stderr if config.json or config.csv else sys.stdout)
     else:
         refuse_existing(config.out, force=config.force)
         with locked(unfinished(config.out), config.out):
@@ -77,23 +87,63 @@ def predict(config: PredictConfig) -> None:
 
 
 def _into_file(config: PredictConfig, work: Work, form: Form, unread: Unread) -> None:
-    asked = {"form": "json" if config.json else "csv", "top": config.top}
+    judge = _judge(config, work)
+    asked: dict[str, Any] = {"form": "json" if config.json else "csv", "top": config.top}
+    # Without labels as a command of an earlier version began it.
+    asked["labels"] = hashlib.sha256(judge.truth.tobytes()).hexdigest() if judge else None
     result = ResultFile(cast("Path", config.out), form, work.record() | asked, force=config.force)
     result.take_up(work.names(), unread)
     if result.kept:
         print(f"going on behind {result.kept} of {work.total} {work.things}", file=sys.stderr)
-    with _bar(work, result.kept) as bar:
+    with judge.taking(result.kept) if judge else nullcontext() as take, _bar(work, result.kept) as bar:
         try:
             with result.writer() as show:
-                _classify(work, result.kept, show, unread, bar)
+                _classify(work, result.kept, show, unread, bar, take)
+                judged = judge.judged() if judge else None
+                if judge and judged:
+                    judge.write(judged)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 "stopped by Ctrl-C; what is classified is kept: run the same command again to go on from there"
             ) from None
+    if judge:
+        judge.finish()
+    if judge and judged:
+        print(f"{judged.text(work.things)}\n{judge.file}: all of it")
 
 
-def _classify(work: Work, kept: int, show: Callable[[Prediction], None], unread: Unread, bar: Any) -> None:
+def _judge(config: PredictConfig, work: Work) -> Judge | None:
+    """What judges the predictions, if true classes are given.
+
+    Raises:
+        InputError: if they can't be used.
+    """
+    if config.labels is None:
+        return None
+    from pipeline.inference.prediction import labels
+    from pipeline.inference.prediction.judged import Judge
+
+    if config.labels == FOLDER:
+        truth = labels.of_folders(work.names(), work.classes)
+    elif config.labels == FEATURES:
+        assert work.own_labels is not None, "rows bring labels"
+        truth = labels.of_names(work.own_labels(), work.classes, str(config.features))
+    else:
+        truth = labels.of_file(Path(config.labels).expanduser(), work.names(), work.classes, config.images)
+    return Judge(config.labels, truth, work.classes, config.out)
+
+
+def _classify(
+    work: Work,
+    kept: int,
+    show: Callable[[Prediction], None],
+    unread: Unread,
+    bar: Any,
+    take: Callable[[Prediction], None] | None,
+) -> None:
     for prediction in work.stream(kept):
+        if take is not None:
+            take(prediction)
         show(prediction)
         if prediction.problem is not None:
             unread.add(prediction.path, prediction.problem)
@@ -120,6 +170,7 @@ def _rows(config: PredictConfig) -> Work:
         record=lambda: rows.record | {"versions": versions()},
         names=rows.names,
         stream=lambda kept: islice(rows.stream(), kept, None),
+        own_labels=rows.own_labels,
     )
 
 

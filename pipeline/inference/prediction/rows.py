@@ -14,7 +14,7 @@ import torch
 
 from features.exchange.importer import read_table
 from features.exchange.scaling import Scaling
-from features.exchange.table import Columns, row_names
+from features.exchange.table import Columns, class_labels, row_names
 from features.util.errors import InputError
 from features.util.provenance import tensors_sha256
 from pipeline.inference.hybrid import Prediction
@@ -68,6 +68,17 @@ class RowClassifier:
             "classes": self.classes,
             "head": tensors_sha256(self._head.state_dict()),
         }
+
+    def own_labels(self) -> list[str]:
+        """The label of each row in the file itself.
+
+        Raises:
+            InputError: if it has none.
+        """
+        if self._table.labels is None:
+            raise InputError(f"--labels is features, and {self._file} holds no labels under a usual name; give a CSV")
+        classes, indices = class_labels(self._table, self._file)
+        return [classes[k] for k in indices.tolist()]
 
     def names(self) -> Iterator[Path]:
         """Yield the names of the rows."""
