@@ -22,7 +22,8 @@ def list_heads(config: HeadsConfig) -> None:
             print(f"{name:{width}}  not at these sizes: {error}")
             continue
         middle = "" if head.n_middle is None else head.n_middle
-        print(f"{name:{width}}  {head.n_trainable:7}  {_known(head.n_idle):>16}  {middle:13}  {head.description}")
+        trained = head.n_trainable or "by rows"
+        print(f"{name:{width}}  {trained:>7}  {_known(head.n_idle):>16}  {middle:13}  {head.description}")
     print("\ncircuits of the quantum head: --circuit NAME, or --circuit my_circuit.py:name for one of yours")
     for name, entry in CIRCUITS.items():
         head = new_head(replace(settings, circuit=name), config.n_features, config.n_classes)

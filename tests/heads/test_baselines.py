@@ -93,8 +93,8 @@ def test_the_parameters_of_the_defaults():
         "fourier": 2102,
         "ends-frozen": 24,
         "sequential": 2086,
-        "rbf-svm": 1,
-        "fidelity-svm": 1,
+        "rbf-svm": 0,
+        "fidelity-svm": 0,
         "pca": 34,
     }
 

@@ -72,6 +72,7 @@ def test_the_list_shows_them_and_goes_on_where_a_head_can_not_be_made(capsys):
     list_heads(HeadsConfig())
     lines = capsys.readouterr().out.splitlines()
     assert next(line for line in lines if line.startswith("quantum ")).split()[:4] == ["quantum", "2086", "0", "24"]
+    assert next(line for line in lines if line.startswith("rbf-svm ")).split()[1:3] == ["by", "rows"]
     assert next(line for line in lines if line.startswith("strongly-entangling")).endswith(
         "72 weights, 4 of which never have a gradient"
     )

@@ -102,7 +102,7 @@ class HeadFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadCost:
-    """What a head is made of, and what a training of it costs on one core."""
+    """What a head is made of, and what a training of it costs on one core; 0 parameters where they come with rows."""
 
     parameters: int
     made_of: str

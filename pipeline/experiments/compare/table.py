@@ -100,7 +100,7 @@ def _table(comparison: Comparison, design: str) -> Table:
     for name, each in comparison.sets.items():
         for head, row in each.figures[design].items():
             cost, difference = each.heads[head], row.difference
-            cells = [*([name] if lead else []), head, f"{cost.parameters:,}"]
+            cells = [*([name] if lead else []), head, f"{cost.parameters:,}" if cost.parameters else "by rows"]
             cells += [unit.value(row.value.mean), unit.interval(row.value)]
             if difference is None:
                 cells += [""] * 6

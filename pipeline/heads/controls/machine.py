@@ -65,8 +65,9 @@ class KernelMachine(nn.Module):
 
     @property
     def n_fitted(self) -> int:
-        """The numbers that were fitted: of each support vector a weight for every other class, and the intercepts."""
-        return (self.n_classes - 1) * len(self.vectors) + len(self.intercepts)
+        """The numbers that were fitted: of each support vector a weight for every other class, and the intercepts; 0
+        before."""
+        return (self.n_classes - 1) * len(self.vectors) + len(self.intercepts) if len(self.vectors) else 0
 
     @property
     def description(self) -> str:
