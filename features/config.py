@@ -40,7 +40,8 @@ class ExtractConfig(Flags):
     data: str = "hymenoptera"
     """`hymenoptera` (the demo's archive, downloaded and verified); a folder with train/ and val/, one subfolder a
     class; a folder of class folders, with --split; a .csv or .parquet file with columns path, label and perhaps split;
-    or a torchvision data set by name (cifar10, oxford-iiit-pet, …), downloaded."""
+    or a torchvision data set by name (cifar10, oxford-iiit-pet, …) or a MedMNIST one (medmnist:pneumoniamnist, in
+    another size medmnist:pneumoniamnist:64), downloaded."""
     split: Annotated[float, SHARE] | None = None
     """Share of each class that is held out as val, where the data has no split of its own."""
     seed: Annotated[int, at_least(0)] = 0

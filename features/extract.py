@@ -144,13 +144,18 @@ def _provenance(
         weights_location=_location(config.weights, config.out, is_named(config.backbone, config.weights)),
         versions=versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        note=config.note,
+        note=_note(config.note, image_set.note),
         selection=image_set.selection,
         dtype=config.dtype,
         runtime=RuntimeRecord(name=config.runtime, precision=config.precision),
         views=Views(count=config.views, seed=config.seed) if config.views else None,
         skipped=skipped,
     )
+
+
+def _note(given: str, known: str) -> str:
+    """What was given, and what is known of the set's licence, unless that is in it: a command made from a record."""
+    return given if known in given else f"{given}; {known}".removeprefix("; ")
 
 
 def _location(given: str, out: Path, is_name: bool) -> str:

@@ -50,6 +50,7 @@ class Catalogue:
         source: What reads them.
         rows: Pairs (path, class name), for each split; under the one key ``UNSPLIT`` where there is none.
         ignored: Paths of files whose names are not those of images.
+        note: Licence and citation, where they are known.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Catalogue:
     source: Source
     rows: Rows
     ignored: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,12 @@ from features.sources.catalogue import SPLITS, Kind, Selection, Source, choose
 from features.sources.datasets import DATASETS
 from features.sources.folder import FOLDER
 from features.sources.hymenoptera import HYMENOPTERA
+from features.sources.medmnist import MEDMNIST
 from features.sources.table import TABLE, TABLES
 from features.util.errors import InputError, listing
 
 # A new kind of source is a module like these, and an entry here.
-KINDS: tuple[Kind, ...] = (HYMENOPTERA, FOLDER, TABLE, DATASETS)
+KINDS: tuple[Kind, ...] = (HYMENOPTERA, FOLDER, TABLE, MEDMNIST, DATASETS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class ImageSet:
             with forward slashes.
         labels: For each split, the label of each path.
         ignored: Relative paths of files whose names are not those of images.
+        note: Licence and citation, where they are known.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ImageSet:
     paths: dict[str, tuple[str, ...]]
     labels: dict[str, tuple[int, ...]]
     ignored: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def all_paths(self) -> list[str]:
@@ -113,6 +116,7 @@ def open_images(
         paths={part: tuple(path for path, _ in of_part) for part, of_part in rows.items()},
         labels={part: tuple(label[name] for _, name in of_part) for part, of_part in rows.items()},
         ignored=catalogue.ignored,
+        note=catalogue.note,
     )
 
 

@@ -1,10 +1,13 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from conftest import names_in
 
+from features.config import ImportConfig
+from features.exchange.importer import import_features
 from features.util.errors import InputError
 from features.util.flags import FlagError
 from pipeline.clean import clean
@@ -118,6 +121,16 @@ def test_a_trained_head_is_measured_on_its_training_rows(config, trained):
     other = shutil.copy(trained / "features.h5", trained / "moved.h5")
     moved = measure(replace(config, run=trained / "run", features=other, rows=24))
     assert moved.circuits == found.circuits
+
+
+@pytest.mark.parametrize(("name", "n_classes"), [("wine", 3), ("breast_cancer", 2), ("digits", 10)])
+def test_sets_that_ship_with_scikit_learn_are_rows_like_others(config, tmp_path, name, n_classes):
+    rows = ImportConfig(file=Path(f"sklearn:{name}"), split=0.2, standardize=True, out=tmp_path / "rows.h5")
+    features = import_features(rows)
+    train(TrainConfig(features=features.path, out=tmp_path / "run", epochs=1, qubits=2, depth=1, batch=64))
+    (each,) = measure(replace(config, run=tmp_path / "run")).circuits
+    assert each.trained.head.weights == (features.width + 1) * 2 + 2 + (2 + 1) * n_classes
+    assert each.dimension.data > 100
 
 
 def test_what_belongs_to_no_circuit_is_refused(config, trained, make_feature_file, tmp_path):
