@@ -92,6 +92,19 @@ def test_on_the_published_split_a_head_ends_as_train_leaves_it(config, pool, hea
             assert row.best_accuracy == run.history[run.epochs["best"] - 1].val_accuracy
 
 
+@pytest.mark.parametrize("head", ["quantum", "logistic"])
+def test_rare_classes_are_weighted_and_the_rate_follows_steps_as_in_train(config, pool, head):
+    kept = (pool.labels == 0) | (np.arange(len(pool.labels)) % 4 == 1)
+    published = int(kept[: pool.n_published].sum())
+    few = Pool(features=pool.features[kept], labels=pool.labels[kept], n_published=published, classes=pool.classes)
+    kinds = ({}, {"class_weights": "balanced"}, {"lr_step": 10, "decay_steps": 3})
+    alike, weighted, stepped = (
+        [row.loss for row in run_block(replace(config, **kind), Block(head, (7,)), few).trainings] for kind in kinds
+    )
+    assert all(one != other for one, other in zip(alike, weighted, strict=True))
+    assert (alike == stepped) == (head == "logistic")
+
+
 @pytest.mark.parametrize("head", ["quantum", "frozen", "mlp"])
 def test_on_a_fold_a_head_ends_as_one_trained_alone_on_its_rows(config, pool, head):
     (row,) = [row for row in run_block(config, Block(head, (7, 8)), pool).trainings if row.fold == 1][:1]

@@ -9,11 +9,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from conftest import ROOT, names_in, wait_for
+from conftest import ROOT, names_in, synthetic_provenance, wait_for
 from kills import ray_processes
 
+from features.cache.writer import FeatureWriter
 from features.util.errors import InputError
 from features.util.flags import FlagError
 from pipeline.training import samples
@@ -68,7 +70,16 @@ pytest_ray = pytest.mark.filterwarnings(
 @pytest.mark.slow
 @pytest_ray
 def test_two_workers_end_as_one_with_the_same_steps(config, tmp_path, capsys):
+    """On classes of unequal size, weighted, and at a rate that falls within an epoch."""
     pytest.importorskip("ray.train", reason="needs Ray: pip install 'ray[data,train]'")
+    labels = {"train": (0, 0, 0, 1) * 6, "val": (0, 1) * 6}
+    paths = {split: tuple(f"{split}/{row}.png" for row in range(len(of_split))) for split, of_split in labels.items()}
+    values = np.random.default_rng(0).normal(size=(24, 512)).astype(np.float32)
+    with FeatureWriter(tmp_path / "synthetic.h5", paths, labels, 512) as writer:
+        writer.write("train", 0, values)
+        writer.write("val", 0, values[:12])
+        writer.finish(synthetic_provenance())
+    config = replace(config, features=tmp_path / "synthetic.h5", class_weights="balanced", decay_steps=13)
     one = train(replace(config, out=tmp_path / "one"))
     capsys.readouterr()
     two = train(replace(config, engine="ray", workers=2))
