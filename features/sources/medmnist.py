@@ -169,7 +169,7 @@ def _array(file: Path, name: str) -> np.ndarray:
 
 
 MEDMNIST = Kind(
-    takes=f"{PREFIX}NAME, a MedMNIST set (pneumoniamnist, …)",
+    takes=f"a MedMNIST set ({PREFIX}pneumoniamnist, …)",
     claims=lambda data: data.lower().startswith(PREFIX),
     read=lambda data, split, may_download: read_medmnist(data, split, download=may_download),
     named=True,

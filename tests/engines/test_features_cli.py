@@ -88,7 +88,8 @@ def test_a_mistake_is_one_message_and_no_traceback(warm_python: Path, tmp_path: 
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == (
         f"error: there is no folder {tmp_path}/nowhere; --data (make: DATA=) takes `hymenoptera`, a folder, a "
-        ".csv or .parquet list, or the name of a torchvision data set (cifar10, oxford-iiit-pet, …).\n"
+        ".csv or .parquet list, a MedMNIST set (medmnist:pneumoniamnist, …), or "
+        "the name of a torchvision data set (cifar10, oxford-iiit-pet, …).\n"
     )
     assert names_in(tmp_path) == []
 

@@ -44,7 +44,8 @@ def test_no_such_folder(tmp_path: Path) -> None:
         open_images(str(tmp_path / "nowhere"))
     assert str(caught.value) == (
         f"there is no folder {tmp_path}/nowhere; --data (make: DATA=) takes `hymenoptera`, a folder, a .csv or "
-        ".parquet list, or the name of a torchvision data set (cifar10, oxford-iiit-pet, …)."
+        ".parquet list, a MedMNIST set (medmnist:pneumoniamnist, …), or "
+        "the name of a torchvision data set (cifar10, oxford-iiit-pet, …)."
     )
 
 
