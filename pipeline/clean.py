@@ -50,10 +50,12 @@ COMPARE = _kind(
 )
 PAPER = _kind(
     ("paper.json",),
-    r"paper(-\d+-to-\d+)?\.(md|json|csv)|(spirals|shapes|tetrominoes|transfer)\.png|(cat-dog|airplane-automobile)\.h5|lock",
+    r"paper(-\d+-to-\d+)?\.(html|md|json|csv)|(spirals|shapes|tetrominoes|transfer)\.(png|drawing)|(cat-dog|airplane-automobile)\.h5|lock",
     states=_kind((), r".+-\d+\.h5"),
 )
-SWEEP = _kind(("sweep.json", "journal.log"), r"sweep\.json|(importance|contour)\.png|journal\.log(\.lock)?|lock")
+SWEEP = _kind(
+    ("sweep.json", "journal.log"), r"sweep\.(html|md|json)|(importance|trials|contour)\.png|journal\.log(\.lock)?|lock"
+)
 CLAIMS = _kind(
     ("claims.json", "blocks"), r"claims\.(html|md|png|json)|lock", blocks=BLOCKS, sets=_kind((), r"[\w-]+\.h5(\.lock)?")
 )

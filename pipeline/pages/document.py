@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from features.util.files import write_bytes, write_text
-from pipeline.util.drawing import Drawing
+from pipeline.util.drawing import Drawing, KeptDrawing
 from pipeline.util.markdown import markdown
 
 HERE = Path(__file__).parent
@@ -34,10 +34,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing, made inside ``drawing.style()``, and the name of its PNG file."""
+    """A drawing, kept or made inside ``drawing.style()``, and the name of its PNG file."""
 
     name: str
-    drawing: Drawing
+    drawing: Drawing | KeptDrawing
     caption: str
 
 

@@ -122,7 +122,7 @@ def _page(report: Findings, drawings: dict[str, Drawing]) -> str:
 
 def _links(run: Path) -> list[tuple[str, str]]:
     """The comparison and the paper's table, where they lie beside the run."""
-    found = {"the comparison of heads": "../compare/compare.html", "the paper's table": "../paper/paper.md"}
+    found = {"the comparison of heads": "../compare/compare.html", "the paper's table": "../paper/paper.html"}
     return [(name, place) for name, place in found.items() if (run / place).is_file()]
 
 

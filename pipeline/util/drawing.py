@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import warnings
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
-from features.util.files import write_atomically
+from features.util.files import write_atomically, write_bytes, write_text
 
 PAPER, INK, MUTED, FAINT = "#ffffff", "#1f2328", "#59636e", "#d1d9e0"
 # Hues that stay apart for colour-blind readers (Okabe and Ito, 2008); a marker of its own goes with each.
@@ -101,10 +102,17 @@ def save_png(figure: Figure, path: Path, dpi: int) -> None:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, and in words what it shows, for those who can't see it. To be used inside :func:`style`."""
+    """A figure, and in words what it shows, for those who can't see it. To be used inside :func:`style`.
+
+    Attributes:
+        figure: The figure.
+        words: What it shows.
+        in_panels: Whether a phone gets its panels one below the other; it gets a grid that belongs together as it is.
+    """
 
     figure: Figure
     words: str
+    in_panels: bool = True
 
     def png(self) -> bytes:
         """It as a PNG file."""
@@ -123,6 +131,8 @@ class Drawing:
     @cached_property
     def narrow(self) -> dict[str, str]:
         """The same for a phone."""
+        if not self.in_panels:
+            return self.wide
         _ = self.wide
         axes = self.figure.axes
         width, height = self.figure.get_size_inches()
@@ -137,6 +147,43 @@ class Drawing:
     def _keep_layout(self) -> None:
         # Laying out takes as long as drawing, and once is enough.
         self.figure.set_layout_engine("none")
+
+
+@dataclass(frozen=True)
+class KeptDrawing:
+    """A drawing as it was kept on the disk, by an earlier command perhaps; as :class:`Drawing` to those who show it."""
+
+    words: str
+    wide: dict[str, str]
+    narrow: dict[str, str]
+    encoded: bytes
+
+    def png(self) -> bytes:
+        """It as a PNG file."""
+        return self.encoded
+
+
+def keep(drawing: Drawing, folder: Path, name: str) -> str:
+    """Write ``NAME.png`` for people and ``.NAME.drawing`` for pages made later; what it shows, in words."""
+    record = {"words": drawing.words, "wide": drawing.wide, "narrow": drawing.narrow}
+    write_text(folder / f".{name}.drawing", json.dumps(record))
+    write_bytes(folder / f"{name}.png", drawing.png())
+    return drawing.words
+
+
+def kept_drawing(folder: Path, name: str, words: str) -> KeptDrawing | None:
+    """The drawing that :func:`keep` left; of earlier versions the PNG file alone, of one palette; None without it."""
+    try:
+        encoded = (folder / f"{name}.png").read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        record = json.loads((folder / f".{name}.drawing").read_text(encoding="utf-8"))
+        return KeptDrawing(encoded=encoded, **record)
+    except (OSError, ValueError, TypeError):
+        uri = f"data:image/png;base64,{base64.b64encode(encoded).decode()}"
+        both = {"light": uri, "dark": uri}
+        return KeptDrawing(words=words, wide=both, narrow=both, encoded=encoded)
 
 
 def _data_uris(figure: Figure) -> dict[str, str]:

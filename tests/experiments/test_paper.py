@@ -35,11 +35,11 @@ def config(tmp_path):
 
 def test_the_table_is_written_and_a_row_done_with_the_same_settings_is_kept(config, capsys, monkeypatch):
     table = paper(config)
-    assert names_in(config.out) == ["paper.csv", "paper.json", "paper.md"]
+    assert names_in(config.out) == ["paper.csv", "paper.html", "paper.json", "paper.md"]
     assert [row.name for row in table.rows] == ["cc", "cq"]
     assert json.loads((config.out / "paper.json").read_text()) == to_record(table)
     assert capsys.readouterr().out.endswith(
-        f"{config.out / 'paper.md'}: the table; figures in paper.json and paper.csv\n"
+        f"{config.out / 'paper.html'}: the table and its pictures; in paper.md too, numbers in .json and .csv\n"
     )
     # 0.9673, the paper's, stands beside ours.
     assert "| 0.9673 " in (config.out / "paper.md").read_text()
@@ -57,6 +57,13 @@ def test_a_row_whose_picture_is_gone_is_run_again(config, capsys):
     assert "kept" not in run_and_read(config, capsys)
     assert (config.out / "tetrominoes.png").is_file()
     assert "qc: kept" in run_and_read(config, capsys)
+    page = (config.out / "paper.html").read_text()
+    assert page.count("<img") == 1
+    assert page.count("data:image/svg+xml") == 4  # light and dark, wide and narrow
+    # Of an earlier version there is the PNG file alone.
+    (config.out / ".tetrominoes.drawing").unlink()
+    assert "qc: kept" in run_and_read(config, capsys)
+    assert "data:image/png" in (config.out / "paper.html").read_text()
 
 
 def test_other_features_or_seeds_are_another_row(config, capsys):
@@ -65,7 +72,7 @@ def test_other_features_or_seeds_are_another_row(config, capsys):
     assert "kept" not in run_and_read(config, capsys)
     before = (config.out / "paper.md").read_text()
     said = run_and_read(replace(config, seeds=3), capsys)
-    assert f"the table in {config.out} is of seeds 42 to 43: kept as paper-42-to-43.md\n" in said
+    assert f"the table in {config.out} is of seeds 42 to 43: kept as paper-42-to-43.html\n" in said
     assert (config.out / "paper-42-to-43.md").read_text() == before
     assert "cq: kept, done before" in run_and_read(config, capsys)  # and these seeds go on from their own table
     assert clean(config.out.parent) == []

@@ -4,6 +4,7 @@ import csv
 import io
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from pipeline.experiments.paper.record import RowRecord, Table, lines, summary
 from pipeline.experiments.paper.row import Context, Entry
 from pipeline.experiments.paper.rows import ROWS
 from pipeline.experiments.paper.states import transfer
-from pipeline.experiments.paper.table import as_csv, render
+from pipeline.experiments.paper.table import as_csv, document_of
+from pipeline.pages.document import as_markdown
 from pipeline.training.config import TrainConfig
 from pipeline.training.multi_seed import train_many
 
@@ -77,20 +79,25 @@ def test_differences_are_paired_and_within_a_task():
     assert apart.first_minus_this.interval95 == [-1.0, 1.0]
 
 
+def written(table):
+    """The table's section of the document, without its heading."""
+    return as_markdown(document_of(table, Path())).partition("published\n\n")[2]
+
+
 def test_too_few_seeds_come_with_what_their_intervals_are_worth():
     entries = [entry([0.9, 0.4]), entry([0.5, 0.5], model="control")]
-    text = render(table_of(entries, seeds=2))
+    text = written(table_of(entries, seeds=2))
     assert "(0.000 to 1.000)" in text
     assert text.startswith("**2 seeds are too few for intervals over seeds: these reach 12.7 standard errors to either")
     assert "give --seeds 5 or more" in text
-    assert render(table_of(entries, seeds=1)).startswith("**1 seed has no spread")
-    assert render(table_of(entries, seeds=5)).startswith("| system")
+    assert written(table_of(entries, seeds=1)).startswith("**1 seed has no spread")
+    assert written(table_of(entries, seeds=5)).startswith("| system")
 
 
 def test_markdown_and_csv_hold_every_entry():
     entries = [entry([0.9, 0.8], published=0.97, best=[1.0, 0.9]), entry([0.7, 0.7], model="control")]
     table = table_of(entries, seeds=20)
-    text = render(table).splitlines()
+    text = written(table).splitlines()
     assert len({len(line) for line in text[:4]}) == 1
     assert "0.850 (" in text[2]
     assert "0.9700" in text[2]

@@ -27,6 +27,7 @@ from pipeline.training.config import TrainConfig
 from pipeline.training.run import load_run
 
 ROOT = Path(__file__).parents[2]
+FILES = {".lock", "importance.png", "journal.log", "sweep.html", "sweep.json", "sweep.md", "trials.png"}
 optuna = pytest.importorskip("optuna", reason="needs the extra `sweep`: pip install '.[sweep]'")
 
 
@@ -100,8 +101,11 @@ def test_no_head_is_scored_on_a_sample_it_was_trained_on(n, monkeypatch):
 def test_a_small_sweep_leaves_its_files_and_a_command_that_works(config, warm_python, capsys):
     config = replace(config, trials=6)
     record = sweep(config)
-    assert names_in(config.out) == [".lock", "contour.png", "importance.png", "journal.log", "sweep.json"]
+    assert names_in(config.out) == sorted(FILES)
     assert json.loads((config.out / "sweep.json").read_text()) == record
+    page = (config.out / "sweep.html").read_text()
+    assert "On the validation samples, looked at only now: " in page
+    assert page.count("<img") == 2
     assert len(record["trials"]) == 6
     paper = TrainConfig()
     assert {name: record["trials"][0][name] for name in module.SEARCHED} == {
@@ -239,10 +243,11 @@ def test_two_sweeps_do_not_write_the_same_folder(config):
         sweep(config)
 
 
-def test_too_few_trials_make_no_pictures(config, capsys):
+def test_one_trial_has_a_page_too_but_no_importances(config):
     record = sweep(replace(config, trials=1))
-    assert record["pictures"] == {}
-    assert "no pictures: they take" in capsys.readouterr().out
+    assert record["importances"] is None
+    assert names_in(config.out) == sorted(FILES - {"importance.png"})
+    assert "1 trials of 1, 0 of them cut short" in (config.out / "sweep.html").read_text()
 
 
 def test_without_optuna_the_error_says_what_to_install(config, monkeypatch):

@@ -117,7 +117,7 @@ def test_demo_makes_its_run_and_serves_it(warm_python, picture_folder, random_we
 def test_paper_and_sweep_make_what_they_need_first(run_make, tmp_path):
     usual = ["OFFLINE=1", f"OUT={tmp_path}"]
     finished = run_make("paper", *usual, "SEEDS=2", "ARGS=--rows cc")
-    assert finished.stdout.splitlines()[-1].startswith(f"{tmp_path}/paper/paper.md: the table")
+    assert finished.stdout.splitlines()[-1].startswith(f"{tmp_path}/paper/paper.html: the table")
     finished = run_make("sweep", *usual, "TRIALS=1", "ARGS=--epochs 1 --folds 2 --repeats 1")
     assert (
         f" --features {tmp_path}/features.h5 --out {tmp_path}/sweep/run --qubits 4 " in finished.stdout.splitlines()[-1]
@@ -150,6 +150,10 @@ OURS = (
     "paper/paper.json",
     "paper/paper-42-to-61.md",
     "paper/spirals.png",
+    "paper/.spirals.drawing",
+    "paper/paper.html",
+    "sweep/sweep.html",
+    "sweep/trials.png",
     "paper/cat-dog.h5",
     "compare/compare.json",
     "compare/blocks/61e230716a7c/quantum-42-45.json",

@@ -25,8 +25,8 @@ class PaperConfig(Flags):
     skipped, and the table says why. A row that is done with the same settings is kept: after Ctrl-C the same command
     goes on.
 
-    Leaves in --out: paper.md (the table), paper.json (every seed), paper.csv, pictures, and the feature caches that
-    rows make: of CIFAR-10, and in states/ those of the quantum network.
+    Leaves in --out: paper.html (the table with its pictures), paper.md, paper.json (every seed), paper.csv, pictures,
+    and the feature caches that rows make: of CIFAR-10, and in states/ those of the quantum network.
     """
 
     features: Path = Path("out/features.h5")

@@ -1,7 +1,7 @@
 """The paper's table: rows run one after the other, each kept as soon as it is done.
 
-In: a :class:`pipeline.experiments.paper.config.PaperConfig`. Out: ``paper.md``, ``paper.json``, ``paper.csv`` and
-pictures in ``config.out``.
+In: a :class:`pipeline.experiments.paper.config.PaperConfig`. Out: ``paper.html``, ``paper.md``, ``paper.json``,
+``paper.csv`` and pictures in ``config.out``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pipeline.experiments.paper.config import PaperConfig
 from pipeline.experiments.paper.record import FORMAT_VERSION, RowRecord, Table, lines
 from pipeline.experiments.paper.row import Context, Job, Row, RowHeading
 from pipeline.experiments.paper.rows import ROWS
-from pipeline.experiments.paper.table import as_csv, render
+from pipeline.experiments.paper.table import as_csv, document_of
+from pipeline.pages.document import as_markdown, write_document
 from pipeline.training.folder import make_folder
 from pipeline.util.records import from_record, to_record
 
@@ -46,14 +47,13 @@ def paper(config: PaperConfig) -> Table:
             tqdm.write(line)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"stopped; rows that are done are in {config.out / 'paper.md'}, and the same command goes on"
+            f"stopped; rows that are done are in {config.out / 'paper.html'}, and the same command goes on"
         ) from None
-    print(f"\n{render(table)}")
-    pictures = [name for row in table.rows for name in row.pictures]
+    print(f"\n{as_markdown(document_of(table, config.out), with_figures=False)}\n")
     skipped = [row.name for row in table.rows if row.status == "skipped"]
     if skipped:
         print(f"skipped, for the reasons above: {', '.join(skipped)}")
-    print(f"{config.out / 'paper.md'}: the table; {', '.join(['figures in paper.json and paper.csv', *pictures])}")
+    print(f"{config.out / 'paper.html'}: the table and its pictures; in paper.md too, numbers in .json and .csv")
     return table
 
 
@@ -62,10 +62,10 @@ def _rows_done(file: Path, seeds: tuple[int, ...]) -> dict[str, RowRecord]:
     table = _read(file)
     if table is not None and tuple(table.seeds) != seeds:
         kept = _of_seeds(file, table.seeds)
-        for ending in (".md", ".csv", ".json"):
+        for ending in (".html", ".md", ".csv", ".json"):
             if file.with_suffix(ending).is_file():
                 file.with_suffix(ending).replace(kept.with_suffix(ending))
-        print(f"the table in {file.parent} is of seeds {table.seeds[0]} to {table.seeds[-1]}: kept as {kept.stem}.md")
+        print(f"the table in {file.parent} is of seeds {table.seeds[0]} to {table.seeds[-1]}: kept as {kept.stem}.html")
         table = _read(_of_seeds(file, seeds))
     return {} if table is None else {row.name: row for row in table.rows}
 
@@ -134,5 +134,5 @@ def _write(out: Path, seeds: Sequence[int], rows: list[RowRecord]) -> Table:
     table = Table(created=created, seeds=list(seeds), versions=versions(), rows=rows)
     write_text(out / "paper.json", json.dumps(to_record(table), indent=1, ensure_ascii=False) + "\n")
     write_text(out / "paper.csv", as_csv(table))
-    write_text(out / "paper.md", render(table))
+    write_document(document_of(table, out), out, "paper")
     return table

@@ -1,13 +1,16 @@
-"""The table as Markdown and as CSV."""
+"""The table as a document and as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 
 from pipeline.experiments.paper.record import Line, Summary, Table
 from pipeline.experiments.statistics import too_few
-from pipeline.util.markdown import markdown
+from pipeline.pages.document import Document, Figure, Part, Points, Section, Warned
+from pipeline.pages.document import Table as PageTable
+from pipeline.util.drawing import kept_drawing
 
 HEADING = (
     "system",
@@ -22,8 +25,8 @@ HEADING = (
 )
 
 
-def render(table: Table) -> str:
-    """The table, and beneath it what a reader must know."""
+def document_of(table: Table, folder: Path) -> Document:
+    """The table, its pictures as they lie in the folder, and what a reader must know."""
     rows: list[tuple[str, ...]] = [HEADING]
     notes: dict[str, None] = {}
     for row in table.rows:
@@ -52,15 +55,41 @@ def render(table: Table) -> str:
         notes |= dict.fromkeys(row.notes)
     legend = [
         f"Accuracy on held-out samples at the end of training: mean over {len(table.seeds)} seeds, and the 95 % "
-        "confidence interval of the mean (Student's t). Best epoch: chosen by the very samples it is scored on, as the "
-        "paper does for images, so flattered. First − this: the task's first model less this one, seed by seed, at the "
-        "end. Time here: training of all seeds together; time printed: one run.",
+        "confidence interval of the mean (Student's t).",
+        "Best epoch: chosen by the very samples it is scored on, as the paper does for images, so flattered.",
+        "First − this: the task's first model less this one, seed by seed, at the end.",
+        "Time here: training of all seeds together; time printed: one run.",
         *notes,
     ]
     warning = too_few(len(table.seeds))
-    parts = [f"**{warning}**"] if warning else []
-    parts += [markdown(rows, left=len(HEADING)), "\n".join(f"- {line}" for line in legend)]
-    return "\n\n".join(parts) + "\n"
+    shown: list[Part] = [Warned(warning)] if warning else []
+    shown.append(PageTable("Systems of the paper", rows, left=len(HEADING)))
+    figures = [
+        Figure(stem, drawing, f"{row.words[:1].upper()}{row.words[1:]}.")
+        for row in table.rows
+        for name, words in row.pictures.items()
+        if (drawing := kept_drawing(folder, stem := name.removesuffix(".png"), words)) is not None
+    ]
+    sections = [Section("Every system, here and as published", shown)]
+    sections += [Section("Pictures", figures)] if figures else []
+    sections.append(Section("How to read this", [Points(legend)]))
+    return Document(
+        "The paper's systems beside their published numbers",
+        _lead(table),
+        sections,
+        made=f"Made {table.created[:16].replace('T', ' ')} UTC, {len(table.seeds)} seeds.",
+    )
+
+
+def _lead(table: Table) -> str:
+    """The first model of every row that was run, beside its published number."""
+    done = [row for row in table.rows if row.status == "done" and row.entries]
+    said = [f"{row.entries[0].last.mean:.3f} for {row.published:.3f} ({row.name})" for row in done]
+    if not said:
+        return "Nothing could be run here; the reasons are below."
+    skipped = len(table.rows) - len(done)
+    more = f"; {skipped} row{'s'[: skipped > 1]} skipped" if skipped else ""
+    return f"Accuracy at the end, mean over seeds, for the published number: {', '.join(said)}{more}."
 
 
 def as_csv(table: Table) -> str:

@@ -18,7 +18,7 @@ class SweepConfig(Flags):
     within them, at the last epoch; every setting gets the same folds and seeds. The validation features are used once,
     for the setting that wins. The first trial is the paper's setting.
 
-    Leaves in --out: sweep.json (all trials, the best setting, its command), importance.png, contour.png, and
+    Leaves in --out: sweep.html (what it found, with pictures), sweep.md, sweep.json (all trials), pictures, and
     journal.log, from which the same command goes on: give more --trials, or start it again after Ctrl-C.
     """
 

@@ -1,6 +1,6 @@
 """The search for hyperparameters: ``python -m pipeline sweep``, with Optuna.
 
-In: a ``SweepConfig``. Out: in its folder, the journal of all trials, ``sweep.json`` and pictures.
+In: a ``SweepConfig``. Out: in its folder, the journal of all trials, ``sweep.json``, ``sweep.html`` and pictures.
 A trial trains one setting on all folds of all repeats side by side, and looks at nothing but the training features.
 """
 
@@ -10,9 +10,7 @@ import fcntl
 import json
 import multiprocessing
 import os
-import shlex
 import signal
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -28,13 +26,15 @@ import torch
 from features.cache.featureset import FeatureSet, Split
 from features.cache.store import read_features
 from features.util.errors import InputError
-from features.util.files import write_atomically, write_text
+from features.util.files import write_text
 from features.util.provenance import versions
 from pipeline.experiments.sweep.config import SweepConfig
+from pipeline.experiments.sweep.page import command, document_of, flags, words
 from pipeline.experiments.sweep.study import SEARCHED, best, connect, done, need_optuna, open_study, qubits_of
 from pipeline.heads.registry import new_head
 from pipeline.heads.stacked import StackedHeads
 from pipeline.heads.stacked_dressed import stack
+from pipeline.pages.document import write_document
 from pipeline.quantum.autograd import NonFiniteError
 from pipeline.quantum.choices import ENTANGLERS, Entangler
 from pipeline.training.config import TrainConfig
@@ -42,6 +42,7 @@ from pipeline.training.epochs import one_thread
 from pipeline.training.folder import make_folder
 from pipeline.training.multi_seed import Spread, scores, train_epochs
 from pipeline.training.samples import samples_of
+from pipeline.util.drawing import style
 from pipeline.util.records import to_record
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ FORMAT_VERSION = 1
 BATCHES = (4, 8, 16, 32)
 JUDGES = 5
 """Initial weights that the winner is judged on, for each repeat of the search."""
-LEAST_FOR_PICTURES = 4
+LEAST_FOR_IMPORTANCES = 4
 
 
 def sweep(config: SweepConfig) -> dict[str, Any]:
@@ -80,9 +81,12 @@ def sweep(config: SweepConfig) -> dict[str, Any]:
         started = time.perf_counter()
         _try_settings(config, study, (least, most))
         record = _record(config, features, study, time.perf_counter() - started)
-        record["pictures"] = _draw(study, config.out, record)
+        record["importances"] = _importances(study, record["trials"])
+        (config.out / "importance.png").unlink(missing_ok=True)
         write_text(config.out / "sweep.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    print(_words(config, record))
+        with style():
+            page = write_document(document_of(config, record), config.out, "sweep")
+    print(words(config, record, page))
     return record
 
 
@@ -163,7 +167,7 @@ def _try_settings(config: SweepConfig, study: Study, qubits: tuple[int, int]) ->
                 now, ahead = done(study), best(study)
                 bar.update(now - counted)
                 if ahead is not None and (leader is None or ahead.values > leader.values):
-                    tqdm.write(f"trial {ahead.number}: accuracy {ahead.values[0]:.4f}  {_flags(ahead.params)}")
+                    tqdm.write(f"trial {ahead.number}: accuracy {ahead.values[0]:.4f}  {flags(ahead.params)}")
                 counted, leader = now, ahead
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
@@ -252,7 +256,7 @@ def _record(config: SweepConfig, features: FeatureSet, study: Study, seconds: fl
         "best": {"trial": winner.number, "setting": winner.params, "inner_accuracy": winner.value},
         "paper_inner_accuracy": papers[0] if papers else None,
         "validation": to_record(_judge(config, features, winner.params)),
-        "command": _command(config, winner.params),
+        "command": command(config, winner.params),
         "trials": trials,
     }
 
@@ -274,76 +278,13 @@ def _judge(config: SweepConfig, features: FeatureSet, setting: dict[str, Any]) -
     return Spread.of(accuracies.tolist())
 
 
-def _draw(study: Study, folder: Path, record: dict[str, Any]) -> dict[str, str]:
-    """Importance and contours of the most important hyperparameters; nothing while too few trials tell of them."""
+def _importances(study: Study, trials: list[dict[str, Any]]) -> dict[str, float] | None:
+    """What share of the spread in accuracy each hyperparameter explains; None while too few trials tell of it."""
     import optuna
-    from matplotlib import pyplot as plt
-    from optuna.visualization import matplotlib as draw
 
-    plt.switch_backend("agg")
-    for name in ("importance.png", "contour.png"):
-        (folder / name).unlink(missing_ok=True)
-    if len({trial["accuracy"] for trial in record["trials"]} - {None}) < LEAST_FOR_PICTURES:
-        record["importances"] = None
-        return {}
-    # Optuna calls its pictures experimental, and sets a style for all that is drawn after them.
-    with warnings.catch_warnings(), plt.rc_context():
+    if len({trial["accuracy"] for trial in trials} - {None}) < LEAST_FOR_IMPORTANCES:
+        return None
+    # Optuna calls its evaluator experimental.
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        importances = optuna.importance.get_param_importances(study)
-        draw.plot_param_importances(study, target_name="accuracy")
-        _save(folder / "importance.png", (7, 3.6))
-        draw.plot_contour(study, params=list(importances)[:3], target_name="accuracy")
-        plt.gcf().suptitle("")
-        _save(folder / "contour.png", (10, 8.5))
-    record["importances"] = importances
-    ranked = ", ".join(f"{name} {share:.2f}" for name, share in importances.items())
-    return {
-        "importance.png": f"Share of the spread in accuracy that each hyperparameter explains: {ranked}.",
-        "contour.png": "Accuracy over each pair of the three most important hyperparameters; points are trials.",
-    }
-
-
-def _save(path: Path, size: tuple[float, float]) -> None:
-    from matplotlib import pyplot as plt
-
-    figure = plt.gcf()
-    figure.set_size_inches(*size)
-    write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=100, bbox_inches="tight"))
-    plt.close(figure)
-
-
-def _command(config: SweepConfig, setting: dict[str, Any]) -> str:
-    """The command that trains a head with a setting, on the same features, in a folder of its own."""
-    python = Path(sys.executable)
-    shown = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
-    features, out = config.features, config.out / "run"
-    return (
-        f"{shlex.join([str(shown), '-m', 'pipeline', 'train', '--features', str(features), '--out', str(out)])} "
-        f"{_flags(setting)} --epochs {config.epochs}"
-        + (f" --circuit {shlex.quote(config.circuit)}" if config.circuit != "mari" else "")
-    )
-
-
-def _flags(setting: dict[str, Any]) -> str:
-    """A setting as flags of ``train``, numbers rounded to what matters."""
-    shown = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in setting.items()}
-    return " ".join(f"--{name.replace('_', '-')} {shlex.quote(shown[name])}" for name in SEARCHED)
-
-
-def _words(config: SweepConfig, record: dict[str, Any]) -> str:
-    inner, validation, paper = record["best"]["inner_accuracy"], record["validation"], record["paper_inner_accuracy"]
-    cut = sum(trial["state"] == "pruned" for trial in record["trials"])
-    lines = [
-        f"{len(record['trials'])} trials, {cut} of them cut short, {record['seconds']:.0f} s",
-        f"best setting: {inner:.4f} in cross-validation within the training samples"
-        + ("" if paper is None else f" (the paper's setting: {paper:.4f})")
-        + "; chosen by this number, so flattered",
-        f"on the validation samples, looked at only now: {validation['mean']:.4f} at the last epoch, mean of "
-        f"{len(validation['accuracies'])} initial weights, from {validation['min']:.4f} to {validation['max']:.4f}",
-    ]
-    if not record["pictures"]:
-        lines.append(f"no pictures: they take {LEAST_FOR_PICTURES} trials of different accuracy that came to their end")
-    files = ["sweep.json", *record["pictures"]]
-    return "\n".join(
-        [*lines, f"{config.out}: {', '.join(files)}; train with the best setting:", f"  {record['command']}"]
-    )
+        return optuna.importance.get_param_importances(study)

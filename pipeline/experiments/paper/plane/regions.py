@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 
 from pipeline.heads.stacked import StackedHeads
-from pipeline.util.drawing import BLUE, ORANGE, save_png
+from pipeline.util.drawing import BLUE, ORANGE, Drawing
 
 SIDE = 120
 """Points along each side of the grid over the plane."""
@@ -45,9 +44,8 @@ def class_one_over_the_plane(networks: StackedHeads) -> np.ndarray:
     return logits.softmax(dim=-1)[..., 1].reshape(-1, SIDE, SIDE).numpy()
 
 
-def draw_regions(regions: list[Regions], path: Path) -> str:
+def draw_regions(regions: list[Regions]) -> Drawing:
     """A row for each task: the test points, then what each model makes of the plane around them."""
-    plt.switch_backend("agg")
     shape = (len(regions), len(regions[0].models) + 1)
     figure, axes = plt.subplots(*shape, figsize=(3.1 * shape[1], 3.25 * shape[0]), layout="constrained", squeeze=False)
     for row, of_task in zip(axes, regions, strict=True):
@@ -55,17 +53,21 @@ def draw_regions(regions: list[Regions], path: Path) -> str:
         for axis in row:
             axis.scatter(*of_task.points.T, c=colours, s=9, edgecolors="white", linewidths=0.4, zorder=2)
             axis.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), xticks=[], yticks=[], aspect="equal")
+            axis.grid(visible=False)
         row[0].set_title(f"{of_task.title}\ntest points", fontsize=10)
         for axis, (name, (probabilities, accuracy)) in zip(row[1:], of_task.models.items(), strict=True):
             places = np.linspace(-REACH, REACH, len(probabilities))
             axis.contourf(places, places, probabilities, levels=np.linspace(0, 1, 11), cmap=_pale(BLUE, ORANGE))
             axis.set_title(f"{name}\naccuracy {accuracy:.3f}", fontsize=10)
-    save_png(figure, path, dpi=100)
     found = "; ".join(
         f"{of_task.title}: " + ", ".join(f"{name} {accuracy:.3f}" for name, (_, accuracy) in of_task.models.items())
         for of_task in regions
     )
-    return f"Test points and decision regions of the seed whose dressed circuit is in the middle. Accuracy on {found}."
+    return Drawing(
+        figure,
+        f"Test points and decision regions of the seed whose dressed circuit is in the middle. Accuracy on {found}.",
+        in_panels=False,
+    )
 
 
 def _pale(low: str, high: str) -> Colormap:

@@ -22,6 +22,7 @@ from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.heads.stacked import StackedHeads
 from pipeline.heads.stacked_dressed import stack
 from pipeline.training.samples import Samples
+from pipeline.util.drawing import keep, style
 
 N_QUBITS, DEPTH = 5, 5
 BATCH, STEPS, SPREAD = 10, 1000, 0.001
@@ -80,10 +81,12 @@ def _run(names: Sequence[str], picture: str, context: Context) -> RowResult:
                 models[MODELS[model]] = (class_one_over_the_plane(networks)[shown], curve.last[shown])
         points, labels = test.features[shown].numpy(), test.labels[shown].numpy()
         regions.append(Regions(title=task, points=points, labels=labels, models=models))
+    with style():
+        words = keep(draw_regions(regions), context.out, picture.removesuffix(".png"))
     return RowResult(
         entries=entries,
         notes=["points are drawn anew for every seed; the published numbers are one run each, after the last step"],
-        pictures={picture: draw_regions(regions, context.out / picture)},
+        pictures={picture: words},
     )
 
 

@@ -23,6 +23,7 @@ from pipeline.heads.stacked_dressed import stack
 from pipeline.quantum.circuit import Circuit
 from pipeline.training.config import TrainConfig
 from pipeline.training.samples import Samples
+from pipeline.util.drawing import keep, style
 
 TASK = "seven tetromino states, noise 0.6"
 NEW = Circuit(n_qubits=N_QUBITS, depth=a.WHOLE.depth - a.KEPT.depth)
@@ -64,7 +65,8 @@ def _run_qc(context: Context) -> RowResult:
         model = f"{words} A, measured, linear head"
         entries.append(train_heads(linear, caches, context.seeds, task=TASK, model=model, published=published))
     caught = sum(pretrained.accuracies) / len(context.seeds)
-    picture = draw_tetrominoes(states[1], pretrained.unitaries, context.out / "tetrominoes.png")
+    with style():
+        picture = keep(draw_tetrominoes(states[1], pretrained.unitaries), context.out, "tetrominoes")
     return RowResult(
         entries=entries,
         notes=[
@@ -106,10 +108,12 @@ def _run_qq(context: Context) -> RowResult:
     entries.append(
         train_heads(dressed, caches, context.seeds, task=TASK, model="pretrained A, measured, dressed quantum head")
     )
+    with style():
+        picture = keep(draw_curves(curves), context.out, "transfer")
     return RowResult(
         entries=entries,
         notes=[DIFFERS],
-        pictures={"transfer.png": draw_curves(curves, context.out / "transfer.png")},
+        pictures={"transfer.png": picture},
         curves=curves,
     )
 
