@@ -53,16 +53,19 @@ def learning_curves(report: Findings) -> Drawn:
             marker = "o" if len(history) <= 40 else None
             axis.plot(epochs, values, line, color=colour, marker=marker, markersize=3.5, label=name)
         axis.axvline(best, color=MUTED, linewidth=1, linestyle=":", label="best epoch")
+        if first := report.run.config.judged_from:
+            axis.axvline(first + 0.5, color=MUTED, linewidth=1, label="next phase")
         axis.set(title=quantity, xlabel="epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes[0].legend()
     axes[1].yaxis.set_major_formatter(PERCENT)
     last = history[-1]
+    phases = f" A new phase of training begins with epoch {first + 1}; the best epoch is one of it." if first else ""
     return figure, (
         f"Learning curves over {counted(len(history), 'epoch')}: training loss goes from {history[0].train_loss:.3f} "
         f"to {last.train_loss:.3f} and validation loss from {history[0].val_loss:.3f} to {last.val_loss:.3f}; "
         f"training accuracy ends at {percent(last.train_accuracy)} and validation accuracy at "
-        f"{percent(last.val_accuracy)}. The best epoch is {best}."
+        f"{percent(last.val_accuracy)}. The best epoch is {best}.{phases}"
     )
 
 

@@ -13,6 +13,9 @@ from features.util.errors import InputError
 from pipeline.heads.controls.sequential import SequentialNet
 from pipeline.heads.registry import new_head
 from pipeline.heads.stacked_dressed import stack
+from pipeline.inference.config import EvalConfig
+from pipeline.inference.evaluation import evaluate
+from pipeline.report import write_report
 from pipeline.training.config import TrainConfig
 from pipeline.training.epochs import Training
 from pipeline.training.loop import train
@@ -75,6 +78,17 @@ def test_a_trained_head_is_a_dressed_circuit(config):
     quantum.load_state_dict({name: run.weights["last"][name] for name in quantum.state_dict()})
     torch.testing.assert_close(head(features), quantum(features))
     torch.testing.assert_close(head.for_export()(features), quantum(features), rtol=0, atol=1e-5)
+
+
+def test_the_report_shows_phases_and_weights_without_a_gradient(config):
+    train(replace(config, circuit="strongly-entangling", depth=1, simulator="dense"))
+    write_report(evaluate(EvalConfig(run=config.out)))
+    page = (config.out / "report.html").read_text(encoding="utf-8")
+    assert "A new phase of training begins with epoch 5; the best epoch is one of it." in page
+    assert "2,074 trained parameters, 4 of which never have a gradient)" in page
+    record = json.loads((config.out / "report.json").read_text(encoding="utf-8"))
+    assert (record["parameters"], record["parameters_without_gradient"]) == (2074, 4)
+    assert [part["name"] for part in record["ablations"]["parts"]] == ["mean", "shuffled", "linear", "unentangled"]
 
 
 @pytest.mark.parametrize("done", [1, 4, 6])

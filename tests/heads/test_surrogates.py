@@ -49,7 +49,9 @@ def test_any_circuit_behind_the_rotations_is_linear_in_the_products(n_wires, rot
     torch.testing.assert_close((products(angles) @ weights)[:, 0], circuit(angles), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("circuit", ["mari", "strongly-entangling", "basic-entangler", "simplified-two-design"])
+@pytest.mark.parametrize(
+    "circuit", ["mari", "strongly-entangling", "basic-entangler", "simplified-two-design", "separable"]
+)
 def test_a_dressed_head_has_a_surrogate_with_the_same_logits(circuit):
     torch.manual_seed(0)
     head = DressedQuantumNet(6, 3, n_qubits=3, depth=2, q_delta=1.0, circuit=circuit).double()
@@ -60,6 +62,8 @@ def test_a_dressed_head_has_a_surrogate_with_the_same_logits(circuit):
         surrogate.post_net.bias.copy_(head.post_net.bias)
         surrogate.pre_net.load_state_dict(head.pre_net.state_dict())
         features = torch.randn(9, 6, dtype=torch.float64)
+        found = products(head.angles(features)) @ interpolated(head.expectation_values, 3)
+        torch.testing.assert_close(found, head.expectation_values(head.angles(features)), rtol=0, atol=1e-10)
         torch.testing.assert_close(surrogate(features), head(features), rtol=0, atol=1e-10)
 
 
