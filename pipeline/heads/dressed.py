@@ -162,6 +162,8 @@ class DressedQuantumNet(Head):
         """The number of trained quantum weights that never have a gradient; None where it is not known."""
         if not self.trains_circuit or not len(self.q_params):
             return 0
+        if self.compiled.program is None or self.compiled.fallback_reason is not None:
+            return None
         found = idle_weights(compiled_circuit(self.circuit, "dense", self.device_name, "complex128"))
         return None if found is None else len(found)
 

@@ -7,7 +7,7 @@ import pennylane as qml
 import pytest
 import torch
 
-from pipeline.heads.controls.ablations import Unentangled, _unentangled_values, ablations
+from pipeline.heads.controls.ablations import Ablations, Unentangled, _unentangled_values, ablations
 from pipeline.heads.controls.baselines import ClassicalNet
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.util.paired import paired_difference95
@@ -124,3 +124,28 @@ def test_amplitudes_stay():
     head = head_of("amplitude")
     features, labels = rows(head)
     assert parts_of(ablations(head, features, labels))["unentangled"].cost is not None
+
+
+def measuring(inputs, weights):
+    qml.AngleEmbedding(inputs, wires=range(2))
+    outcome = qml.measure(0)
+    qml.cond(outcome, qml.RX)(weights, wires=1)
+    qml.CNOT([0, 1])
+    return qml.probs(wires=1)
+
+
+def test_a_circuit_that_runs_as_an_ordinary_qnode(monkeypatch):
+    torch.manual_seed(0)
+    with pytest.warns(RuntimeWarning, match="runs as an ordinary QNode"):
+        head = DressedQuantumNet(6, 2, n_qubits=2, circuit=measuring, weight_shapes={"weights": 1})
+    features, labels = torch.randn(8, 6), torch.arange(8) % 2
+    found = ablations(head, features, labels)
+    assert isinstance(found, Ablations)
+    assert parts_of(found)["mean"].accuracy == 0.5
+    unentangled = parts_of(found)["unentangled"]
+    assert (unentangled.accuracy is None) == (unentangled.not_run is not None)
+    monkeypatch.setattr("pipeline.heads.controls.ablations.BY_QNODE", 7)
+    assert ablations(head, features, labels) == (
+        "the circuit runs as an ordinary QNode, which takes too long for more than 7 images"
+    )
+    assert head.n_idle is None

@@ -13,12 +13,15 @@ import numpy as np
 import pennylane as qml
 import torch
 
+from features.util.errors import first_line
 from pipeline.heads.base import Head
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.quantum.compiled import compile_circuit
 from pipeline.util.paired import paired_difference95
 
 PERMUTATIONS = 20
+BY_QNODE = 1000
+"""Images for which a circuit is evaluated that runs sample by sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,8 @@ def ablations(
     """
     if not isinstance(head, DressedQuantumNet):
         return "the head has no circuit between two layers"
+    if head.simulator == "qnode" and len(labels) > BY_QNODE:
+        return f"the circuit runs as an ordinary QNode, which takes too long for more than {BY_QNODE} images"
     with torch.no_grad():
         inputs = head.angles(features)
         values = head.expectation_values(inputs)
@@ -94,8 +99,8 @@ def ablations(
         def judged(name: str, words: str, outputs: Callable[[], torch.Tensor]) -> Ablation:
             try:
                 found = outputs()
-            except ValueError as error:
-                return Ablation(name=name, words=words, not_run=str(error))
+            except Exception as error:  # a circuit of the user's may raise anything
+                return Ablation(name=name, words=words, not_run=first_line(error))
             right = (head.post_net(found).argmax(dim=1) == labels).numpy()
             return _ablation(name, words, whole, right)
 
