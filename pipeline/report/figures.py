@@ -30,6 +30,8 @@ from pipeline.util.drawing import BLUE, FAINT, INK, MUTED, ON_BLUE, ORANGE, SERI
 NUMBERED, NAMED = 12, 30
 # A projection shows at most so many images, drawn at random.
 POINTS = 400
+# Above so many classes the legend of their curves is below them, where it hides none.
+BESIDE = 3
 # Above so many hidden values their contributions are no longer told apart.
 HIDDEN = 16
 
@@ -111,7 +113,8 @@ def curves(report: Findings) -> Drawn:
     """ROC and precision over recall, of each class against the others."""
     if isinstance(report.curves, str):
         return None
-    figure, (roc, precision) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    height = 4 if len(report.curves) <= BESIDE else 4.4 + 0.1 * len(report.curves)
+    figure, (roc, precision) = plt.subplots(1, 2, figsize=(9, height), layout="constrained")
     roc.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1, label="chance")
     for k, each in enumerate(report.curves):
         colour, line = SERIES[k % len(SERIES)][0], "-" if k < len(SERIES) else ":"
@@ -124,7 +127,10 @@ def curves(report: Findings) -> Drawn:
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axis.xaxis.set_major_formatter(PERCENT)
         axis.yaxis.set_major_formatter(PERCENT)
-        axis.legend(loc="lower right" if axis is roc else "lower left")
+        if len(report.curves) > BESIDE:
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        else:
+            axis.legend(loc="lower right" if axis is roc else "lower left")
     told = "; ".join(
         f"{each.name}: area {each.roc_auc:.3f}, average precision {percent(each.average_precision)}"
         for each in report.curves
