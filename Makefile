@@ -48,7 +48,7 @@ help: ## list the targets and variables
 	@echo 'Variables. In an OUT that holds features or a run, what is not given is as recorded there:'
 	@echo '  DATA=FOLDER     images in train/CLASS/ and val/CLASS/  (default: the ants and bees of the demo);'
 	@echo '                  or in CLASS/, with FEATURES_ARGS="--split 0.2"; or a .csv or .parquet list; or a'
-	@echo '                  torchvision data set by name: cifar10, oxford-iiit-pet, …'
+	@echo '                  torchvision data set by name: cifar10, oxford-iiit-pet, …; or medmnist:NAME'
 	@echo '  FEATURES=FILE   rows of features of your own, in place of pictures: .npz, .parquet, .csv, .h5, .pt, …'
 	@echo '  BACKBONE=NAME   the frozen network, any of torchvision'\''s, timm:NAME, hf:REPOSITORY: python -m features --list-backbones'
 	@echo '  WEIGHTS=FILE    its state_dict, or a name  (default: IMAGENET1K_V1, torchvision'\''s download)'

@@ -44,9 +44,9 @@ class DiagnoseConfig(Flags):
     entangler: Entangler = "chain"
     """CNOTs of a layer of `mari`: `chain` (the paper's), `ring`, or `none`."""
     samples: Annotated[int, at_least(2)] = 200
-    """Random weights for gradients, Fourier coefficients and effective dimension."""
+    """Random weights for gradients and effective dimension."""
     pairs: Annotated[int, at_least(100)] = 5000
-    """Pairs of random states for expressibility and entanglement."""
+    """Pairs of random states for expressibility and entanglement; Fourier coefficients take as many weights."""
     rows: Annotated[int, at_least(1)] = 250
     """Inputs over which the Fisher information is averaged; with --run, training rows."""
     data: Annotated[int, at_least(LEAST_DATA)] = 1000
@@ -67,7 +67,17 @@ class DiagnoseConfig(Flags):
             problems.append(f"--circuits is {' '.join(self.circuits)}; name each once")
         if self.run is not None and self.circuits:
             problems.append(f"--run and --circuits {' '.join(self.circuits)} are given; a run has its own circuit")
+        if self.run is not None:
+            own = {name: getattr(self, name) for name in ("qubits", "depth", "entangler", "data")}
+            problems += [
+                f"--{name} is {value} and --run is given; a run has its own"
+                for name, value in own.items()
+                if value != type(self).__dataclass_fields__[name].default
+            ]
         if self.run is None:
             given = {"--features": self.features is not None, "--epoch": self.epoch != "last"}
             problems += [f"{name} is given without --run, to which it belongs" for name in given if given[name]]
+            if len(self.circuits) != 1 and self.grid_depths != type(self).grid_depths:
+                depths = " ".join(map(str, self.grid_depths))
+                problems.append(f"--grid-depths is {depths}, which is for one circuit; name one of --circuits")
         return problems

@@ -30,6 +30,7 @@ from pipeline.diagnostics.sampled import Sampled, generator
 from pipeline.diagnostics.subject import NotDefinedError, Subject, scales, subject_named, subject_of_head
 from pipeline.diagnostics.table import document_of
 from pipeline.heads.dressed import DressedQuantumNet
+from pipeline.heads.idle import idle_weights
 from pipeline.pages.document import as_markdown, write_document
 from pipeline.quantum.circuits import CIRCUITS
 from pipeline.training.folder import make_folder
@@ -189,7 +190,8 @@ def _diagnosis(case: Case, config: DiagnoseConfig, bar: Any) -> Diagnosis:
     found = [each for each in gradients if each is not None]
     states = unless("states", lambda: _of_states(subject, config))
     series = unless("Fourier coefficients", lambda: fourier(subject, config.pairs, config.seed))
-    both = unless(
+    idle = idle_weights(subject.compiled)
+    over_weights = unless(
         "effective dimension",
         lambda: dimension.of_circuit(subject, config.samples, config.rows, case.data, config.seed),
     )
@@ -205,14 +207,14 @@ def _diagnosis(case: Case, config: DiagnoseConfig, bar: Any) -> Diagnosis:
         depth=case.depth,
         inputs=subject.compiled.n_inputs,
         weights=subject.n_weights,
-        without_effect=None if both is None else both[1],
+        without_effect=None if idle is None else len(idle),
         simulator=subject.compiled.simulator,
         entanglement=None if states is None else states[0],
         expressibility=None if states is None else states[1],
         gradients=found,
         decays=decays(found),
         fourier=series,
-        dimension=None if both is None else both[0],
+        dimension=over_weights,
         trained=trained,
         missing=missing,
     )

@@ -71,12 +71,8 @@ class Derivatives:
     samples: int
 
 
-def of_circuit(subject: Subject, samples: int, rows: int, data: int, seed: int) -> tuple[EffectiveDimension, int]:
-    """The effective dimension over that many random weights, each with as many inputs; and the weights without effect.
-
-    Returns:
-        The effective dimension of the circuit's weights, and how many of them no output depends on, whatever inputs and
-        weights.
+def of_circuit(subject: Subject, samples: int, rows: int, data: int, seed: int) -> EffectiveDimension:
+    """The effective dimension of a circuit's weights over that many random ones, each with as many inputs.
 
     Raises:
         NotDefinedError: If the circuit has no weights.
@@ -86,13 +82,11 @@ def of_circuit(subject: Subject, samples: int, rows: int, data: int, seed: int) 
     random = generator(seed, "dimension", subject.name)
     inputs = subject.draw_inputs(random, rows)
     spectra = []
-    effect = np.zeros(subject.n_weights)
     for weights in subject.draw_weights(random, samples):
-        found, by_outputs = _derivatives(subject, inputs, weights)
-        effect = np.maximum(effect, by_outputs)
+        found = _derivatives(subject, inputs, weights)
         fisher = found.roots.T @ found.roots / found.samples
         spectra.append(np.linalg.eigvalsh(fisher)[::-1].clip(0))
-    return effective_dimension(np.array(spectra), data), int((effect <= NONE).sum())
+    return effective_dimension(np.array(spectra), data)
 
 
 def at_trained_weights(subject: Subject, rows: int, data: int, seed: int) -> EffectiveDimension:
@@ -101,7 +95,7 @@ def at_trained_weights(subject: Subject, rows: int, data: int, seed: int) -> Eff
     if not subject.n_weights:
         raise NotDefinedError("it has no weights")
     inputs = subject.draw_inputs(generator(seed, "dimension", subject.name), rows)
-    return local(_derivatives(subject, inputs, subject.trained)[0], data)
+    return local(_derivatives(subject, inputs, subject.trained), data)
 
 
 def of_head(head: nn.Module, features: torch.Tensor, data: int) -> EffectiveDimension:
@@ -157,13 +151,13 @@ def effective_dimension(spectra: np.ndarray, data: int) -> EffectiveDimension:
     )
 
 
-def _derivatives(subject: Subject, inputs: np.ndarray, weights: np.ndarray) -> tuple[Derivatives, np.ndarray]:
-    """Those of a circuit's class probabilities, and the largest derivative of any output by each weight."""
+def _derivatives(subject: Subject, inputs: np.ndarray, weights: np.ndarray) -> Derivatives:
+    """Those of a circuit's class probabilities."""
     ((outputs,),) = subject.values(inputs, weights[None])
     repeated = np.repeat(weights[None], len(inputs), axis=0)
     by_output = np.stack(list(subject.gradients(inputs, repeated, np.eye(outputs.shape[1]))), axis=1)
     logits, slopes = _behind(subject.post_net, outputs)
-    return _roots(logits, slopes @ by_output), np.abs(by_output).max(axis=(0, 1))
+    return _roots(logits, slopes @ by_output)
 
 
 def _behind(post_net: nn.Module | None, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -40,7 +40,7 @@ class Diagnosis:
         depth: Layers that were asked for.
         inputs: Inputs a sample.
         weights: Trainable angles.
-        without_effect: How many of them no output depends on.
+        without_effect: How many of them never have a gradient: no output depends on them; None if it is not known.
         simulator: What ran it.
         entanglement: Mean of Meyer and Wallach's Q over random weights.
         expressibility: Divergence from Haar-random states.

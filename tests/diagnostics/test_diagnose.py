@@ -26,8 +26,7 @@ FILES = ["diagnose.html", "diagnose.json", "diagnose.md", "diagnose.png"]
 @pytest.fixture
 def config(tmp_path):
     return DiagnoseConfig(
-        out=tmp_path / "out/diagnose", qubits=2, depth=1, samples=5, pairs=100, rows=10, grid_qubits=(1, 2, 3),
-        grid_depths=(1, 2),
+        out=tmp_path / "out/diagnose", qubits=2, depth=1, samples=5, pairs=100, rows=10, grid_qubits=(1, 2, 3)
     )  # fmt: skip
 
 
@@ -50,6 +49,7 @@ def test_all_named_circuits_are_one_table_the_same_each_time(config, capsys):
     assert names_in(config.out) == FILES
     record = json.loads((config.out / "diagnose.json").read_text())
     assert [each["weights"] for each in record["circuits"]] == [2, 6, 2, 6, 6, 6, 4, 6]
+    assert [each["without_effect"] for each in record["circuits"]] == [0, 2, 0, 2, 2, 2, 0, 2]
     assert all({p["depth"] for p in each["gradients"]} == {1} for each in record["circuits"])
     first = contents(config.out)
     diagnose(config)
@@ -59,7 +59,7 @@ def test_all_named_circuits_are_one_table_the_same_each_time(config, capsys):
 
 
 def test_figures_of_a_circuit_do_not_depend_on_the_others(config):
-    alone = measure(replace(config, circuits=("iqp",))).circuits[0]
+    alone = measure(replace(config, circuits=("iqp",), grid_depths=(1, 2))).circuits[0]
     beside = measure(replace(config, circuits=("amplitude", "iqp"))).circuits[1]
     assert alone.dimension == beside.dimension
     assert alone.expressibility == beside.expressibility
@@ -67,7 +67,7 @@ def test_figures_of_a_circuit_do_not_depend_on_the_others(config):
 
 
 def test_one_circuit_has_the_grid_of_gradients(config):
-    found = diagnose(replace(config, circuits=("mari",), entangler="none"))
+    found = diagnose(replace(config, circuits=("mari",), entangler="none", grid_depths=(1, 2)))
     assert [(p.qubits, p.depth) for p in found.circuits[0].gradients] == [(n, d) for d in (1, 2) for n in (1, 2, 3)]
     assert "### Variance of gradients of mari" in (config.out / "diagnose.md").read_text()
     assert found.circuits[0].entanglement.value == pytest.approx(0, abs=1e-12)
@@ -101,6 +101,15 @@ def test_a_circuit_from_a_file_has_the_sizes_that_it_has(config, tmp_path):
         measure(replace(config, circuits=(f"{file}:mine",), qubits=1))
 
 
+@pytest.fixture
+def few(tmp_path):
+    """For a run."""
+    return DiagnoseConfig(
+        run=tmp_path / "run", out=tmp_path / "out/diagnose", samples=5, pairs=100, rows=24, grid_qubits=(1, 2),
+        grid_depths=(1,),
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def trained(make_feature_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("diagnosed")
@@ -109,38 +118,38 @@ def trained(make_feature_file, tmp_path_factory):
     return folder
 
 
-def test_a_trained_head_is_measured_on_its_training_rows(config, trained):
-    found = diagnose(replace(config, run=trained / "run", rows=24))
+def test_a_trained_head_is_measured_on_its_training_rows(few, trained):
+    found = diagnose(replace(few, run=trained / "run"))
     (each,) = found.circuits
     assert (each.qubits, each.depth, each.dimension.data) == (2, 2, 24)
     assert each.trained.circuit.weights == 4
     assert each.trained.head.weights == 512 * 2 + 2 + 4 + 2 * 2 + 2
     assert len(each.fourier.trained) == len(each.fourier.mean)
-    assert "### At the trained weights" in (config.out / "diagnose.md").read_text()
+    assert "### At the trained weights" in (few.out / "diagnose.md").read_text()
     assert len(found.run) == 64
     other = shutil.copy(trained / "features.h5", trained / "moved.h5")
-    moved = measure(replace(config, run=trained / "run", features=other, rows=24))
+    moved = measure(replace(few, run=trained / "run", features=other))
     assert moved.circuits == found.circuits
 
 
 @pytest.mark.parametrize(("name", "n_classes"), [("wine", 3), ("breast_cancer", 2), ("digits", 10)])
-def test_sets_that_ship_with_scikit_learn_are_rows_like_others(config, tmp_path, name, n_classes):
+def test_sets_that_ship_with_scikit_learn_are_rows_like_others(few, tmp_path, name, n_classes):
     rows = ImportConfig(file=Path(f"sklearn:{name}"), split=0.2, standardize=True, out=tmp_path / "rows.h5")
     features = import_features(rows)
     train(TrainConfig(features=features.path, out=tmp_path / "run", epochs=1, qubits=2, depth=1, batch=64))
-    (each,) = measure(replace(config, run=tmp_path / "run")).circuits
+    (each,) = measure(few).circuits
     assert each.trained.head.weights == (features.width + 1) * 2 + 2 + (2 + 1) * n_classes
     assert each.dimension.data > 100
 
 
-def test_what_belongs_to_no_circuit_is_refused(config, trained, make_feature_file, tmp_path):
+def test_what_belongs_to_no_circuit_is_refused(few, trained, make_feature_file, tmp_path):
     other = make_feature_file(tmp_path / "other.h5", seed=3)
     with pytest.raises(InputError, match="other features than those the head"):
-        diagnose(replace(config, run=trained / "run", features=other))
+        diagnose(replace(few, run=trained / "run", features=other))
     train(TrainConfig(features=other, out=tmp_path / "classical", epochs=1, head="classical"))
     with pytest.raises(InputError, match="'classical', which has no circuit to diagnose"):
-        diagnose(replace(config, run=tmp_path / "classical"))
-    assert not config.out.exists()
+        diagnose(replace(few, run=tmp_path / "classical"))
+    assert not few.out.exists()
 
 
 def test_mistakes_in_flags_are_told_together():
@@ -155,6 +164,15 @@ def test_mistakes_in_flags_are_told_together():
         "--epoch is given without --run, to which it belongs",
     ):
         assert sentence in said
+
+
+def test_flags_that_would_change_nothing_are_refused(tmp_path):
+    with pytest.raises(FlagError) as refused:
+        DiagnoseConfig(run=tmp_path, qubits=3, entangler="ring")
+    assert "--qubits is 3 and --run is given; a run has its own" in str(refused.value)
+    assert "--entangler is ring and --run is given; a run has its own" in str(refused.value)
+    with pytest.raises(FlagError, match="--grid-depths is 1 2, which is for one circuit; name one of --circuits"):
+        DiagnoseConfig(grid_depths=(1, 2))
 
 
 def test_after_ctrl_c_an_earlier_diagnosis_stands(config, monkeypatch):
