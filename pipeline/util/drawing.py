@@ -94,6 +94,13 @@ def style() -> Iterator[None]:
                 plt.close(number)
 
 
+def legend_below(figure: Figure) -> None:
+    """One legend for all panels, below them, with each label once."""
+    labelled = [axis.get_legend_handles_labels() for axis in figure.axes]
+    unique = {label: handle for handles, labels in labelled for label, handle in zip(labels, handles, strict=True)}
+    figure.legend(unique.values(), unique, loc="outside lower center", ncols=1)
+
+
 def save_png(figure: Figure, path: Path, dpi: int) -> None:
     """Write a figure as a PNG file, atomically, and free its memory."""
     write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=dpi))
@@ -108,11 +115,13 @@ class Drawing:
         figure: The figure.
         words: What it shows.
         in_panels: Whether a phone gets its panels one below the other; it gets a grid that belongs together as it is.
+        keeps_height: Whether its panels are as high there: rows of names take their height.
     """
 
     figure: Figure
     words: str
     in_panels: bool = True
+    keeps_height: bool = False
 
     def png(self) -> bytes:
         """It as a PNG file."""
@@ -140,7 +149,7 @@ class Drawing:
         for row, axis in enumerate(axes):
             axis.set_subplotspec(grid[row, 0])
         self.figure.set_layout_engine("constrained")
-        panel = NARROW_INCHES * min(max(height / width * len(axes), 0.62), 1)
+        panel = height if self.keeps_height else NARROW_INCHES * min(max(height / width * len(axes), 0.62), 1)
         self.figure.set_size_inches(NARROW_INCHES, panel * len(axes))
         return _data_uris(self.figure)
 

@@ -13,9 +13,10 @@ from matplotlib import pyplot as plt
 
 from pipeline.experiments.claims.config import ClaimsConfig
 from pipeline.experiments.claims.verdict import Outcome, Verdict
+from pipeline.experiments.compare.figure import reach
 from pipeline.experiments.compare.words import Unit, listed, p_value
 from pipeline.pages.document import Document, Figure, Part, Points, Section, Table
-from pipeline.util.drawing import BLUE, INK, MUTED, ORANGE, PURPLE, Drawing
+from pipeline.util.drawing import BLUE, INK, MUTED, ORANGE, PURPLE, Drawing, legend_below
 
 UNIT = Unit("accuracy")
 COLOURS: dict[Outcome, tuple[str, str]] = {
@@ -102,7 +103,7 @@ def _notes(config: ClaimsConfig, n_tests: int) -> list[str]:
 
 def _drawing(verdicts: Sequence[Verdict]) -> Drawing:
     """A row a claim and data set: the difference with its interval, and the published one."""
-    figure, axis = plt.subplots(figsize=(9, 1.6 + 0.5 * len(verdicts)), layout="constrained")
+    figure, axis = plt.subplots(figsize=(9, 2.4 + 0.5 * len(verdicts)), layout="constrained")
     axis.axvline(0, color=INK, linewidth=1)
     words = []
     for place, each in enumerate(verdicts):
@@ -125,11 +126,11 @@ def _drawing(verdicts: Sequence[Verdict]) -> Drawing:
     axis.set_yticks(range(len(verdicts)), [f"{each.claim.name}\n{_short(each.data)}" for each in verdicts], fontsize=8)
     axis.set_ylim(len(verdicts) - 0.4, -0.6)
     axis.grid(axis="y", visible=False)
-    axis.set_xlabel("difference to the other model, points of accuracy")
-    handles, labels = axis.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    axis.legend(unique.values(), unique, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
-    return Drawing(figure, f"Differences in points with their intervals: {'; '.join(words)}.")
+    axis.set_xlabel("difference to the other model, points")
+    shown = [each.difference for each in verdicts if each.difference is not None]
+    axis.set_xlim(*reach(shown, UNIT.scale, [each.claim.effect / 100 for each in verdicts if each.claim.effect]))
+    legend_below(figure)
+    return Drawing(figure, f"Differences in points with their intervals: {'; '.join(words)}.", keeps_height=True)
 
 
 def _short(data: str) -> str:

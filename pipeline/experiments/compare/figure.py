@@ -26,7 +26,7 @@ from pipeline.experiments.compare.record import (
 from pipeline.experiments.compare.results import Trainings
 from pipeline.experiments.compare.words import Unit
 from pipeline.experiments.statistics import Estimate
-from pipeline.util.drawing import BLUE, INK, MUTED, ORANGE, SERIES, Drawing
+from pipeline.util.drawing import BLUE, INK, MUTED, ORANGE, SERIES, Drawing, legend_below
 
 
 def draw(comparison: Comparison, found: Mapping[str, Trainings]) -> dict[str, Drawing]:
@@ -41,7 +41,7 @@ def _comparison(comparison: Comparison, found: Mapping[str, Trainings]) -> Drawi
     """A row a head and data set: left its values, right how it differs from the reference."""
     unit, config = Unit(comparison.config.metric), comparison.config
     rows = [(name, head) for name, each in comparison.sets.items() for head in each.figures[K_FOLD]]
-    size = (11, 2.4 + 0.42 * len(rows))
+    size = (11, 3.4 + 0.42 * len(rows))
     figure, (left, right) = plt.subplots(1, 2, figsize=size, layout="constrained")
     for place, (name, head) in enumerate(rows):
         _values(left, comparison.sets[name], found[name][head], head, place, config.metric)
@@ -52,9 +52,14 @@ def _comparison(comparison: Comparison, found: Mapping[str, Trainings]) -> Drawi
         axis.set_yticks(range(len(rows)), [head if one else f"{head}, {name}" for name, head in rows])
         axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.grid(axis="y", visible=False)
-        handles, labels = axis.get_legend_handles_labels()
-        unique = dict(zip(labels, handles, strict=True))
-        axis.legend(unique.values(), unique, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=1)
+    found_differences = [
+        each.difference
+        for of_set in comparison.sets.values()
+        for each in of_set.figures[K_FOLD].values()
+        if each.difference is not None
+    ]
+    right.set_xlim(*reach(found_differences, unit.scale))
+    legend_below(figure)
     left.set_xlabel(unit.of_values)
     right.set_xlabel(f"difference to {config.reference}, {unit.of_differences}")
     main = main_head(comparison)
@@ -67,7 +72,16 @@ def _comparison(comparison: Comparison, found: Mapping[str, Trainings]) -> Drawi
         figure,
         f"A row a head: its {unit.label} with the 95 % interval, and its difference to {config.reference}. "
         f"{'; '.join(words)}. The table has all of them.",
+        keeps_height=True,
     )
+
+
+def reach(differences: Sequence[Estimate], scale: float, others: Sequence[float] = ()) -> tuple[float, float]:
+    """The ends of an axis on which all intervals are seen: what a small study would miss may reach far beyond."""
+    ends = [end for each in differences for end in (each.mean, each.low, each.high) if end is not None]
+    least, most = min([0.0, *ends, *others]), max([0.0, *ends, *others])
+    margin = 0.08 * (most - least) or 0.01
+    return scale * (least - margin), scale * (most + margin)
 
 
 def _values(axis: Axes, found: SetFigures, own: Sequence[TrialResult], head: str, place: int, metric: str) -> None:
