@@ -12,7 +12,8 @@ fingerprints.
 Sources: M. Schuld, R. Sweke, J. J. Meyer, "Effect of data encoding on the expressive power of variational quantum
 machine-learning models", Physical Review A 103, 032430 (2021), arXiv:2008.08605, equations 3 to 11; M. Strobl et al.,
 "Fourier fingerprints of ansatzes in quantum machine learning", arXiv:2508.20868: Pearson's correlation over random
-weights, of real and imaginary parts one behind the other, without the conjugate frequencies.
+weights, of real and imaginary parts one behind the other, without the conjugate frequencies. Coefficients that are zero
+at all weights are left out of the FCC here: their correlation would be that of rounding errors.
 """
 
 from __future__ import annotations
