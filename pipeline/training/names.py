@@ -9,7 +9,7 @@ SPREAD = "heads.json"
 REPORT = ("report.html", "report.json", "predictions.csv")
 FIGURES = (
     *("learning_curves", "confusion_matrix", "predictions", "reliability", "projection", "contributions", "circuit"),
-    "devices",
+    *("devices", "curves"),
 )
 EXPORTS = ("model.onnx", "model.pth")
 SEED = re.compile(r"seed-\d+")

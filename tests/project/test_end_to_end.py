@@ -27,6 +27,7 @@ STAGE_FILES = {
     "run/confusion_matrix.png",
     "run/predictions.png",
     "run/reliability.png",
+    "run/curves.png",
     "run/projection.png",
     "run/circuit.png",
     "run/contributions.png",
@@ -80,7 +81,7 @@ def test_the_report_says_that_images_and_cache_agree(out):
 def test_the_page_needs_nothing_beside_it(out, picture_folder_once):
     page = (out / "run/report.html").read_text()
     n = len(list((picture_folder_once / "val").rglob("*.png")))
-    assert page.count('src="data:image/svg+xml;base64,') == 6
+    assert page.count('src="data:image/svg+xml;base64,') == 7
     # Each picture once.
     assert page.count('src="data:image/jpeg;base64,') == n
     assert page.count("<img") == page.count('src="data:image/')

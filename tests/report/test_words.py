@@ -9,7 +9,9 @@ from reports import with_probabilities
 from pipeline.inference.config import EvalConfig
 from pipeline.inference.evaluation import evaluate
 from pipeline.report import summary, write_report
+from pipeline.report.figures import FIGURES
 from pipeline.report.words import interval, score
+from pipeline.training import names
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
 from pipeline.util.metrics import METRICS
@@ -28,6 +30,10 @@ def cached(make_feature_file, tmp_path_factory):
 def report(cached, tmp_path):
     """The same, to be written into a folder of its own."""
     return replace(cached, run=replace(cached.run, path=tmp_path))
+
+
+def test_every_figure_is_known_as_ours_and_goes_with_the_run_that_it_is_of():
+    assert set(FIGURES) == set(names.FIGURES)
 
 
 def test_each_metric_is_written_as_people_write_it():
