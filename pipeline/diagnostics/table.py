@@ -119,7 +119,7 @@ def _grid(each: Diagnosis) -> Section:
 def _of_trained(each: Diagnosis) -> Section:
     trained = each.trained
     assert trained is not None
-    rows = [["", "trained", "random"]]
+    rows = [["quantity", "trained", "random"]]
     rows.append(["entanglement", _sampled(trained.entanglement, 3), _sampled(each.entanglement, 3)])
     for name, local, overall in (
         ("effective dimension, circuit", trained.circuit, each.dimension),

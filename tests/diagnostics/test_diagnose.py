@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from browser import accessibility_problems
 from conftest import names_in
 
 from features.config import ImportConfig
@@ -130,6 +131,14 @@ def test_a_trained_head_is_measured_on_its_training_rows(few, trained):
     other = shutil.copy(trained / "features.h5", trained / "moved.h5")
     moved = measure(replace(few, run=trained / "run", features=other))
     assert moved.circuits == found.circuits
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_its_page_is_accessible_and_fits(few, trained, browser, width):
+    diagnose(replace(few, run=trained / "run"))
+    with browser.page((few.out / "diagnose.html").as_uri(), dark=True, width=width) as page:
+        assert accessibility_problems(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 @pytest.mark.parametrize(("name", "n_classes"), [("wine", 3), ("breast_cancer", 2), ("digits", 10)])
