@@ -10,6 +10,7 @@ import pytest
 import torch
 from comparisons import small_comparison
 
+import pipeline.heads.controls.pca
 from features.cache.store import read_features
 from features.util.errors import InputError
 from pipeline.experiments.compare.blocks import Block, key, plan, read_block, run_block, settings, write_block
@@ -234,3 +235,27 @@ def test_each_head_that_holds_a_circuit_is_compared_with_each_circuit(config):
         ("frozen", "mine.py:circuit"),
     ]
     assert [one.circuit for one in made[:3]] == ["mari"] * 3
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_only_the_last_phase_of_a_training_is_judged(config, pool, early_stopping):
+    config = replace(config, epochs=3, early_stopping=early_stopping)
+    found = run_block(config, Block("sequential", (1,)), pool).trainings
+    assert all(4 <= each.epoch <= 6 and 4 <= each.best_epoch <= 6 for each in found)
+    assert early_stopping or {each.epoch for each in found} == {6}
+
+
+def test_components_are_fitted_to_the_training_rows_of_each_fold(config, pool, monkeypatch):
+    seen = []
+    fit = pipeline.heads.controls.pca.fit_components
+    monkeypatch.setattr(
+        pipeline.heads.controls.pca,
+        "fit_components",
+        lambda layer, features: (seen.append(features.numpy().copy()), fit(layer, features)),
+    )
+    config = replace(config, epochs=1, early_stopping=True)
+    run_block(config, Block("pca", (1,)), pool)
+    wanted = trials(pool, 1, config.folds, True)
+    assert len(seen) == len(wanted) == config.folds + 1
+    for trial in wanted:
+        assert any(np.array_equal(pool.features[trial.train], rows) for rows in seen)
