@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import to_rgba
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from pipeline.diagnostics.record import Diagnoses, Diagnosis
@@ -22,7 +22,6 @@ from pipeline.util.drawing import BLUE, FAINT, MUTED, ORANGE, PAPER, SERIES, Dra
 SMALLEST = 1e-6
 # Letters of a name.
 LONGEST = 32
-_SIZES = LinearSegmentedColormap.from_list("sizes", [PAPER, BLUE])
 
 
 def draw(found: Diagnoses) -> Drawing:
@@ -113,7 +112,7 @@ def _one(each: Diagnosis) -> Drawing:
     for axis, name in ((fidelities, "states"), (series, "Fourier coefficients"), (fingerprint, "Fourier coefficients")):
         if name in each.missing:
             axis.text(0.5, 0.5, "not defined", transform=axis.transAxes, ha="center", color=MUTED)
-    fingerprint.set_title("Fourier fingerprint: size of correlations, strong colour is 1")
+    fingerprint.set_title("Fourier fingerprint: full colour is 1")
     return Drawing(figure, f"Gradients, fidelities, Fourier coefficients and Fisher spectrum of {each.label}.")
 
 
@@ -147,7 +146,11 @@ def _heat(axis: Axes, each: Diagnosis) -> None:
     assert each.fourier is not None
     kept = np.flatnonzero(each.fourier.reached)
     sizes = np.abs(np.array(each.fourier.correlation))[np.ix_(kept, kept)]
-    axis.imshow(sizes, cmap=_SIZES, vmin=0, vmax=1, interpolation="nearest")
+    # The page shows through where there is no correlation, light or dark.
+    colours = np.empty((*sizes.shape, 4))
+    colours[:] = to_rgba(BLUE)
+    colours[..., 3] = sizes.clip(0, 1)
+    axis.imshow(colours, interpolation="nearest")
     axis.grid(visible=False)
     axis.set_anchor("W")
     axis.set(xlabel="coefficients, by rising frequency", ylabel="coefficients")
