@@ -16,6 +16,7 @@ from features.util.errors import InputError
 from pipeline.experiments.compare.blocks import Block, key, plan, read_block, run_block, settings, write_block
 from pipeline.experiments.compare.config import CompareConfig, MetricName
 from pipeline.experiments.compare.folds import Pool, pooled, refuse_few, trials
+from pipeline.heads.controls.ablations import PARTS, ablations
 from pipeline.heads.registry import HEADS, new_head
 from pipeline.training.epochs import train_step
 from pipeline.training.loop import train
@@ -202,6 +203,24 @@ def test_a_block_of_a_size_is_kept_beside_that_of_all(config, pool, tmp_path):
     assert read_block(tmp_path, Block("quantum", (7, 8)), "k", "accuracy") is None
     assert read_block(tmp_path, Block("quantum", (7, 8), 5), "k", "accuracy") is None
     assert few in plan(replace(config, train_sizes=("4", "all")))
+
+
+@pytest.mark.parametrize("head", [name for name, entry in HEADS.items() if entry.of_circuit and not entry.fitted])
+def test_parts_are_taken_from_the_heads_that_are_judged(config, pool, head, tmp_path):
+    config = replace(config, ablations=True)
+    block = Block(head, (7,))
+    result = run_block(config, block, pool)
+    assert all(set(row.ablations) == set(PARTS) for row in result.trainings)
+    run = train(replace(settings(config, head, 7), out=tmp_path / "run"))
+    [row] = [row for row in result.trainings if row.fold is None]
+    rows, labels = torch.from_numpy(pool.features[24:]), torch.from_numpy(pool.labels[24:])
+    alone = ablations(run.head(), rows, labels, seed=7)
+    assert row.ablations == pytest.approx({part.name: part.accuracy for part in alone.parts})
+    write_block(tmp_path, block, result, "k")
+    assert read_block(tmp_path, block, "k", "accuracy", ablated=True) == result
+    write_block(tmp_path, block, run_block(replace(config, ablations=False), block, pool), "k")
+    assert read_block(tmp_path, block, "k", "accuracy", ablated=True) is None
+    assert read_block(tmp_path, block, "k", "accuracy") is not None
 
 
 def test_a_block_without_the_metric_is_made_again(config, pool, tmp_path):

@@ -193,6 +193,22 @@ def test_data_sets_sizes_and_metric_come_in_one_table_and_go_on_where_they_stopp
     assert "curves.png" not in names_in(config.out)
 
 
+def test_parts_of_circuits_come_with_their_cost(config, capsys):
+    found = compare(replace(config, ablations=True))
+    assert list(found.first.parts) == ["quantum"]
+    judged = found.first.parts["quantum"]
+    rows = [json.loads(file.read_text()) for file in (config.out / "blocks").rglob("quantum-*.json")]
+    folds = [row for each in rows for row in each["trainings"] if row["fold"] is not None]
+    for part, figures in judged.items():
+        costs = [row["accuracy"] - row["ablations"][part] for row in folds]
+        assert figures.cost.mean == pytest.approx(np.mean(costs))
+        assert figures.cost.standard_error == pytest.approx(np.std(costs, ddof=1) * (1 / 6 + 1 / 2) ** 0.5)
+    text = capsys.readouterr().out
+    assert "| quantum | gates on several wires left out " in text
+    with pytest.raises(FlagError, match="--ablations takes heads after their last epoch"):
+        replace(config, ablations=True, early_stopping=True)
+
+
 def test_a_set_named_twice_and_one_that_is_not_there_are_refused(config):
     with pytest.raises(InputError, match="holds the same rows as one before it"):
         compare(replace(config, sets=(config.features,)))

@@ -27,6 +27,7 @@ from pipeline.experiments.compare.folds import Pool, Trial, trials
 from pipeline.experiments.compare.record import BLOCK_VERSION, BlockResult, TrialResult
 from pipeline.heads.base import Head
 from pipeline.heads.bound import read_source, source_sha256
+from pipeline.heads.controls.ablations import ablations
 from pipeline.heads.registry import HEADS, new_head
 from pipeline.heads.stacked_dressed import stack
 from pipeline.training.config import Hyperparameters, TrainConfig
@@ -99,9 +100,9 @@ def blocks_folder(config: CompareConfig, wanted: str) -> Path:
     return config.out / "blocks" / wanted[:12]
 
 
-def read_block(folder: Path, block: Block, wanted: str, metric: str) -> BlockResult | None:
-    """The result kept for a block, or None where there is none that is whole, of the same settings and with the metric,
-    which earlier versions did not all compute."""
+def read_block(folder: Path, block: Block, wanted: str, metric: str, ablated: bool = False) -> BlockResult | None:
+    """The result kept for a block, or None where there is none that is whole, of the same settings and with the metric
+    and the ablations, which not all blocks have."""
     try:
         record = json.loads((folder / block.file_name).read_text(encoding="utf-8"))
         result = from_record(BlockResult, record)
@@ -109,9 +110,16 @@ def read_block(folder: Path, block: Block, wanted: str, metric: str) -> BlockRes
         same = made_for == (wanted, block.head, list(block.seeds), block.size)
         whole = record["sha256"] == _fingerprint(record["trainings"])
         judged = metric == "accuracy" or all(metric in each.metrics for each in result.trainings)
+        judged &= not (ablated and _has_parts(block)) or all(each.ablations for each in result.trainings)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return result if same and whole and judged else None
+
+
+def _has_parts(block: Block) -> bool:
+    """Whether its heads hold a circuit between two layers, and learned from all."""
+    entry = HEADS[head_of(block.head)[0]]
+    return block.size is None and entry.of_circuit and not entry.fitted
 
 
 def write_block(folder: Path, block: Block, result: BlockResult, wanted: str) -> None:
@@ -198,6 +206,7 @@ def _train(
                 chosen, lowest = inner_loss < lowest, torch.minimum(inner_loss, lowest)
         epochs[chosen.numpy()] = len(tested) - 1
         judged = torch.where(chosen[:, None, None], logits, judged)
+    ablated = config.ablations and _has_parts(Block(head, (), alike[0].size))
     # Of shape (epochs, heads).
     losses, accuracies = torch.stack(tested, dim=1).numpy()
     best = accuracies.argmax(axis=0)
@@ -210,6 +219,7 @@ def _train(
             best_epoch=flags.judged_from + int(best[k]) + 1,
             best_accuracy=float(accuracies[best[k], k]),
             metrics=_metrics(judged[k], labels[test[k]]),
+            ablations=_without_parts(config, head, trial, nets.head_state(k), pool) if ablated else {},
         )
         for k, trial in enumerate(alike)
     ]
@@ -232,6 +242,17 @@ def _training(trial: Trial, **judged: Any) -> TrialResult:
     n_train, n_inner, n_test = trial.sizes
     judged |= {"n_train": n_train, "n_inner": n_inner, "n_test": n_test}
     return TrialResult(seed=trial.seed, fold=trial.fold, size=trial.size, **judged)
+
+
+def _without_parts(
+    config: CompareConfig, name: str, trial: Trial, state: dict[str, torch.Tensor], pool: Pool
+) -> dict[str, float | None]:
+    """The accuracy of a trained head without each part of its circuit; empty where it has no circuit of two ends."""
+    head = _new(config, name, trial, pool)
+    head.load_state_dict(state)
+    rows, labels = torch.from_numpy(pool.features[trial.test]), torch.from_numpy(pool.labels[trial.test])
+    found = ablations(head, rows, labels, seed=trial.seed)
+    return {} if isinstance(found, str) else {part.name: part.accuracy for part in found.parts}
 
 
 def _metrics(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float | None]:

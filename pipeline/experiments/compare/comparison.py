@@ -31,7 +31,7 @@ from pipeline.experiments.compare.engine import run_blocks
 from pipeline.experiments.compare.figure import draw
 from pipeline.experiments.compare.folds import Pool, pooled, refuse_few
 from pipeline.experiments.compare.record import BlockResult, Comparison, HeadCost, SetFigures, SplitSizes
-from pipeline.experiments.compare.results import figures, trainings
+from pipeline.experiments.compare.results import figures, parts, trainings
 from pipeline.experiments.compare.sets import open_sets
 from pipeline.experiments.compare.table import document_of, to_csv
 from pipeline.heads.base import Head
@@ -72,6 +72,7 @@ def compare(config: CompareConfig) -> Comparison:
                     for head, made in heads[name].items()
                 },
                 figures=judged[name],
+                parts=parts(found[name], config.names) if config.ablations else {},
             )
             for name, pool in pools.items()
         },
@@ -120,7 +121,7 @@ def train_blocks(
         folder = blocks_folder(config, wanted[name])
         make_folder(folder)
         for block in blocks:
-            result = read_block(folder, block, wanted[name], config.metric)
+            result = read_block(folder, block, wanted[name], config.metric, config.ablations)
             if result is not None:
                 kept[name, block] = result
     of_all = len(blocks) * len(pools)

@@ -58,6 +58,8 @@ class CompareConfig(Hyperparameters):
     """What is compared, on the images a head did not learn from."""
     reference: HeadName = "classical"
     """The head that all others are compared to."""
+    ablations: bool = False
+    """Also tell what each part of the trained circuits is worth: it is taken away, and nothing is trained again."""
     early_stopping: bool = False
     """Hold a fifth of the training images back, and take each head as it is after the epoch of lowest loss on them;
     otherwise after the last epoch."""
@@ -85,6 +87,8 @@ class CompareConfig(Hyperparameters):
             problems.append(f"--train-sizes is {' '.join(self.train_sizes)}; name each once")
         if self.reference not in self.heads:
             problems.append(f"--reference is {self.reference!r}; it must be one of --heads: {', '.join(self.heads)}")
+        if self.ablations and self.early_stopping:
+            problems.append("--ablations takes heads after their last epoch, --early-stopping after others; give one")
         if self.address is not None and self.engine != "ray":
             problems.append(f"--address is {self.address!r}, which is for --engine ray")
         if self.address is not None and self.workers:

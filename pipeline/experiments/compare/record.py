@@ -36,6 +36,8 @@ class TrialResult:
         best_epoch: The epoch that is best on the test images.
         best_accuracy: Its accuracy on them, which is flattered.
         metrics: Of the judged epoch on the test images, by name; None where a metric has no value.
+        ablations: Accuracy on them without a part of the circuit, by its name; None where it can't be taken away, and
+            empty where none was.
     """
 
     seed: int
@@ -50,6 +52,7 @@ class TrialResult:
     best_epoch: int
     best_accuracy: float
     metrics: dict[str, float | None] = field(default_factory=dict)
+    ablations: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def design(self) -> str:
@@ -101,6 +104,19 @@ class HeadFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartFigures:
+    """Trained heads without a part of their circuit, in cross-validation.
+
+    Attributes:
+        accuracy: In the mean.
+        cost: By how much less accurate they are than with it.
+    """
+
+    accuracy: float
+    cost: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeadCost:
     """What a head is made of, and what a training of it costs on one core; 0 parameters where they come with rows."""
 
@@ -129,6 +145,7 @@ class SetFigures:
         heads: Size and cost of each head.
         figures: ``figures[design][head]``: k-fold on all images, each smaller size, the mean over sizes where there are
             several, and the published split; heads in the order of ``--heads``.
+        parts: ``parts[head][part]``: what a part of a trained circuit is worth, with ``--ablations``.
     """
 
     images: int
@@ -137,6 +154,7 @@ class SetFigures:
     features: dict[str, Any] = field(default_factory=dict)
     heads: dict[str, HeadCost] = field(default_factory=dict)
     figures: dict[str, dict[str, HeadFigures]]
+    parts: dict[str, dict[str, PartFigures]] = field(default_factory=dict)
 
     @property
     def noun(self) -> str:

@@ -18,6 +18,7 @@ from pipeline.experiments.compare.record import (
     PUBLISHED,
     BlockResult,
     HeadFigures,
+    PartFigures,
     TrialResult,
     design_of_size,
 )
@@ -102,7 +103,7 @@ def values_of(set_name: str, found: Trainings, heads: Sequence[str], design: str
     return Design(
         values={head: np.array(own, dtype=float) for head, own in values.items()},
         best_on_test={head: float(np.mean([each.best_accuracy for each in own])) for head, own in of_head.items()},
-        overlap=float(np.mean([each.n_test / (each.n_train + each.n_inner) for each in folds])) if folds else 0.0,
+        overlap=_overlap(folds),
         learned=float(np.mean([each.n_train + each.n_inner for each in of_head[heads[0]]])),
     )
 
@@ -128,6 +129,25 @@ def mean_over_log(curve: Sequence[np.ndarray], places: Sequence[float]) -> np.nd
     """
     logarithms = np.log(places)
     return np.asarray(np.trapezoid(np.stack(curve), logarithms, axis=0) / (logarithms[-1] - logarithms[0]))
+
+
+def parts(found: Trainings, heads: Sequence[str]) -> dict[str, dict[str, PartFigures]]:
+    """For each head with a circuit, what each part of it is worth: the cost of taking it away, in cross-validation."""
+    judged: dict[str, dict[str, PartFigures]] = {}
+    for head in heads:
+        folds = [each for each in found[head] if each.design == K_FOLD and each.ablations]
+        for name in folds[0].ablations if folds else ():
+            pairs = [(each.accuracy, without) for each in folds if (without := each.ablations[name]) is not None]
+            if len(pairs) == len(folds):
+                whole, left = np.array(pairs).T
+                cost = estimate(whole - left, _overlap(folds)).within(-1, 1)
+                judged.setdefault(head, {})[name] = PartFigures(accuracy=float(left.mean()), cost=cost)
+    return judged
+
+
+def _overlap(folds: Sequence[TrialResult]) -> float:
+    """Of folds whose heads learned from all the others; none of the published split: see statistics."""
+    return float(np.mean([each.n_test / (each.n_train + each.n_inner) for each in folds])) if folds else 0.0
 
 
 def _family(

@@ -15,6 +15,7 @@ from pipeline.experiments.compare.record import K_FOLD, OVER_SIZES, PUBLISHED, C
 from pipeline.experiments.compare.results import Trainings
 from pipeline.experiments.compare.words import Unit, p_value
 from pipeline.experiments.statistics import too_few
+from pipeline.heads.controls.ablations import PARTS
 from pipeline.pages.document import Document, Figure, Part, Points, Section, Table, Warned
 from pipeline.util.drawing import Drawing
 from pipeline.util.metrics import METRICS
@@ -53,6 +54,8 @@ def document_of(comparison: Comparison, drawings: Mapping[str, Drawing]) -> Docu
         )
         curves = [*_figure(drawings, "curves", caption), _curve_table(comparison)]
         sections.append(Section("Learning curves: how many a class are learned from", curves, short="Learning curves"))
+    if config.ablations:
+        sections.append(Section("What the parts of trained circuits are worth", [_part_table(comparison)], "Parts"))
     sections += [
         Section(
             f"The published split, {split}{config.seeds} seeds", [_table(comparison, PUBLISHED)], "Published split"
@@ -140,6 +143,20 @@ def _curve_table(comparison: Comparison) -> Table:
     return Table(
         f"{unit.of_values} by the number a class that is learned from, with 95 % intervals", rows, left=1 + len(lead)
     )
+
+
+def _part_table(comparison: Comparison) -> Table:
+    lead = [] if _is_one(comparison) else ["set"]
+    rows = [[*lead, "head", "taken away", "left, %", "costs, points", "95 %", "p"]]
+    points = Unit("accuracy")
+    for name, each in comparison.sets.items():
+        for head, found in each.parts.items():
+            for part, figures in found.items():
+                cells = [points.value(figures.accuracy), points.difference(figures.cost.mean)]
+                cells += [points.interval(figures.cost, signed=True), p_value(figures.cost.p)]
+                rows.append([*([name] if lead else []), head, PARTS[part], *cells])
+    caption = "Accuracy in cross-validation without a part, without another training; p before any correction"
+    return Table(caption, rows, left=2 + len(lead))
 
 
 def _notes(config: CompareConfig, noun: str) -> list[str]:

@@ -19,6 +19,13 @@ from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.quantum.compiled import compile_circuit
 from pipeline.util.paired import paired_difference95
 
+PARTS = {
+    "mean": "the circuit's outputs replaced by their mean",
+    "shuffled": "angles exchanged between images, all wires together",
+    "linear": "the circuit replaced by the closest linear map",
+    "unentangled": "gates on several wires left out",
+}
+"""What is taken away, in words."""
 PERMUTATIONS = 20
 BY_QNODE = 1000
 """Images for which a circuit is evaluated that runs sample by sample."""
@@ -96,33 +103,33 @@ def ablations(
         guesses = head.post_net(values).argmax(dim=1)
         whole = (guesses == labels).numpy()
 
-        def judged(name: str, words: str, outputs: Callable[[], torch.Tensor]) -> Ablation:
+        def judged(name: str, outputs: Callable[[], torch.Tensor]) -> Ablation:
             try:
                 found = outputs()
             except Exception as error:  # a circuit of the user's may raise anything
-                return Ablation(name=name, words=words, not_run=first_line(error))
+                return Ablation(name=name, words=PARTS[name], not_run=first_line(error))
             right = (head.post_net(found).argmax(dim=1) == labels).numpy()
-            return _ablation(name, words, whole, right)
+            return _ablation(name, whole, right)
 
         generator = torch.Generator().manual_seed(seed)
         orders = [torch.randperm(len(labels), generator=generator) for _ in range(permutations)]
         shuffled = torch.stack([guesses[order] == labels for order in orders]).double().mean(dim=0).numpy()
         parts = [
-            judged("mean", "the circuit's outputs replaced by their mean", lambda: values.mean(0).expand_as(values)),
-            _ablation("shuffled", "angles exchanged between images, all wires together", whole, shuffled),
-            judged("linear", "the circuit replaced by the closest linear map", lambda: _closest_linear(inputs, values)),
-            judged("unentangled", "gates on several wires left out", lambda: _unentangled_values(head, inputs)),
+            judged("mean", lambda: values.mean(0).expand_as(values)),
+            _ablation("shuffled", whole, shuffled),
+            judged("linear", lambda: _closest_linear(inputs, values)),
+            judged("unentangled", lambda: _unentangled_values(head, inputs)),
         ]
     return Ablations(
         images=len(labels), accuracy=float(whole.mean()), permutations=permutations, seed=seed, parts=parts
     )
 
 
-def _ablation(name: str, words: str, whole: np.ndarray, right: np.ndarray) -> Ablation:
+def _ablation(name: str, whole: np.ndarray, right: np.ndarray) -> Ablation:
     """Of what the whole head and what is left have right, (N,): bool, or the share of permutations."""
     cost = float(whole.mean() - right.mean())
     return Ablation(
-        name=name, words=words, accuracy=float(right.mean()), cost=cost, cost95=paired_difference95(whole, right)
+        name=name, words=PARTS[name], accuracy=float(right.mean()), cost=cost, cost95=paired_difference95(whole, right)
     )
 
 
