@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 # The longest begin, so that no worker is left with one at the end.
-FIRST = ("tests/project/", "tests/demo/", "tests/engines/", "tests/experiments/", "tests/backbone/", "tests/cache/")
+FIRST = (
+    "tests/project/",
+    "tests/demo/",
+    "tests/engines/",
+    "tests/experiments/",
+    "tests/compare/",
+    "tests/backbone/",
+    "tests/cache/",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

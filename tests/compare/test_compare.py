@@ -193,6 +193,13 @@ def test_data_sets_sizes_and_metric_come_in_one_table_and_go_on_where_they_stopp
     assert "curves.png" not in names_in(config.out)
 
 
+def test_parameters_that_never_get_a_gradient_do_not_count(config):
+    found = compare(replace(config, heads=("quantum", "classical"), circuits=("strongly-entangling",))).first.heads
+    ends = found["quantum"].parameters - 24
+    assert (found["quantum"].idle, found["strongly-entangling"].idle) == (0, 4)
+    assert found["strongly-entangling"].parameters == ends + 72 - 4
+
+
 def test_parts_of_circuits_come_with_their_cost(config, capsys):
     found = compare(replace(config, ablations=True))
     assert list(found.first.parts) == ["quantum"]

@@ -160,4 +160,10 @@ def _beginning(config: CompareConfig, pools: Mapping[str, Pool], total: int) -> 
 
 def _cost(head: Head, blocks: Sequence[BlockResult]) -> HeadCost:
     seconds = sum(block.cpu_seconds for block in blocks) / sum(len(block.trainings) for block in blocks)
-    return HeadCost(parameters=head.n_trainable, made_of=head.description, cpu_seconds_a_training=seconds)
+    idle = head.n_idle
+    return HeadCost(
+        parameters=head.n_trainable - (idle or 0),
+        idle=idle,
+        made_of=head.description,
+        cpu_seconds_a_training=seconds,
+    )

@@ -118,9 +118,18 @@ class PartFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadCost:
-    """What a head is made of, and what a training of it costs on one core; 0 parameters where they come with rows."""
+    """What a head is made of, and what a training of it costs on one core.
+
+    Attributes:
+        parameters: How many training changes, without those of a circuit that never get a gradient; 0 where they come
+            with the rows.
+        idle: How many never get one; None where that is not known.
+        made_of: Its layers.
+        cpu_seconds_a_training: On one core.
+    """
 
     parameters: int
+    idle: int | None = 0
     made_of: str
     cpu_seconds_a_training: float
 

@@ -176,6 +176,7 @@ def _notes(config: CompareConfig, noun: str) -> list[str]:
         "this test, Holm's correction included, finds four times in five.",
         f'Best on test: the accuracy of the epoch that is best on the very {noun} it is judged on, as in "best '
         'validation accuracy" of the paper: flattered, and shown for comparison with published numbers only.',
+        "Trained: parameters that training changes, without those of a circuit that never get a gradient.",
         "CPU s: seconds of one core a training, many trained side by side, evaluation on the test split after every "
         "epoch included.",
     ]
