@@ -22,7 +22,8 @@ from features.sources.decode import decode
 from features.util.errors import InputError
 from pipeline import HybridClassifier
 from pipeline.clean import clean
-from pipeline.demo.reading import read_picture
+from pipeline.demo.limits import Limits
+from pipeline.demo.reading import Reader
 from pipeline.inference.config import EvalConfig, ExportConfig
 from pipeline.inference.evaluation import evaluate
 from pipeline.inference.export import export
@@ -192,7 +193,9 @@ def test_a_head_on_a_layer_runs_the_network_up_to_it(config: ExtractConfig, pict
     with torch.inference_mode():
         found = classifier(classifier.transforms.normalise(torch.from_numpy(pixels))).numpy()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
-    np.testing.assert_allclose(read_picture(classifier, files[0].read_bytes()).logits, expected[0], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(
+        Reader(classifier, Limits())(files[0].read_bytes()).logits, expected[0], rtol=0, atol=1e-4
+    )
     probabilities = [list(each.probabilities.values()) for each in classifier.predict(files)]
     np.testing.assert_allclose(probabilities, torch.from_numpy(expected).softmax(dim=1), rtol=0, atol=1e-4)
 
