@@ -80,6 +80,7 @@ def _panel(axis: Axes, done: list[dict[str, Any]], name: str, best: int) -> None
         axis.set_xticks(range(len(kinds)), kinds)
     elif name in LOGARITHMIC:
         axis.set_xscale("log", base=2 if name == "batch" else 10)
+        axis.xaxis.set_major_formatter("{x:g}")
         if name == "batch":
             batches = sorted({trial[name] for trial in done})
             axis.set_xticks(batches, list(map(str, batches)))
