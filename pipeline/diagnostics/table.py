@@ -11,6 +11,7 @@ from pipeline.diagnostics.record import Diagnoses, Diagnosis
 from pipeline.diagnostics.sampled import Sampled
 from pipeline.pages.document import Document, Figure, Part, Points, Section, Table
 from pipeline.util.drawing import Drawing
+from pipeline.util.markdown import listed
 
 NOTHING = "–"
 Column = tuple[str, Callable[[Diagnosis], str]]
@@ -67,7 +68,7 @@ def _lead(found: Diagnoses) -> str:
     known = [(one.label, one.expressibility) for one in found.circuits if one.expressibility is not None]
     like_haar = [name for name, near in known if near.divergence.value - 2 * near.divergence.error <= near.floor]
     if like_haar:
-        parts.append(f"{_listed(like_haar)} can't be told from Haar-random states")
+        parts.append(f"{listed(like_haar)} can't be told from Haar-random states")
     elif known:
         name, near = min(known, key=lambda one: one[1].divergence.value)
         parts.append(f"{name} comes closest to Haar-random states (divergence {near.divergence.value:.3f})")
@@ -80,10 +81,6 @@ def _lead(found: Diagnoses) -> str:
         name, factor = max(factors, key=lambda one: one[1])
         parts.append(f"the gradients of {name} shrink least with further qubits (factor {factor:.2f} each)")
     return f"Of {len(found.circuits)} circuits, over random weights, {'; '.join(parts)}."
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _meaning(found: Diagnoses) -> list[str]:

@@ -1,4 +1,4 @@
-"""Markdown tables whose columns line up, so that a terminal shows them as well as a page."""
+"""Text as people read it: Markdown tables whose columns line up also in a terminal, and names in a sentence."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def markdown(rows: Sequence[Sequence[str]], left: int = 1) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     rule = ["-" * width if column < left else f"{'-' * (width - 1)}:" for column, width in enumerate(widths)]
     return "\n".join([lines[0], f"| {' | '.join(rule)} |", *lines[1:]])
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: a, b and c."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib import pyplot as plt
 
 from pipeline.experiments.claims.config import ClaimsConfig
 from pipeline.experiments.claims.verdict import Outcome, Verdict
-from pipeline.experiments.compare.figure import reach
-from pipeline.experiments.compare.words import Unit, listed, p_value
+from pipeline.experiments.compare.figure import draw_interval, draw_missed, reach
+from pipeline.experiments.compare.words import Unit, p_value
 from pipeline.pages.document import Document, Figure, Part, Points, Section, Table
-from pipeline.util.drawing import BLUE, INK, MUTED, ORANGE, PURPLE, Drawing, legend_below
+from pipeline.util.drawing import BLUE, INK, ORANGE, PURPLE, Drawing, legend_below
+from pipeline.util.markdown import listed
 
 UNIT = Unit("accuracy")
 COLOURS: dict[Outcome, tuple[str, str]] = {
@@ -110,15 +110,9 @@ def _drawing(verdicts: Sequence[Verdict]) -> Drawing:
         found = each.difference
         assert found is not None
         if each.smallest_visible is not None:
-            ends = np.array([-100, 100]) * each.smallest_visible
-            band: Any = {"color": MUTED, "alpha": 0.25, "linewidth": 12, "solid_capstyle": "butt", "zorder": 0}
-            axis.plot(ends, (place, place), **band, label="would often be missed")
-        spread = None
-        if found.low is not None and found.high is not None:
-            spread = [[100 * (found.mean - found.low)], [100 * (found.high - found.mean)]]
+            draw_missed(axis, each.smallest_visible, place, UNIT, label="would often be missed")
         colour, marker = COLOURS[each.outcome]
-        bar: Any = {"color": colour, "marker": marker, "capsize": 4, "linewidth": 2, "markersize": 6}
-        axis.errorbar([100 * found.mean], [place], xerr=spread, **bar, label=each.outcome)
+        draw_interval(axis, found, place, UNIT, color=colour, marker=marker, label=each.outcome)
         if each.claim.effect is not None:
             hollow: Any = {"linestyle": "", "marker": "D", "color": INK, "markerfacecolor": "none"}
             axis.plot([each.claim.effect], [place], **hollow, label="published")

@@ -17,8 +17,9 @@ from pipeline.experiments.compare.record import (
     SetFigures,
     design_of_size,
 )
-from pipeline.experiments.compare.words import Unit, listed, p_equals
+from pipeline.experiments.compare.words import Unit, p_equals
 from pipeline.heads.registry import HEADS
+from pipeline.util.markdown import listed
 
 LEVEL = 0.05
 RULES = {

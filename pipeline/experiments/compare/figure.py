@@ -91,7 +91,7 @@ def _values(axis: Axes, found: SetFigures, own: Sequence[TrialResult], head: str
     heights = place + np.random.default_rng(place).uniform(-0.16, 0.16, len(means))
     axis.plot(unit.scale * means, heights, ".", color=MUTED, alpha=0.45, markersize=4, label="a repetition")
     row, split = (found.figures[design][head] for design in (K_FOLD, PUBLISHED))
-    _bar(axis, row.value, place, unit, color=BLUE, marker="o", label="mean, 95 % interval")
+    draw_interval(axis, row.value, place, unit, color=BLUE, marker="o", label="mean, 95 % interval")
     diamond: Any = {"linestyle": "", "marker": "D", "color": ORANGE, "markersize": 5}
     axis.plot(unit.scale * split.value.mean, place, **diamond, label="published split, mean")
     if metric == "accuracy" and split.best_on_test is not None:
@@ -104,14 +104,22 @@ def _difference(axis: Axes, row: HeadFigures, place: int, unit: Unit) -> None:
         return
     real = is_real(row)
     if row.smallest_visible is not None:
-        ends = np.array([-1, 1]) * unit.scale * row.smallest_visible
-        style: Any = {"color": MUTED, "alpha": 0.25, "linewidth": 12, "solid_capstyle": "butt", "zorder": 0}
-        axis.plot(ends, (place, place), **style, label="differences that this design would often miss")
+        draw_missed(axis, row.smallest_visible, place, unit, label="differences that this design would often miss")
     label = f"mean, 95 % interval: {'differs' if real else 'could be chance'} (5 %, Holm)"
-    _bar(axis, row.difference, place, unit, color=ORANGE if real else BLUE, marker="s" if real else "o", label=label)
+    draw_interval(
+        axis, row.difference, place, unit, color=ORANGE if real else BLUE, marker="s" if real else "o", label=label
+    )
 
 
-def _bar(axis: Axes, found: Estimate, place: int, unit: Unit, **style: Any) -> None:
+def draw_missed(axis: Axes, smallest_visible: float, place: int, unit: Unit, label: str) -> None:
+    """The differences that would often be missed, as a band behind a row."""
+    ends = np.array([-1, 1]) * unit.scale * smallest_visible
+    style: Any = {"color": MUTED, "alpha": 0.25, "linewidth": 12, "solid_capstyle": "butt", "zorder": 0}
+    axis.plot(ends, (place, place), **style, label=label)
+
+
+def draw_interval(axis: Axes, found: Estimate, place: int, unit: Unit, **style: Any) -> None:
+    """A mean with its interval, in a row of its own."""
     spread = None
     if found.low is not None and found.high is not None:
         spread = [[unit.scale * (found.mean - found.low)], [unit.scale * (found.high - found.mean)]]

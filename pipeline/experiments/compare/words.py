@@ -5,7 +5,6 @@ In: a number, and the metric it is of. Out: text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.experiments.statistics import Estimate
@@ -79,8 +78,3 @@ def p_value(p: float | None) -> str:
 def p_equals(p: float) -> str:
     """A p-value behind ``p``."""
     return p_value(p) if p < 0.001 else f"= {p_value(p)}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in a sentence: a, b and c."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
