@@ -86,8 +86,7 @@ def _evaluated(
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
-    tensor = tensor.detach()
-    return (tensor.cpu().float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor.cpu()).numpy()
+    return (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).numpy(force=True)
 
 
 class _Evaluate(torch.autograd.Function):

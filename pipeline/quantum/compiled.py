@@ -296,6 +296,8 @@ class CompiledCircuit:
 
     def _prepare(self) -> None:
         """Trace the circuit and compare it with its QNode, once."""
+        if self.is_ready:
+            return
         # The first call may be under a transform of torch.func or without gradients, which this has nothing to do with.
         with self._lock, temporarily_clear_interpreter_stack(), torch.inference_mode(False), torch.enable_grad():
             if self.is_ready:

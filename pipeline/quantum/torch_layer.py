@@ -103,10 +103,10 @@ class TorchLayer(qml.qnn.TorchLayer):
         if not x.is_floating_point() or x.ndim not in (1, 2):
             return super()._evaluate_qnode(x)
         key = (x.ndim, x.shape[-1])
-        if key not in self._compiled:
+        compiled = self._compiled.get(key)
+        if compiled is None:
             shapes = {name: tuple(weight.shape) for name, weight in self._parameters.items()}
-            self._compiled[key] = CompiledCircuit(self.qnode, shapes, x.shape[-1], rank=x.ndim)
-        compiled = self._compiled[key]
+            compiled = self._compiled[key] = CompiledCircuit(self.qnode, shapes, x.shape[-1], rank=x.ndim)
         if compiled.simulator == "qnode":
             return super()._evaluate_qnode(x)
         weights = self._parameters

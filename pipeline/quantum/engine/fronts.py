@@ -138,12 +138,12 @@ class ProductFront:
         angles = parameters.batched if self._sums is None else self._sums @ parameters.batched
         phases, groups = [], []
         for wires, signs, decoder in zip(self._wires, self._signs, self._decoders, strict=True):
-            half = signs @ angles[wires]
+            half = signs.dot(angles[wires])
             waves = np.empty((2 * len(half), half.shape[1]), dtype=half.dtype)
             np.cos(half, out=waves[: len(half)])
             np.sin(half, out=waves[len(half) :])
             phases.append(waves)
-            groups.append(decoder @ waves)
+            groups.append(decoder.dot(waves))
         # The states of the last group, of the last two, …: the gradient needs them again.
         suffixes = [groups[-1]]
         for states in reversed(groups[:-1]):
@@ -154,18 +154,20 @@ class ProductFront:
         """2⟨λ|∂ψ/∂θ⟩ of the batched angles."""
         phases, groups, suffixes = memory
         result = np.empty((self._wires[-1].stop, adjoint.shape[1]), dtype=phases[0].dtype)
-        rest, last = adjoint.conj() if np.iscomplexobj(adjoint) else adjoint, len(groups) - 1
+        # Of real states only the real part counts.
+        rest, last = adjoint.conj() if np.iscomplexobj(groups[0]) else adjoint.real, len(groups) - 1
         for k, (signs, decoder, waves, states) in enumerate(
             zip(self._signs, self._decoders, phases, groups, strict=True)
         ):
             # Earlier groups are already contracted; contract the later ones now.
             rows = rest.reshape(len(states), -1, rest.shape[-1])
             inner = rest if k == last else np.einsum("srb,rb->sb", rows, suffixes[k + 1])
-            towards = (decoder.T @ inner).real
+            towards = decoder.T.dot(inner).real
             half = len(towards) // 2
             slope = waves[:half] * towards[half:]
             slope -= waves[half:] * towards[:half]
-            np.matmul(2 * signs.T, slope, out=result[self._wires[k]])
+            slope *= 2
+            result[self._wires[k]] = signs.T.dot(slope)
             if k < last:
                 rest = np.einsum("srb,sb->rb", rows, states)
         gradient.batched += result if self._sums is None else self._sums.T @ result

@@ -66,10 +66,10 @@ class Observables:
         if self._halves is not None:
             return self._halves.expectation(probabilities)
         if self._all_diagonal:
-            return (self._table @ probabilities).T
+            return self._table.dot(probabilities).T
         result = np.empty((states.shape[1], self.n_outputs), dtype=self._dtype)
         if self._diagonal:
-            result[:, self._diagonal] = (self._table @ probabilities).T
+            result[:, self._diagonal] = self._table.dot(probabilities).T
         for columns, m in self._probabilities:
             result[:, columns] = _marginal(probabilities, m.wires, self.n_wires).T
         for columns, m in self._others:
@@ -81,7 +81,7 @@ class Observables:
         if self._halves is not None:
             return self._halves.observable(upstream) * states
         if self._all_diagonal:
-            return (self._table.T @ upstream.T) * states
+            return self._table.T.dot(upstream.T) * states
         weights = np.zeros((len(states), states.shape[1]), dtype=self._dtype)
         if self._diagonal:
             weights += self._table.T @ upstream[:, self._diagonal].T

@@ -1,8 +1,9 @@
 """Runs of rotations on single wires: their 2×2 matrices, and the derivatives with respect to all their angles.
 
-A rotation exp(-iθP/2) is cos(θ/2) - i sin(θ/2) P, so the matrix of a run is linear in the products v of its cosines and
-sines: R = Σ_m v_m C_m with fixed C_m. The matrices of all runs of a circuit come from one product, and so do their
-derivatives, from one 2×2 matrix a run, N = tr_{other wires} |Φ⟩⟨λ| of the states before it.
+A rotation exp(-iθP/2) is cos(θ/2) - i sin(θ/2) P, so the matrix of a run is linear in the products of its cosines and
+sines, and these are linear in v, the cosines and sines of all φ = (θ₁ ± θ₂ ± …)/2: R = Σ_m v_m C_m with fixed C_m. The
+matrices of all runs of a circuit come from one product, and so do their derivatives, from one 2×2 matrix a run,
+N = tr_{other wires} |Φ⟩⟨λ| of the states before it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.quantum.engine.layers import Layer
-from pipeline.quantum.matrices import PAULI
+from pipeline.quantum.matrices import PAULI, z_signs
 
 
 class Runs:
@@ -34,7 +35,10 @@ class Runs:
         self._plain = (
             bool((self._index.reshape(-1) == np.arange(n_shared)).all()) if self._index.size == n_shared else False
         )
+        self._signs, change = _waves(self._length)
+        self._signs_back = np.ascontiguousarray(2 * self._signs.T)
         terms = np.array([run_terms(run, self._length) for run in runs], dtype=complex).reshape(-1, 2**self._length, 4)
+        terms = change @ terms
         self.is_real = not np.abs(terms.imag).max(initial=0) > 1e-14
         real = terms.real if self.is_real else np.ascontiguousarray(terms).view(float)
         self._same = len(real) > 0 and bool((real == real[0]).all())
@@ -44,22 +48,13 @@ class Runs:
         if not self.is_real:
             back[..., 1::2] *= -1
         self._back = np.ascontiguousarray(back[0].T if self._same else back)
-        self._flips = _flips(self._length)
 
     def matrices(self, shared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The matrices, of shape (K, n, 2, 2), and the products v, of shape (K·n, 2^length)."""
-        if self._plain:
-            half = shared.reshape(self._index.shape) * 0.5
-        else:
-            half = np.append(shared, 0.0)[self._index]
-            half *= 0.5
-        products = np.empty((*half.shape, 2))
-        np.cos(half, out=products[..., 0])
-        np.sin(half, out=products[..., 1])
-        values = products[:, 0]
-        for k in range(1, self._length):
-            values = (values[:, :, None] * products[:, k, None, :]).reshape(len(half), -1)
-        rows = values @ self._terms if self._same else np.einsum("gm,gmx->gx", values, self._terms)
+        """The matrices, of shape (K, n, 2, 2), and the waves v, of shape (K·n, 2^length)."""
+        angles = shared.reshape(self._index.shape) if self._plain else np.append(shared, 0.0)[self._index]
+        phases = angles.dot(self._signs)
+        values = np.concatenate([np.cos(phases), np.sin(phases)], axis=1)
+        rows = values.dot(self._terms) if self._same else np.einsum("gm,gmx->gx", values, self._terms)
         return (rows if self.is_real else rows.view(complex)).reshape(*self._shape, 2, 2), values
 
     def gradient(self, matrices: np.ndarray, values: np.ndarray, inner: np.ndarray) -> np.ndarray:
@@ -71,9 +66,12 @@ class Runs:
         rows = inner.reshape(len(values), 4)
         if not self.is_real:
             rows = np.ascontiguousarray(rows, dtype=complex).view(float)
-        slopes = rows @ self._back if self._same else np.einsum("gx,gmx->gm", rows, self._back)
-        turned = (values @ self._flips).reshape(len(values), self._length, -1)
-        by_angle = np.matmul(turned, slopes[:, :, None]).reshape(-1)
+        slopes = rows.dot(self._back) if self._same else np.einsum("gx,gmx->gm", rows, self._back)
+        half = self._signs.shape[1]
+        # d cos φ = -sin φ dφ, d sin φ = cos φ dφ
+        turned = values[:, :half] * slopes[:, half:]
+        turned -= values[:, half:] * slopes[:, :half]
+        by_angle = turned.dot(self._signs_back).reshape(-1)
         if self._plain:
             return by_angle
         return np.bincount(self._index.reshape(-1), by_angle, self._n_shared + 1)[: self._n_shared]
@@ -95,13 +93,18 @@ def run_terms(run: Sequence[tuple[str, int] | np.ndarray], length: int) -> np.nd
     return terms.reshape(-1, 4)
 
 
-def _flips(length: int) -> np.ndarray:
-    """The matrix from v to dv/dθ for each place, times 2 · 1/2, of shape (2^length, length · 2^length)."""
-    size = 2**length
-    flips = np.zeros((size, length, size))
-    for place in range(length):
-        bit = 1 << (length - 1 - place)
-        for m in range(size):
-            # d cos = -sin, d sin = cos
-            flips[m ^ bit, place, m] = 1.0 if m & bit else -1.0
-    return flips.reshape(size, -1)
+def _waves(length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Phases φ = θ @ signs, signs of shape (length, H), H = 2^(length-1), and the change of basis to their waves.
+
+    Coefficients of the products of cosines and sines, as ``run_terms`` orders them, become by ``change @ coefficients``
+    those of cos φ and sin φ, in this order; ``change`` has shape (2H, 2H).
+    """
+    half = 2 ** (length - 1)
+    signs = np.concatenate([np.ones((1, half)), z_signs(length - 1)]) if length > 1 else np.ones((1, 1))
+    # cos x = (exp(ix) + exp(-ix)) / 2 and sin x = (exp(ix) - exp(-ix)) / 2i.
+    powers = np.ones((half, 1), dtype=complex)
+    for of_place in signs:
+        pair = np.stack([np.ones(half), -1j * of_place], axis=1) / 2
+        powers = (powers[:, :, None] * pair[:, None]).reshape(half, -1)
+    # Opposite phases have conjugate powers: c exp(iφ) + c* exp(-iφ) = 2 Re c cos φ - 2 Im c sin φ.
+    return signs / 2, np.concatenate([2 * powers.real, -2 * powers.imag])
