@@ -17,14 +17,14 @@ from pipeline.quantum.engine.layers import Layer
 from pipeline.quantum.engine.phases import Phases, UnitPhases, diagonals
 from pipeline.quantum.engine.runs import Runs
 from pipeline.quantum.lightning import StateVector
-from pipeline.quantum.matrices import apply_matrix, matrix_gradient
+from pipeline.quantum.matrices import apply_matrix, matrix_gradient, z_signs
 from pipeline.quantum.program.tape import Gate
 
 MOST_KEPT = 2**23
 """Amplitudes kept for the backward pass, over all layers; beyond, states are recomputed by running backwards."""
 SHORT = 256
 """Contiguous amplitudes from which on the overhead of one call a stretch is negligible."""
-TOGETHER = 2**15
+TOGETHER = 2**17
 """Amplitudes of several layers from which products are taken in one call."""
 
 
@@ -39,12 +39,16 @@ class Prepared:
 
 @dataclass
 class Memory:
-    """Memory for the reverse pass: the states before each step (behind it, for phases), and the final states."""
+    """Memory for the reverse pass: the states before each step (behind it, for phases), and the final states.
+
+    States before layers of runs stand in ``shelf``, of shape (K, 2ⁿ, columns), if they have all the columns.
+    """
 
     prepared: Prepared
     phases: dict[Any, np.ndarray]
     matrices: list[np.ndarray]
     is_kept: bool
+    shelf: np.ndarray
     states: list[Any] = field(default_factory=list)
     outputs: Any = None
 
@@ -97,7 +101,8 @@ class RegisterSteps:
         """The states behind all steps, and the memory for ``backward``, with states in it if ``keep``."""
         n_columns = max(states.shape[1], 1 if units is None else units.batched.shape[1])
         keep = keep and len(states) * n_columns * len(self._steps) <= MOST_KEPT
-        memory = Memory(prepared, diagonals(self._phases, units), matrices, keep)
+        shelf = np.empty((self._n_runs if keep else 0, len(states), n_columns), dtype=self._dtype)
+        memory = Memory(prepared, diagonals(self._phases, units), matrices, keep, shelf)
         register = self._register(states.shape[1])
         current = _Current(register, np.ascontiguousarray(states, dtype=self._dtype))
         for kind, step in self._steps:
@@ -105,8 +110,8 @@ class RegisterSteps:
             if kind == "fixed":
                 current.inside().apply(step)
             elif kind == "wires":
-                if keep and self._n_runs:
-                    kept = current.outside()
+                if keep:
+                    kept = current.outside(shelf[step[0]])
                 self._apply_runs(current.inside(), prepared, step, False)
             elif kind == "phases":
                 before = current.outside()
@@ -132,6 +137,8 @@ class RegisterSteps:
         slopes: dict[Any, tuple[Phases, np.ndarray]] = {}
         forgotten = not memory.is_kept
         pending: list[tuple[int, np.ndarray, np.ndarray]] = []
+        together = max(1, TOGETHER // memory.outputs.size)
+        shelf = np.empty((min(together, len(memory.shelf)), *memory.shelf.shape[1:]), dtype=self._dtype)
         states = memory.outputs
         register = self._register(adjoint.shape[1])
         current = _Current(register, np.ascontiguousarray(adjoint))
@@ -146,9 +153,10 @@ class RegisterSteps:
                 states = self._undone(k, states, memory)
                 kept = states
             if kind == "wires" and need_shared:
-                pending.append((step[0], kept, current.outside()))
-                if len(pending) * kept.size >= TOGETHER or k == self._first_wires:
-                    self._take(pending, inner)
+                place = step[0] % together
+                pending.append((step[0], kept, current.outside(shelf[place] if len(shelf) else None)))
+                if place == 0 or k == self._first_wires:
+                    self._take(pending, inner, memory.shelf, shelf)
             elif kind == "phases":
                 outputs = states if forgotten else kept[0]
                 array = current.outside()
@@ -179,17 +187,21 @@ class RegisterSteps:
     def finish(self, prepared: Prepared, gradient: Any) -> None:
         """Nothing is left."""
 
-    def _take(self, pending: list[tuple[int, np.ndarray, np.ndarray]], inner: np.ndarray) -> None:
-        """Compute the products of the waiting layers and empty the list."""
-        shape = pending[0][1].shape
-        if all(s.shape == shape for _, s, _ in pending) and len(pending) > 1:
-            states, adjoints = (np.array([entry[k] for entry in pending]) for k in (1, 2))
-            result = np.zeros((len(pending), *inner.shape[1:]), dtype=inner.dtype)
-            self._products(states, adjoints, result)
-            inner[[k for k, _, _ in pending]] = result
+    def _take(
+        self,
+        pending: list[tuple[int, np.ndarray, np.ndarray]],
+        inner: np.ndarray,
+        states: np.ndarray,
+        adjoints: np.ndarray,
+    ) -> None:
+        """Compute the products of the waiting layers, which may lie in two shelves, and empty the list."""
+        shape = states.shape[1:] if len(states) else ()
+        if len(pending) > 1 and all(kept.shape == adjoint.shape == shape for _, kept, adjoint in pending):
+            first, last = pending[-1][0], pending[0][0]
+            self._products(states[first : last + 1], adjoints[: len(pending)], inner[first : last + 1])
         else:
-            for k, states, adjoint in pending:
-                self._products(states[None], adjoint[None], inner[k : k + 1])
+            for k, kept, adjoint in pending:
+                self._products(kept[None], adjoint[None], inner[k : k + 1])
         pending.clear()
 
     def _apply_runs(self, register: StateVector, prepared: Prepared, step: Any, inverse: bool) -> None:
@@ -240,11 +252,15 @@ class _Current:
         self._array = None
         return self._register
 
-    def outside(self) -> np.ndarray:
-        """The state as an array. A state in the register stays there too."""
+    def outside(self, place: np.ndarray | None = None) -> np.ndarray:
+        """The state as an array, at this place if it has the state's shape. A state in the register stays there too."""
+        fits = place is not None and place.shape == self._shape
         if self._array is None:
-            self._array = np.empty(self._shape, dtype=self._dtype)
+            self._array = place if fits else np.empty(self._shape, dtype=self._dtype)
             self._register.read(self._array.reshape(-1))
+        elif fits and self._array is not place:
+            place[...] = self._array
+            self._array = place
         return self._array
 
 
@@ -264,29 +280,35 @@ class _Products:
     def __init__(self, n_wires: int, wires: list[int], letters: set[str]) -> None:
         self._n, self._wires = n_wires, wires
         self._pairs = [(1, 0), (0, 1)] if letters - {"Z"} else []
-        if letters & {"Z", "all"}:
-            self._pairs.append((0, 0))
+        self._needs_diagonal = bool(letters & {"Z", "all"})
 
     def __call__(self, states: np.ndarray, adjoints: np.ndarray, inner: np.ndarray) -> None:
         """Fill ``inner``, of shape (k, n, 2, 2), from states Φ and λ of shape (k, 2ⁿ, columns)."""
         n_layers, dim, n_columns = states.shape
         # The halves of a late wire alternate in short stretches: these wires come first in a transposed copy.
         split = min(self._n, max(self._n // 2, (dim * n_columns // SHORT).bit_length() - 1))
-        runs = [1 << (wire if wire < split else wire - split) for wire in self._wires]
-        edges = np.cumsum([0, *runs])
+        self._fill(states, adjoints, inner, 0, split)
+        if any(wire >= split for wire in self._wires):
+            shape = (n_layers, 2**split, -1, n_columns)
+            states, adjoints = (np.ascontiguousarray(s.reshape(shape).swapaxes(1, 2)) for s in (states, adjoints))
+            self._fill(states, adjoints, inner, split, self._n)
+
+    def _fill(self, states: np.ndarray, adjoints: np.ndarray, inner: np.ndarray, start: int, stop: int) -> None:
+        """Fill in the wires from ``start`` to ``stop``, which are the first ones of these states."""
+        wires = [wire for wire in self._wires if start <= wire < stop]
+        n_layers = len(states)
+        edges = np.cumsum([0, *(1 << wire - start for wire in wires)])
         overlaps = np.empty((len(self._pairs), n_layers, edges[-1]), dtype=states.dtype)
-        is_late = False
-        for k, (wire, n_runs) in enumerate(zip(self._wires, runs, strict=True)):
-            if wire >= split and not is_late:
-                is_late = True
-                shape = (n_layers, 2**split, -1, n_columns)
-                states, adjoints = (np.ascontiguousarray(s.reshape(shape).swapaxes(1, 2)) for s in (states, adjoints))
-            ket, bra = states.reshape(n_layers, n_runs, 2, -1), adjoints.reshape(n_layers, n_runs, 2, -1)
+        for k, wire in enumerate(wires):
+            ket, bra = (s.reshape(n_layers, 1 << wire - start, 2, -1) for s in (states, adjoints))
             for out, (left, right) in zip(overlaps, self._pairs, strict=True):
                 np.vecdot(bra[:, :, left], ket[:, :, right], out=out[:, edges[k] : edges[k + 1]])
         sums = np.add.reduceat(overlaps, edges[:-1], axis=2)
         for (left, right), values in zip(self._pairs, sums, strict=True):
-            if left == right:
-                inner[:, self._wires, 0, 0], inner[:, self._wires, 1, 1] = 1j * values.imag, -1j * values.imag
-            else:
-                inner[:, self._wires, right, left] = values
+            inner[:, wires, right, left] = values
+        if self._needs_diagonal:
+            # ⟨λ|Φ⟩ of each state of these wires: one pass over the amplitudes for all of them.
+            ket, bra = (s.reshape(n_layers, 1 << stop - start, -1) for s in (states, adjoints))
+            zeros = z_signs(stop - start)[[wire - start for wire in wires]] > 0
+            upper = np.vecdot(bra, ket).imag @ zeros.T
+            inner[:, wires, 0, 0], inner[:, wires, 1, 1] = 1j * upper, -1j * upper
