@@ -306,7 +306,7 @@ def _is_plain(layer: nn.Module) -> bool:
     """Whether calling the layer does no more than its matrix product: no hooks, no other class in its place."""
     return (
         type(layer) is nn.Linear
-        and layer.bias is not None
+        and layer._parameters["bias"] is not None
         and not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
     )
 

@@ -76,21 +76,26 @@ def cross_entropy_gradients(
         return torch.from_numpy(np.asarray(losses)), torch.from_numpy(logits)
 
 
+def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The matrix product, of each head where there are many; ``dot`` takes half the time for small matrices."""
+    return left.dot(right) if left.ndim == 2 else left @ right
+
+
 def _dressed(
     circuit: CompiledCircuit, features: torch.Tensor, parameters: Sequence[torch.Tensor], keep: bool
 ) -> tuple[np.ndarray, Any]:
     """Logits, and what ``_dressed_gradients`` needs if ``keep``; to be called where torch records no gradient."""
     inputs = features.numpy()
     pre_weight, pre_bias, weights, post_weight, post_bias = [parameter.numpy() for parameter in parameters]
-    activations = inputs @ pre_weight.mT
+    activations = _product(inputs, pre_weight.mT)
     activations += pre_bias if pre_bias.ndim == 1 else pre_bias[:, None]
     # One sum tells whether all is finite: infinity or NaN anywhere in the features or in the layer ends up in it.
     if not math.isfinite(np.add.reduce(activations, axis=None)) and not np.isfinite(activations).all():
         raise non_finite(features)
     np.tanh(activations, out=activations)
-    values, memory = circuit.forward(activations * (QUARTER_TURN), weights, keep)
+    values, memory = circuit.forward(activations * QUARTER_TURN, weights, keep)
     values = values.astype(inputs.dtype, copy=False)
-    logits = values @ post_weight.mT
+    logits = _product(values, post_weight.mT)
     logits += post_bias if post_bias.ndim == 1 else post_bias[:, None]
     if not math.isfinite(np.add.reduce(logits, axis=None)) and not np.isfinite(logits).all():
         raise non_finite(features)
@@ -105,12 +110,12 @@ def _dressed_gradients(
     features_needed, pre_weight_needed, pre_bias_needed, weights_needed, post_weight_needed, post_bias_needed = needed
     gradients: list[np.ndarray | None] = [None] * 6
     if post_weight_needed:
-        gradients[4] = upstream.mT @ values
+        gradients[4] = _product(upstream.mT, values)
     if post_bias_needed:
         gradients[5] = np.add.reduce(upstream, axis=-2)
     angles_needed = features_needed or pre_weight_needed or pre_bias_needed
     if angles_needed or weights_needed:
-        angles, weights = circuit.backward(memory, upstream @ post_weight, angles_needed, weights_needed)
+        angles, weights = circuit.backward(memory, _product(upstream, post_weight), angles_needed, weights_needed)
         if weights is not None:
             gradients[3] = weights.astype(inputs.dtype, copy=False)
         if angles is not None:
@@ -119,9 +124,9 @@ def _dressed_gradients(
             slope *= QUARTER_TURN
             slope *= angles
             if features_needed:
-                gradients[0] = slope @ pre_weight
+                gradients[0] = _product(slope, pre_weight)
             if pre_weight_needed:
-                gradients[1] = slope.mT @ inputs
+                gradients[1] = _product(slope.mT, inputs)
             if pre_bias_needed:
                 gradients[2] = np.add.reduce(slope, axis=-2)
     return gradients
