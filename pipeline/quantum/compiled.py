@@ -126,8 +126,7 @@ class CompiledCircuit:
     @property
     def simulator(self) -> str:
         """The simulator in use: ``lightning``, ``dense`` or ``qnode``."""
-        if not self.is_ready:
-            self._prepare()
+        self._prepare()
         return "qnode" if self._engine is None else self._wanted
 
     @property
@@ -178,8 +177,7 @@ class CompiledCircuit:
         Raises:
             ValueError: If inputs or weights have other shapes.
         """
-        if not self.is_ready:
-            self._prepare()
+        self._prepare()
         if inputs.ndim != 2 or inputs.shape[1] != self.n_inputs:
             raise ValueError(f"inputs have shape {tuple(inputs.shape)}; this circuit takes (B, {self.n_inputs})")
         if self._engine is not None:
@@ -199,8 +197,7 @@ class CompiledCircuit:
         Returns:
             The values, float64, and the memory for ``backward`` if ``keep``.
         """
-        if not self.is_ready:
-            self._prepare()
+        self._prepare()
         if self._engine is not None:
             try:
                 return self._runner(inputs.ndim == 3).forward(inputs, weights, keep)
@@ -231,8 +228,7 @@ class CompiledCircuit:
             inputs: Shape (heads, B, n_inputs), floating.
             weights: Shape (heads, n_weights), flat as for ``split``.
         """
-        if not self.is_ready:
-            self._prepare()
+        self._prepare()
         if self._engine is not None:
             try:
                 return self._engine.dense(inputs, weights)

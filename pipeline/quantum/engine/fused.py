@@ -21,10 +21,10 @@ from pipeline.quantum.program.tape import Gate
 
 @dataclass
 class Prepared:
-    """Matrices for given shared angles: of the runs, their products of cosines and sines, and of whole layers."""
+    """Matrices for given shared angles: of the runs, their waves, and of whole layers."""
 
     runs: np.ndarray
-    products: np.ndarray
+    waves: np.ndarray
     layers: np.ndarray
 
 
@@ -55,7 +55,8 @@ class FusedSteps:
         self._n, self._dim, self._dtype = n_wires, 2**n_wires, dtype
         wires = [layer for layer in layers if layer.kind == "wires"]
         self._runs = Runs(wires, n_wires, n_shared)
-        self._phases = [Phases(layer, n_wires) if layer.kind == "phases" else None for layer in layers]
+        phases = [Phases(layer, n_wires) if layer.kind == "phases" else None for layer in layers]
+        self._phases = [layer for layer in phases if layer is not None]
         posts = [np.eye(self._dim, dtype=complex) for _ in wires]
         self._steps: list[tuple[str, Any, Any]] = []
         k = 0
@@ -76,17 +77,18 @@ class FusedSteps:
                     self._steps.append(("wires", k, k + 1))
                 k += 1
             elif layer.kind == "phases":
-                self._steps.append(("phases", self._phases[place], None))
+                self._steps.append(("phases", phases[place], None))
             else:
                 self._steps.append(("matrix", *layer.gate))  # type: ignore[misc]
         order = _row_order(np.array(posts).reshape(-1, self._dim, self._dim))
         self._posts = None if order is not None else self._cast(np.array(posts))
+        self._identity = self._cast(np.eye(self._dim))
         self._entries = _entries(order, len(wires), n_wires)
         self._traces = _trace_index(len(wires), n_wires)
 
     def prepare_shared(self, shared: np.ndarray, _n_samples: int) -> Prepared:
         """The matrices of all layers for these angles."""
-        runs, products = self._runs.matrices(shared)
+        runs, waves = self._runs.matrices(shared)
         factors = runs.reshape(len(runs), self._n, 4).astype(self._dtype, copy=False)
         outer = factors[:, -1]
         for wire in range(self._n - 2, -1, -1):
@@ -94,7 +96,7 @@ class FusedSteps:
         layers = outer.take(self._entries)
         if self._posts is not None:
             layers = self._posts @ layers
-        return Prepared(runs, products, layers)
+        return Prepared(runs, waves, layers)
 
     def forward(
         self,
@@ -109,15 +111,17 @@ class FusedSteps:
         for kind, first, second in self._steps:
             if kind == "wires":
                 whole = second - first > 1 and states.shape[1] > self._dim
-                columns = np.eye(self._dim, dtype=self._dtype) if whole else states
+                columns = self._identity if whole else states
                 before = np.empty((second - first, *columns.shape), dtype=self._dtype)
                 before[0] = columns
-                for k in range(first, second - 1):
+                if whole:
+                    before[1] = prepared.layers[first]
+                for k in range(first + whole, second - 1):
                     # ``dot`` takes half the time of ``matmul`` for matrices as small as these.
                     prepared.layers[k].dot(before[k - first], out=before[k - first + 1])
                 after = prepared.layers[second - 1].dot(before[-1])
                 memory.states.append((before, states, after) if whole else (before, None, None))
-                states = after @ states if whole else after
+                states = after.dot(states) if whole else after
             elif kind == "phases":
                 one_column = states.shape[1] == 1
                 states = states * memory.phases[first.key]
@@ -172,7 +176,7 @@ class FusedSteps:
             layer.add_gradient(slope, gradient.batched, gradient.shared)
         if len(inner) and need_shared:
             traced = np.add.reduce(inner.take(self._traces), axis=0)
-            gradient.shared += self._runs.gradient(prepared.runs, prepared.products, traced)
+            gradient.shared += self._runs.gradient(prepared.runs, prepared.waves, traced)
         return adjoint
 
     def finish(self, prepared: Prepared, gradient: Any) -> None:

@@ -89,11 +89,11 @@ class Phases:
                     np.add.at(target, index, by_angle)
 
 
-def diagonals(layers: Sequence[Phases | None], units: UnitPhases | None) -> dict[Any, np.ndarray]:
+def diagonals(layers: Sequence[Phases], units: UnitPhases | None) -> dict[Any, np.ndarray]:
     """The phases of each layer, by its key: equal layers share them."""
     found: dict[Any, np.ndarray] = {}
     for layer in layers:
-        if layer is not None and layer.key not in found:
+        if layer.key not in found:
             assert units is not None
             found[layer.key] = layer.diagonal(units)
     return found

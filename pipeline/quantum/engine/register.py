@@ -1,8 +1,8 @@
 """Many qubits: gates that all samples share run in Lightning's register, one by one, on all samples at once.
 
 In: states of shape (2ⁿ, columns), the columns a power of two: they are further wires behind those of the circuit. A run
-of rotations is one 2×2 matrix; its derivatives need N = tr_{other wires} |Φ⟩⟨λ|. Three products of the halves of Φ and
-λ determine it, because |Φ⟩⟨λ| of an observable has a real trace.
+of rotations is one 2×2 matrix; its derivatives need N = tr_{other wires} |Φ⟩⟨λ|. Two products of the halves of Φ and λ,
+and ⟨λ|Φ⟩ of the states of a few wires, determine it, because |Φ⟩⟨λ| of an observable has a real trace.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ TOGETHER = 2**17
 
 @dataclass
 class Prepared:
-    """Of shared angles: matrices of all runs, their products of cosines and sines, and each angle in a list."""
+    """Of shared angles: matrices of all runs, their waves, and each angle in a list."""
 
     runs: np.ndarray
-    products: np.ndarray
+    waves: np.ndarray
     angles: list[list[float]]
 
 
@@ -87,8 +87,8 @@ class RegisterSteps:
 
     def prepare_shared(self, shared: np.ndarray, _n_samples: int) -> Prepared:
         """The matrices of all runs for these angles."""
-        runs, products = self._runs.matrices(shared)
-        return Prepared(runs.astype(self._dtype), products, [[angle] for angle in shared.tolist()])
+        runs, waves = self._runs.matrices(shared)
+        return Prepared(runs.astype(self._dtype), waves, [[angle] for angle in shared.tolist()])
 
     def forward(
         self,
@@ -181,7 +181,7 @@ class RegisterSteps:
         for layer, slope in slopes.values():
             layer.add_gradient(slope, gradient.batched, gradient.shared)
         if len(inner) and need_shared:
-            gradient.shared += self._runs.gradient(prepared.runs, prepared.products, inner)
+            gradient.shared += self._runs.gradient(prepared.runs, prepared.waves, inner)
         return current.outside() if need_start else adjoint
 
     def finish(self, prepared: Prepared, gradient: Any) -> None:
@@ -254,14 +254,18 @@ class _Current:
 
     def outside(self, place: np.ndarray | None = None) -> np.ndarray:
         """The state as an array, at this place if it has the state's shape. A state in the register stays there too."""
-        fits = place is not None and place.shape == self._shape
+        if place is not None and place.shape != self._shape:
+            place = None
         if self._array is None:
-            self._array = place if fits else np.empty(self._shape, dtype=self._dtype)
-            self._register.read(self._array.reshape(-1))
-        elif fits and self._array is not place:
-            place[...] = self._array
-            self._array = place
-        return self._array
+            array = np.empty(self._shape, dtype=self._dtype) if place is None else place
+            self._register.read(array.reshape(-1))
+        elif place is None:
+            return self._array
+        else:
+            array = place
+            array[...] = self._array
+        self._array = array
+        return array
 
 
 def _letter(run: list[Any]) -> tuple[str, int | None]:
@@ -300,9 +304,9 @@ class _Products:
         edges = np.cumsum([0, *(1 << wire - start for wire in wires)])
         overlaps = np.empty((len(self._pairs), n_layers, edges[-1]), dtype=states.dtype)
         for k, wire in enumerate(wires):
-            ket, bra = (s.reshape(n_layers, 1 << wire - start, 2, -1) for s in (states, adjoints))
+            kets, bras = (s.reshape(n_layers, 1 << wire - start, 2, -1) for s in (states, adjoints))
             for out, (left, right) in zip(overlaps, self._pairs, strict=True):
-                np.vecdot(bra[:, :, left], ket[:, :, right], out=out[:, edges[k] : edges[k + 1]])
+                np.vecdot(bras[:, :, left], kets[:, :, right], out=out[:, edges[k] : edges[k + 1]])
         sums = np.add.reduceat(overlaps, edges[:-1], axis=2)
         for (left, right), values in zip(self._pairs, sums, strict=True):
             inner[:, wires, right, left] = values
