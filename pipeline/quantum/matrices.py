@@ -8,6 +8,12 @@ from typing import Any
 
 import numpy as np
 
+SHORT = 256
+"""Contiguous amplitudes from which on the overhead of one call a stretch is negligible."""
+COLUMNS = 16
+"""Samples side by side from which on stretches are cheaper than a transposed copy that a core's own cache holds."""
+CACHED = 2**16
+"""Amplitudes of such a copy."""
 PAULI = {
     "I": np.eye(2, dtype=complex),
     "X": np.array([[0, 1], [1, 0]], dtype=complex),
@@ -96,3 +102,15 @@ def rows_of(wires: Sequence[int], n_wires: int) -> np.ndarray:
     for k, wire in enumerate(wires):
         rows |= (states >> (len(wires) - 1 - k) & 1) << (n_wires - 1 - wire)
     return rows
+
+
+def late_wire(n_wires: int, n_columns: int) -> int:
+    """The first wire whose halves are better multiplied in a transposed copy of states of shape (2ⁿ, columns).
+
+    The halves of a late wire alternate in short stretches; in the copy these wires come first. ``n_wires`` if no copy
+    is worth its time.
+    """
+    size = n_columns << n_wires
+    if n_columns >= COLUMNS and size <= CACHED:
+        return n_wires
+    return min(n_wires, max(n_wires // 2, (size // SHORT).bit_length() - 1))

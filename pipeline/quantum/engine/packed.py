@@ -17,14 +17,13 @@ import numpy as np
 
 from pipeline.quantum.engine.layers import Layer
 from pipeline.quantum.lightning import Register
+from pipeline.quantum.matrices import late_wire
 from pipeline.quantum.program.tape import Gate
 
 BLOCK = 2**16
 """Amplitudes in the register at once: 1 MiB of complex128, which fits into a core's own cache."""
 GRAM_QUBITS = 4
 """Wires up to which one product of all pairs of rows is cheaper than a few calls for each wire."""
-SHORT = 256
-"""Contiguous amplitudes from which on the overhead of one call a stretch is negligible."""
 
 
 @dataclass
@@ -187,13 +186,12 @@ class _Overlaps:
             self._pairs = pairs.reshape(-1, n_wires)
 
     def __call__(self, states: np.ndarray) -> np.ndarray:
-        n, (n_states, dim, n_columns) = self._n, states.shape
+        n, (n_states, _, n_columns) = self._n, states.shape
         if n <= GRAM_QUBITS:
             # Of real and imaginary parts side by side: Im⟨a|b⟩ = Re⟨a|-ib⟩.
             rows, turned = (s.view(self._pairs.dtype) for s in (states, -1j * states))
             return (rows @ turned.swapaxes(1, 2)).reshape(n_states, -1) @ self._pairs
-        # The halves of a late wire alternate in short stretches: a transposed copy puts these wires first.
-        split = min(n, max(n // 2, (dim * n_columns // SHORT).bit_length() - 1))
+        split = late_wire(n, n_columns)
         runs = [1 << wire for wire in (*range(split), *range(n - split))]
         overlaps = np.empty((n_states, sum(runs)), dtype=states.dtype)
         start = 0

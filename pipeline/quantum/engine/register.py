@@ -17,13 +17,11 @@ from pipeline.quantum.engine.layers import Layer
 from pipeline.quantum.engine.phases import Phases, UnitPhases, diagonals
 from pipeline.quantum.engine.runs import Runs
 from pipeline.quantum.lightning import StateVector
-from pipeline.quantum.matrices import apply_matrix, matrix_gradient, z_signs
+from pipeline.quantum.matrices import apply_matrix, late_wire, matrix_gradient, z_signs
 from pipeline.quantum.program.tape import Gate
 
 MOST_KEPT = 2**23
 """Amplitudes kept for the backward pass, over all layers; beyond, states are recomputed by running backwards."""
-SHORT = 256
-"""Contiguous amplitudes from which on the overhead of one call a stretch is negligible."""
 TOGETHER = 2**17
 """Amplitudes of several layers from which products are taken in one call."""
 
@@ -288,9 +286,8 @@ class _Products:
 
     def __call__(self, states: np.ndarray, adjoints: np.ndarray, inner: np.ndarray) -> None:
         """Fill ``inner``, of shape (k, n, 2, 2), from states Φ and λ of shape (k, 2ⁿ, columns)."""
-        n_layers, dim, n_columns = states.shape
-        # The halves of a late wire alternate in short stretches: these wires come first in a transposed copy.
-        split = min(self._n, max(self._n // 2, (dim * n_columns // SHORT).bit_length() - 1))
+        n_layers, _, n_columns = states.shape
+        split = late_wire(self._n, n_columns)
         self._fill(states, adjoints, inner, 0, split)
         if any(wire >= split for wire in self._wires):
             shape = (n_layers, 2**split, -1, n_columns)
