@@ -281,7 +281,7 @@ class _Products:
 
     def __init__(self, n_wires: int, wires: list[int], letters: set[str]) -> None:
         self._n, self._wires = n_wires, wires
-        self._pairs = [(1, 0), (0, 1)] if letters - {"Z"} else []
+        self._needs_others = bool(letters - {"Z"})
         self._needs_diagonal = bool(letters & {"Z", "all"})
 
     def __call__(self, states: np.ndarray, adjoints: np.ndarray, inner: np.ndarray) -> None:
@@ -298,15 +298,15 @@ class _Products:
         """Fill in the wires from ``start`` to ``stop``, which are the first ones of these states."""
         wires = [wire for wire in self._wires if start <= wire < stop]
         n_layers = len(states)
-        edges = np.cumsum([0, *(1 << wire - start for wire in wires)])
-        overlaps = np.empty((len(self._pairs), n_layers, edges[-1]), dtype=states.dtype)
-        for k, wire in enumerate(wires):
-            kets, bras = (s.reshape(n_layers, 1 << wire - start, 2, -1) for s in (states, adjoints))
-            for out, (left, right) in zip(overlaps, self._pairs, strict=True):
-                np.vecdot(bras[:, :, left], kets[:, :, right], out=out[:, edges[k] : edges[k + 1]])
-        sums = np.add.reduceat(overlaps, edges[:-1], axis=2)
-        for (left, right), values in zip(self._pairs, sums, strict=True):
-            inner[:, wires, right, left] = values
+        if self._needs_others:
+            edges = np.cumsum([0, *(1 << wire - start for wire in wires)])
+            overlaps = np.empty((n_layers, edges[-1], 2), dtype=states.dtype)
+            for k, wire in enumerate(wires):
+                kets, bras = (s.reshape(n_layers, 1 << wire - start, 2, -1) for s in (states, adjoints))
+                # Of each run ⟨λ₀|Φ₁⟩ and ⟨λ₁|Φ₀⟩ between the halves.
+                np.vecdot(bras, kets[:, :, ::-1], out=overlaps[:, edges[k] : edges[k + 1]])
+            sums = np.add.reduceat(overlaps, edges[:-1], axis=1)
+            inner[:, wires, 1, 0], inner[:, wires, 0, 1] = sums[..., 0], sums[..., 1]
         if self._needs_diagonal:
             # ⟨λ|Φ⟩ of each state of these wires: one pass over the amplitudes for all of them.
             ket, bra = (s.reshape(n_layers, 1 << stop - start, -1) for s in (states, adjoints))
