@@ -153,7 +153,7 @@ class ProductFront:
     def add_gradient(self, memory: Any, adjoint: np.ndarray, gradient: Any) -> None:
         """2⟨λ|∂ψ/∂θ⟩ of the batched angles."""
         phases, groups, suffixes = memory
-        result = np.empty((self._wires[-1].stop, adjoint.shape[1]), dtype=phases[0].dtype)
+        slopes = []
         # Of real states only the real part counts.
         rest, last = adjoint.conj() if np.iscomplexobj(groups[0]) else adjoint.real, len(groups) - 1
         for k, (signs, decoder, waves, states) in enumerate(
@@ -166,11 +166,12 @@ class ProductFront:
             half = len(towards) // 2
             slope = waves[:half] * towards[half:]
             slope -= waves[half:] * towards[:half]
-            slope *= 2
-            result[self._wires[k]] = signs.T.dot(slope)
+            slopes.append(signs.T.dot(slope))
             if k < last:
                 rest = np.einsum("srb,sb->rb", rows, states)
-        gradient.batched += result if self._sums is None else self._sums.T @ result
+        result = slopes[0] if len(slopes) == 1 else np.concatenate(slopes)
+        result *= 2
+        gradient.batched += result if self._sums is None else self._sums.T.dot(result)
 
 
 def product_front(schedule: Schedule, n_wires: int, n_batched: int) -> tuple[np.ndarray, np.ndarray] | None:

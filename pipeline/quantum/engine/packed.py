@@ -58,7 +58,7 @@ class PackedSteps:
             self._gates += rotations
             places += [(len(layers) - 1 - k, gate.wires[0], index) for gate, index in rotations]
         ranks, wires, self._angle_of = np.array(places, dtype=int).reshape(-1, 3).T
-        self._rotation_at = (ranks, wires)
+        self._rotation_at = ranks * n_wires + wires
         self._overlaps = _Overlaps(n_wires, dtype)
         self._local = threading.local()
 
@@ -148,7 +148,7 @@ class PackedSteps:
                 register.read(places[n_kept - 1])
                 if n_kept == len(history) or done == n_groups:
                     derivatives[done - n_kept : done] = self._overlaps(history[:n_kept])
-            gradient += np.bincount(self._angle_of, derivatives[self._rotation_at], self._n_shared)
+            gradient += np.bincount(self._angle_of, derivatives.take(self._rotation_at), self._n_shared)
             if start is not None:
                 register.undo(angles, 0, stop)
                 register.read(packed.reshape(-1))
@@ -190,7 +190,7 @@ class _Overlaps:
         if n <= GRAM_QUBITS:
             # Of real and imaginary parts side by side: Im⟨a|b⟩ = Re⟨a|-ib⟩.
             rows, turned = (s.view(self._pairs.dtype) for s in (states, -1j * states))
-            return (rows @ turned.swapaxes(1, 2)).reshape(n_states, -1) @ self._pairs
+            return (rows @ turned.swapaxes(1, 2)).reshape(n_states, -1).dot(self._pairs)
         split = late_wire(n, n_columns)
         runs = [1 << wire for wire in (*range(split), *range(n - split))]
         overlaps = np.empty((n_states, sum(runs)), dtype=states.dtype)
