@@ -65,6 +65,30 @@ def test_single_precision(seed, n_wires):
     check(RandomCircuit(seed, n_wires), 3, seed, "complex64", 1e-4)
 
 
+@pytest.mark.parametrize("measured", ["diagonal", "hermitian", "mixed"])
+@pytest.mark.parametrize("angles", ["polynomial", "traced", "of matrices"])
+@pytest.mark.parametrize("n_wires", [2, 5])
+def test_single_precision_of_everything(n_wires, angles, measured):
+    def circuit(inputs, weights):
+        scaled = torch.tanh(inputs) if angles == "traced" else 1.5 * inputs
+        qml.AngleEmbedding(scaled[..., :n_wires], wires=range(n_wires), rotation="Y")
+        for layer in range(3):
+            for wire in range(n_wires):
+                qml.Rot(weights[0], weights[layer] * weights[1], weights[2], wires=wire)
+            if angles == "of matrices":
+                cos, sin = torch.cos(inputs[..., 0] * weights[3]), torch.sin(inputs[..., 0] * weights[3])
+                rows = torch.stack([cos, -sin, sin, cos], dim=-1).reshape(*inputs.shape[:-1], 2, 2)
+                qml.QubitUnitary(rows.to(torch.complex128), wires=layer % n_wires)
+            qml.CNOT(wires=[0, n_wires - 1])
+        if measured == "diagonal":
+            return z_all(n_wires)
+        hermitian = [qml.expval(qml.Hermitian(np.array([[1, 0.5j], [-0.5j, 0.2]]), wires=1))]
+        return hermitian if measured == "hermitian" else [*hermitian, qml.probs(wires=[1]), qml.expval(qml.Z(0))]
+
+    for n_samples in (1, 40):
+        check(Templates(circuit, n_wires, n_wires, 4), n_samples, 7, "complex64", 2e-5)
+
+
 class Templates:
     """A circuit of PennyLane's documentation of its templates, for ``RandomCircuit``'s place."""
 
@@ -181,6 +205,22 @@ def test_blocks_and_forgotten_states_change_nothing(monkeypatch, name, fused):
     assert any(done is None for done in memory.of_simulator.passes)
     for result, reference in zip((values, *parts.backward(memory, upstream)), expected, strict=True):
         np.testing.assert_allclose(result, reference, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_wires", [2, 5])
+def test_equal_layers_of_shared_phases_before_and_behind_the_inputs(n_wires):
+    def circuit(inputs, weights):
+        for _ in range(2):
+            qml.IsingXX(weights[0], wires=[0, 1])
+            qml.RY(weights[1], wires=0)
+            qml.RZ(inputs[..., 0], wires=0)
+            qml.RY(weights[1], wires=0)
+        return z_all(n_wires)
+
+    templates = Templates(circuit, n_wires, 1, 2)
+    layers = engine_of(templates)._simulator._steps._phases
+    assert len({layer.key for layer in layers if layer.is_shared}) < sum(layer.is_shared for layer in layers)
+    check(templates, 5, 3)
 
 
 def test_a_zero_row_has_no_amplitudes():

@@ -89,7 +89,8 @@ class Engine:
             parameters = self._traced(memory, keep)
         else:
             angles = program.polynomials(inputs.T, weights[:, None])
-            parameters = Parameters(angles.shared[:, 0], angles.batched)
+            # Coefficients are float64: where angles aren't plain inputs they come out so.
+            parameters = Parameters(angles.shared[:, 0], angles.batched.astype(self._dtype, copy=False))
             if program.amplitudes is not None:
                 memory.initial = InitialStates(program.amplitudes, inputs.T)
                 parameters.amplitudes = memory.initial.states
@@ -131,7 +132,8 @@ class Engine:
         memory.traced = (outputs, leaves)
         shared, batched, *rest = (tensor.detach().numpy() for tensor in outputs)
         amplitudes = rest.pop() if self.program.amplitudes is not None else None
-        return Parameters(shared, batched, amplitudes, rest)
+        matrices = [matrix.astype(self._c_dtype, copy=False) for matrix in rest]
+        return Parameters(shared, batched.astype(self._dtype, copy=False), amplitudes, matrices)
 
     def traced(self, inputs: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:
         """Gate parameters with torch's graph: shared (n_shared,), batched (n_batched, B), matrices, amplitudes."""

@@ -158,7 +158,7 @@ class FusedSteps:
                     adjoint = columns.conj() if states is None else product.conj().T.dot(adjoint)
             elif kind == "phases":
                 states, one_column = kept
-                slope = (adjoint.conj() * states).imag
+                slope = first.slope(adjoint, states)
                 slopes[first.key] = (first, slopes[first.key][1] + slope if first.key in slopes else slope)
                 if needed:
                     adjoint = adjoint * memory.phases[first.key].conj()

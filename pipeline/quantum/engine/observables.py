@@ -112,11 +112,12 @@ def eigenvalues(measurement: Measurement, n_wires: int) -> np.ndarray:
 
 
 def _applied(measurement: Measurement, states: np.ndarray, n_wires: int) -> np.ndarray:
-    """O Φ."""
+    """O Φ, complex, in the precision of Φ."""
+    dtype = np.result_type(states, np.complex64)
     if measurement.kind == "hermitian":
         assert measurement.matrix is not None
-        return apply_matrix(measurement.matrix, measurement.wires, states)
-    total = np.zeros(states.shape, dtype=np.result_type(states, np.complex64))
+        return apply_matrix(measurement.matrix.astype(dtype), measurement.wires, states)
+    total = np.zeros(states.shape, dtype=dtype)
     for rows, factors in zip(*pauli_action(measurement, n_wires), strict=True):
         total += (factors[:, None] * states[rows]).astype(total.dtype)
     return total

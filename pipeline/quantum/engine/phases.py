@@ -76,8 +76,16 @@ class Phases:
         assert result is not None
         return result
 
+    def slope(self, adjoint: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """Im(λ* Φ) of states behind the layer, (2ⁿ, B), or its sum over the samples, (2ⁿ, 1), if they share all angles.
+
+        Slopes of equal layers add up, wherever these stand: before samples differ and behind.
+        """
+        slope = (adjoint.conj() * states).imag
+        return slope.sum(axis=1, keepdims=True) if self.is_shared else slope
+
     def add_gradient(self, slopes: np.ndarray, batched: np.ndarray, shared: np.ndarray) -> None:
-        """Add the angles' gradients from Im(λ* Φ) behind the layer, of shape (2ⁿ, B)."""
+        """Add the angles' gradients from the sum of the slopes."""
         for kind, target in (("batched", batched), ("shared", shared)):
             index = self._index[kind]
             if len(index):

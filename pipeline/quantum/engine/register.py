@@ -156,9 +156,8 @@ class RegisterSteps:
                 if place == 0 or k == self._first_wires:
                     self._take(pending, inner, memory.shelf, shelf)
             elif kind == "phases":
-                outputs = states if forgotten else kept[0]
                 array = current.outside()
-                slope = (array.conj() * outputs).imag
+                slope = step.slope(array, states if forgotten else kept[0])
                 slopes[step.key] = (step, slopes[step.key][1] + slope if step.key in slopes else slope)
                 array = array * memory.phases[step.key].conj()
                 if kept[1] == 1 and array.shape[1] > 1:
