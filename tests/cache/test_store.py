@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import random
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +24,9 @@ from changes import (
 )
 from conftest import child, write_feature_file
 
+from features.cache import store
 from features.cache.records import Skipped
-from features.cache.store import DamagedCache, NotACache, read_features
+from features.cache.store import DamagedCache, NotACache, read_features, verify_features
 from features.cache.writer import write_features
 from features.util.errors import InputError
 
@@ -132,6 +136,52 @@ def test_a_truncated_file(feature_file: Path, tenths: int) -> None:
     feature_file.write_bytes(whole[: len(whole) * tenths // 10])
     with pytest.raises(DamagedCache, match=r"is damaged \(.*\); make it again: python -m features --data "):
         read_features(feature_file)
+
+
+# Once a process ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hashed(monkeypatch) -> list[None]:
+    """One entry each time that a file's bytes are hashed."""
+    hashed: list[None] = []
+    sha256 = hashlib.sha256
+    monkeypatch.setattr(store.hashlib, "sha256", lambda *data: hashed.append(None) or sha256(*data))
+    return hashed
+
+
+@pytest.fixture
+def later(monkeypatch) -> None:
+    """Any file was written ten seconds ago or more."""
+    now = time.time_ns
+    monkeypatch.setattr(store.time, "time_ns", lambda: now() + 10**10)
+
+
+@pytest.mark.usefixtures("later")
+def test_the_bytes_of_a_file_are_hashed_once(feature_file: Path, hashed) -> None:
+    assert verify_features(feature_file) == verify_features(feature_file)
+    assert len(hashed) == 1
+
+
+def test_the_bytes_of_a_file_just_written_are_hashed_each_time(feature_file: Path, hashed) -> None:
+    assert verify_features(feature_file) == verify_features(feature_file)
+    assert len(hashed) == 2
+
+
+@pytest.mark.usefixtures("later")
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_changed_since_it_was_hashed(feature_file: Path, replaced: bool) -> None:
+    verify_features(feature_file)
+    before = feature_file.stat()
+    altered = bytearray(feature_file.read_bytes())
+    altered[-100] ^= 1
+    time.sleep(0.05)  # the step of the file system's clock
+    written = feature_file.with_name("other.h5") if replaced else feature_file
+    written.write_bytes(altered)
+    os.utime(written, ns=(before.st_atime_ns, before.st_mtime_ns))
+    written.replace(feature_file)
+    with pytest.raises(DamagedCache, match="its contents do not match their checksum"):
+        verify_features(feature_file)
 
 
 # Every byte counts ---------------------------------------------------------------------------------------------------
