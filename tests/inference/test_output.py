@@ -41,7 +41,7 @@ def made(path, form, stop=None, *, record=None, force=False, images=NAMES):
     """Make a file, or the beginning of one; the rows that were there, and how many of them could not be read."""
     unread = Unread()
     result = ResultFile(path, form, record or {"top": None}, force=force)
-    result.take_up(map(Path, images), unread)
+    result.take_up(((Path(image), True) for image in images), unread)
     with result.writer() as show:
         for prediction in islice(predictions(), result.kept, stop):
             show(prediction)
@@ -126,7 +126,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
 
     def take_up():
         again = ResultFile(tmp_path / "out", Csv(None, CLASSES), {}, force=False)
-        again.take_up(images(), Unread())
+        again.take_up(((image, True) for image in images()), Unread())
         kept.append(again.kept)
 
     assert peak(take_up) < 500_000
@@ -226,6 +226,37 @@ def test_another_command_is_refused_and_nothing_is_lost(config, stopped_after, r
     with pytest.raises(InputError, match="1 of 14 files"):
         predict(replace(config, force=True, top=1))
     assert (tmp_path / "out.csv").read_text().startswith("image,class 1,")
+
+
+def test_a_picture_that_changed_under_its_name_is_classified_again(config, stopped_after, tmp_path, capsys):
+    changing = config.images[0] / "train/blue/1.png"
+    assert changing.exists()
+    stopped_after(6)
+    with pytest.raises(KeyboardInterrupt):
+        predict(config)
+    before = {name: (tmp_path / name).read_bytes() for name in names_in(tmp_path) if name != "pictures"}
+    stopped_after(None)
+    shutil.copy(config.images[0] / "val/red/0.png", changing)
+    with pytest.raises(InputError, match=r"row \d is of .*blue/1\.png, which has changed\. .*--force begins again"):
+        predict(config)
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    for finished in (replace(config, force=True), replace(config, out=tmp_path / "whole.csv")):
+        with pytest.raises(InputError, match="1 of 14 files"):
+            predict(finished)
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_rows_whose_pictures_were_not_noted_are_classified_again(config, stopped_after, tmp_path, capsys):
+    stopped_after(6)
+    with pytest.raises(KeyboardInterrupt):
+        predict(config)
+    stamps = tmp_path / ".out.csv.stamps"
+    stamps.write_bytes(stamps.read_bytes()[:40])  # of two pictures and a half
+    stopped_after(None)
+    with pytest.raises(InputError, match="1 of 14 files"):
+        predict(config)
+    assert "going on behind 2 of 14 pictures" in capsys.readouterr().err
+    assert names_in(tmp_path) == ["out.csv", "pictures"]
 
 
 def test_mistakes_are_told_at_once(config, tmp_path):

@@ -187,11 +187,12 @@ class ResultFile:
         self._size = 0
         self._goes_on = self._same_as_begun()
 
-    def take_up(self, images: Iterable[Path], unread: Unread) -> None:
+    def take_up(self, images: Iterable[tuple[Path, bool | None]], unread: Unread) -> None:
         """Read the rows that an earlier command finished.
 
         Args:
-            images: All pictures in order.
+            images: All pictures in order, and whether each is as it was; None where that is not known: from there on
+                all are classified again.
             unread: Takes those of these rows that could not be read.
 
         Raises:
@@ -214,18 +215,22 @@ class ResultFile:
             if "".join(islice(lines, self._form.begin.count("\n"))) != self._form.begin:
                 return
             self._size = position
-            rows, names = self._form.read(lines), map(str, images)
+            rows, pictures = self._form.read(lines), iter(images)
             while (row := _next_row(rows)) is not None:
                 image, problem = row
-                now = next(names, None)
-                if image != now and self._force:
+                now, same = next(pictures, (None, True))
+                if same is None:
+                    return
+                changed = "which has changed" if str(now) == image else f"where {now or 'no picture'} is now"
+                same = same and str(now) == image
+                if not same and self._force:
                     self.kept = self._size = 0
                     unread.clear()
                     return
-                if image != now:
+                if not same:
                     raise InputError(
                         f"the pictures have changed since {self.path} was begun: row {self.kept + 1} is of {image}, "
-                        f"where {now or 'no picture'} is now. Nothing was changed; --force begins again"
+                        f"{changed}. Nothing was changed; --force begins again"
                     )
                 self.kept, self._size = self.kept + 1, position
                 if problem is not None:

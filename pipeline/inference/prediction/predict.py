@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from io import TextIOWrapper
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +23,7 @@ from features.util.errors import InputError, listing
 from features.util.provenance import versions
 from pipeline.inference.config import FEATURES, FOLDER, PredictConfig
 from pipeline.inference.prediction.output import Form, ResultFile, Unread, form_of, refuse_existing
+from pipeline.inference.prediction.stamps import Stamps
 
 if TYPE_CHECKING:
     from features.backbone.runtime import Runtime
@@ -44,6 +45,7 @@ class Work:
         record: Gives all that their predictions depend on but their contents, as JSON.
         names: Yields their names.
         stream: Yields their predictions from one of them on.
+        stamps: Those of the pictures, where a file of predictions is made.
         own_labels: Gives the class of each, where they bring their own.
     """
 
@@ -53,6 +55,7 @@ class Work:
     record: Callable[[], dict[str, Any]]
     names: Callable[[], Iterable[Path]]
     stream: Callable[[int], Iterator[Prediction]]
+    stamps: Stamps | None = None
     own_labels: Callable[[], Sequence[str]] | None = None
 
 
@@ -92,7 +95,8 @@ def _into_file(config: PredictConfig, work: Work, form: Form, unread: Unread) ->
     # Without labels as a command of an earlier version began it.
     asked["labels"] = hashlib.sha256(judge.truth.tobytes()).hexdigest() if judge else None
     result = ResultFile(cast("Path", config.out), form, work.record() | asked, force=config.force)
-    result.take_up(work.names(), unread)
+    stamps = work.stamps
+    result.take_up(stamps.unchanged(work.names()) if stamps else ((name, True) for name in work.names()), unread)
     if result.kept:
         print(f"going on behind {result.kept} of {work.total} {work.things}", file=sys.stderr)
     with judge.taking(result.kept) if judge else nullcontext() as take, _bar(work, result.kept) as bar:
@@ -106,8 +110,9 @@ def _into_file(config: PredictConfig, work: Work, form: Form, unread: Unread) ->
             raise KeyboardInterrupt(
                 "stopped by Ctrl-C; what is classified is kept: run the same command again to go on from there"
             ) from None
-    if judge:
-        judge.finish()
+    for beside in (stamps, judge):
+        if beside:
+            beside.finish()
     if judge and judged:
         print(f"{judged.text(work.things)}\n{judge.file}: all of it")
 
@@ -183,12 +188,15 @@ def _pictures(config: PredictConfig) -> Work:
         config.run, epoch=config.epoch, weights=config.weights, accept_other_weights=config.accept_other_weights
     )
     runtime = _runtime(classifier, config.runtime, total)
-    batch = config.batch
+    batch, stamps = config.batch, Stamps(config.out) if config.out else None
 
     def stream(kept: int) -> Iterator[Prediction]:
         # From the start of a batch on, because the last bits of a logit depend on the pictures beside it.
         start = kept // batch * batch
-        images = islice(image_files(config.images), start, None)
+        images: Iterator[Path] = islice(image_files(config.images), start, None)
+        if stamps:
+            # Finished rows keep theirs, though the last of their pictures are read again.
+            images = chain(islice(images, kept - start), stamps.taking(images, kept))
         return islice(classifier.stream(images, batch, config.workers, runtime), kept - start, None)
 
     def record() -> dict[str, Any]:
@@ -213,6 +221,7 @@ def _pictures(config: PredictConfig) -> Work:
         record=record,
         names=lambda: image_files(config.images),
         stream=stream,
+        stamps=stamps,
     )
 
 
