@@ -114,6 +114,23 @@ def test_heads_side_by_side_are_heads_one_by_one(function):
         np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("simulator", ["lightning", "dense"])
+@pytest.mark.parametrize("trained", [(), ("inputs",), ("weights",)])
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_traced_angles_need_no_gradient(simulator, trained, mode):
+    rows, weights = draw(5, 2).requires_grad_("inputs" in trained), draw(2).requires_grad_("weights" in trained)
+    compiled = compile_circuit(tanh_angles, {"weights": 2}, 2, simulator=simulator)
+    with mode():
+        values = compiled(rows, {"weights": weights})
+        many = compiled.heads(rows[None], weights[None])[0]
+    assert compiled.fallback_reason is None
+    assert compiled.program.polynomials is None
+    by_qnode = compile_circuit(tanh_angles, {"weights": 2}, 2, simulator="qnode")(rows, {"weights": weights})
+    for seen in (values, many):
+        np.testing.assert_allclose(seen.detach(), by_qnode.detach(), rtol=0, atol=1e-12)
+        assert seen.requires_grad == (bool(trained) and mode is torch.enable_grad)
+
+
 def test_coefficients_are_those_of_the_angles():
     def circuit(inputs, weights):
         qml.RX(0.5 + 2 * inputs[..., 0] * weights[1], wires=0)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from pipeline.quantum.check import same
 from pipeline.quantum.dense.dense import Dense
@@ -23,7 +24,7 @@ from pipeline.quantum.engine.simulator import Parameters, Simulator
 from pipeline.quantum.lightning import bindings_problem
 from pipeline.quantum.program.polynomial import Angles
 from pipeline.quantum.program.program import Program
-from pipeline.quantum.program.tape import UnsupportedError, trace
+from pipeline.quantum.program.tape import UnsupportedError, is_variable, trace
 
 
 @dataclass
@@ -136,7 +137,18 @@ class Engine:
         return Parameters(shared, batched.astype(self._dtype, copy=False), amplitudes, matrices)
 
     def traced(self, inputs: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:
-        """Gate parameters with torch's graph: shared (n_shared,), batched (n_batched, B), matrices, amplitudes."""
+        """Gate parameters: shared (n_shared,), batched (n_batched, B), matrices, amplitudes.
+
+        They have torch's graph where inputs or weights need one.
+        """
+        # Tracing tells parameters from constants by their graph, so it needs one of both, whatever the caller's mode.
+        with torch.inference_mode(False), torch.enable_grad():
+            found = self._parameters(*(t if is_variable(t) else _leaf(t) for t in (inputs, weights)))
+        if torch.is_grad_enabled() and (inputs.requires_grad or weights.requires_grad):
+            return found
+        return [t if torch._C._functorch.is_functorch_wrapped_tensor(t) else t.detach() for t in found]
+
+    def _parameters(self, inputs: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:
         program = self.program
         sizes = [int(np.prod(shape)) for shape in self._weight_shapes.values()]
         by_name = {
@@ -198,3 +210,9 @@ class Engine:
                 )
             )
         return tuple(next(gradients).numpy() if needed else None for needed in (need_inputs, need_weights))  # type: ignore[return-value]
+
+
+def _leaf(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy that requires a gradient, which torch refuses to make under ``torch.func``."""
+    with temporarily_clear_interpreter_stack():
+        return tensor.detach().clone().requires_grad_()

@@ -181,7 +181,7 @@ def _primitives(operation: Any, place: Mapping[Any, int]) -> Iterator[tuple[Gate
         return
     _refuse(operation)
     wires = tuple(place[wire] for wire in operation.wires)
-    if not any(_depends(parameter) for parameter in operation.parameters):
+    if not any(is_variable(parameter) for parameter in operation.parameters):
         if (name in _NAMED or len(wires) <= 2 or name in _AS_MATRIX) and operation.has_matrix:
             yield Gate(name, wires, matrix=_constant_matrix(operation)), None
             return
@@ -199,7 +199,7 @@ def _primitives(operation: Any, place: Mapping[Any, int]) -> Iterator[tuple[Gate
         for part in operation.decomposition():
             yield from _primitives(part, place)
     elif operation.has_matrix and len(wires) <= MAX_MATRIX_WIRES:
-        if any(_depends(parameter) for parameter in operation.parameters):
+        if any(is_variable(parameter) for parameter in operation.parameters):
             yield Gate("matrix", wires), torch.as_tensor(operation.matrix())
         else:
             yield Gate(name, wires, matrix=_constant_matrix(operation)), None
@@ -264,7 +264,8 @@ def _constant_matrix(operation: Any) -> np.ndarray:
     return matrix
 
 
-def _depends(parameter: Any) -> bool:
+def is_variable(parameter: Any) -> bool:
+    """Whether it may depend on inputs or weights: a tensor with a graph, or under a transform of ``torch.func``."""
     return isinstance(parameter, torch.Tensor) and (
         parameter.requires_grad or torch._C._functorch.is_functorch_wrapped_tensor(parameter)
     )
@@ -285,7 +286,7 @@ def _measurement(measured: Any, place: Mapping[Any, int]) -> Measurement:
     if not isinstance(measured, qml.measurements.ExpectationMP) or measured.obs is None:
         raise UnsupportedError(f"it measures {measured}; expval and probs of wires run fast")
     observable = measured.obs
-    if any(_depends(parameter) for parameter in observable.data):
+    if any(is_variable(parameter) for parameter in observable.data):
         raise UnsupportedError("an observable depends on inputs or weights")
     sentence = observable.pauli_rep
     if sentence is not None:
