@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,6 +22,9 @@ from web import Web, without_proxies
 
 from features.cache.records import Provenance
 from features.cache.writer import FeatureWriter
+
+if TYPE_CHECKING:
+    from pipeline.inference.evaluation import Report
 
 __all__ = ["pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]  # pytest finds hooks here
 
@@ -149,6 +152,26 @@ def feature_file(tmp_path: Path) -> Path:
 def make_feature_file() -> Callable[..., Path]:
     """The maker of such files: ``make_feature_file(path, seed=0, separation=0.5)``."""
     return write_feature_file
+
+
+@pytest.fixture(scope="session")
+def cached_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """A report from cached features alone: neither images nor weights are at hand."""
+    from pipeline.inference.config import EvalConfig
+    from pipeline.inference.evaluation import evaluate
+    from pipeline.training.config import TrainConfig
+    from pipeline.training.loop import train
+
+    folder = tmp_path_factory.mktemp("cached")
+    features = write_feature_file(folder / "features.h5", separation=0.05)
+    train(TrainConfig(features=features, out=folder / "run", epochs=2))
+    return evaluate(EvalConfig(run=folder / "run"))
+
+
+@pytest.fixture
+def report(cached_report: Report, tmp_path: Path) -> Report:
+    """The same, to be written into a folder of its own."""
+    return replace(cached_report, run=replace(cached_report.run, path=tmp_path))
 
 
 def write_feature_file(file: Path, seed: int = 0, separation: float = 0.5) -> Path:

@@ -31,21 +31,6 @@ from pipeline.util.metrics import Accuracy
 FILES = {"report.html", "report.json", "predictions.csv", *(f"{name}.png" for name in FIGURES)}
 
 
-@pytest.fixture(scope="module")
-def cached(make_feature_file, tmp_path_factory):
-    """A report from cached features alone: neither images nor weights are at hand."""
-    folder = tmp_path_factory.mktemp("cached")
-    features = make_feature_file(folder / "features.h5", separation=0.05)
-    train(TrainConfig(features=features, out=folder / "run", epochs=2))
-    return evaluate(EvalConfig(run=folder / "run"))
-
-
-@pytest.fixture
-def report(cached, tmp_path):
-    """The same, to be written into a folder of its own."""
-    return replace(cached, run=replace(cached.run, path=tmp_path))
-
-
 def test_it_leaves_a_page_figures_and_a_record(report):
     assert write_report(report) == report.run.path / "report.html"
     # Without the images there is no picture of predictions, and none of devices where none was asked for.
@@ -166,9 +151,9 @@ def test_predictions_hold_every_image(report):
     assert np.allclose(shares, report.probabilities, atol=1e-6)
 
 
-def test_heat_maps_need_the_images(cached):
+def test_heat_maps_need_the_images(cached_report):
     with pytest.raises(InputError, match=r"--explain draws where the network looks on the images, and .* not at"):
-        evaluate(replace(cached.config, explain=True))
+        evaluate(replace(cached_report.config, explain=True))
 
 
 def test_the_home_folder_is_written_only_when_asked(report, monkeypatch):
@@ -233,8 +218,8 @@ def test_every_image_right_and_a_class_without_images(report):
         ({"head": "separable", "qubits": 9, "depth": 1}, {"projection", "circuit"}, "no CNOTs"),
     ],
 )
-def test_what_it_tells_of_the_inside_depends_on_the_head(cached, tmp_path, flags, figures, said):
-    train(TrainConfig(features=cached.run.config.features, out=tmp_path, epochs=1, **flags))
+def test_what_it_tells_of_the_inside_depends_on_the_head(cached_report, tmp_path, flags, figures, said):
+    train(TrainConfig(features=cached_report.run.config.features, out=tmp_path, epochs=1, **flags))
     page = write_report(evaluate(EvalConfig(run=tmp_path))).read_text(encoding="utf-8")
     drawn = {name for name in ("projection", "circuit") if (tmp_path / f"{name}.png").exists()}
     assert drawn == figures

@@ -3,33 +3,13 @@
 import json
 from dataclasses import replace
 
-import pytest
 from reports import with_probabilities
 
-from pipeline.inference.config import EvalConfig
-from pipeline.inference.evaluation import evaluate
 from pipeline.report import summary, write_report
 from pipeline.report.figures import FIGURES
 from pipeline.report.words import interval, score
 from pipeline.training import names
-from pipeline.training.config import TrainConfig
-from pipeline.training.loop import train
 from pipeline.util.metrics import METRICS
-
-
-@pytest.fixture(scope="module")
-def cached(make_feature_file, tmp_path_factory):
-    """A report from cached features alone: neither images nor weights are at hand."""
-    folder = tmp_path_factory.mktemp("cached")
-    features = make_feature_file(folder / "features.h5", separation=0.05)
-    train(TrainConfig(features=features, out=folder / "run", epochs=2))
-    return evaluate(EvalConfig(run=folder / "run"))
-
-
-@pytest.fixture
-def report(cached, tmp_path):
-    """The same, to be written into a folder of its own."""
-    return replace(cached, run=replace(cached.run, path=tmp_path))
 
 
 def test_every_figure_is_known_as_ours_and_goes_with_the_run_that_it_is_of():
@@ -68,7 +48,7 @@ def test_a_class_without_images_has_reasons_instead_of_metrics(report):
     assert "ROC AUC not defined (no sample is of class red)" in summary(none_red.record)
 
 
-def test_a_training_that_stopped_far_from_its_end_is_said(report, cached):
-    fallen = [replace(epoch, lr=4e-6, train_accuracy=1.0) for epoch in cached.run.history]
+def test_a_training_that_stopped_far_from_its_end_is_said(report, cached_report):
+    fallen = [replace(epoch, lr=4e-6, train_accuracy=1.0) for epoch in cached_report.run.history]
     early = replace(report, run=replace(report.run, history=fallen))
     assert "<p>Training stopped far from its end: " in write_report(early).read_text(encoding="utf-8")
