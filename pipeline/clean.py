@@ -107,7 +107,11 @@ def clean(out: Path) -> list[Path]:
 def main() -> int:
     """Clean the folder that the command line names; return the exit code."""
     out = Path(sys.argv[1]).expanduser()
-    left = clean(out)
+    try:
+        left = clean(out)
+    except OSError as error:
+        print(f"error: {out} can't be cleaned: {error.strerror}: {error.filename}", file=sys.stderr)
+        return 2
     if left:
         print(f"left in {out}, because make's stages did not write it or it was set aside:")
         print("\n".join(f"  {path.name}{'/' * path.is_dir()}" for path in left))

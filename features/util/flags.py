@@ -281,9 +281,8 @@ def _placed(places: dict[str, _Kind], rows: list[list[str]]) -> tuple[dict[str, 
     """Values of the positional fields, and the mistakes in them."""
     first, others = (rows[0] if rows else []), [word for row in rows[1:] for word in row]
     if not places:
-        return {}, [
-            f"{' '.join(word for row in rows for word in row)} belongs to no flag; leave it out"
-        ] if rows else []
+        astray = " ".join(word for row in rows for word in row)
+        return {}, [f"{astray} belongs to no flag; put its flag before it, or leave it out"] if astray else []
     [(name, kind)] = places.items()
     if not first:
         return {}, [f"no {name.upper()} is given; name one"] if kind.required else []

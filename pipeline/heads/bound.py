@@ -181,7 +181,7 @@ def circuit_of_source(source: str, wanted: str, n_qubits: int, depth: int, n_inp
     name = wanted.rpartition(":")[2]
     try:
         namespace = _namespace(source)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends with sys.exit(main()) would end us without a word
         raise ValueError(f"the circuit {wanted} can't be loaded: {type(error).__name__}: {error}") from error
     found = namespace.get(name)
     if isinstance(found, qml.QNode):

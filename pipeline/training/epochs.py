@@ -177,7 +177,12 @@ class Training:
         stands = f"; the earlier run in {self.config.out} is unchanged" if self.config.out.exists() else ""
         if self.saved_epochs == 0:
             return f"stopped in epoch 1; nothing to resume yet{stands}"
-        return f"stopped, saved epochs: {self.saved_epochs}; to go on, run the same command with --resume{stands}"
+        on = (
+            "with --resume (make: TRAIN_ARGS='… --resume') it goes on"
+            if self.config.force and not self.config.resume
+            else "the same command goes on"
+        )
+        return f"stopped, saved epochs: {self.saved_epochs}; {on} from there{stands}"
 
     def _resume(self, file: Path) -> None:
         checkpoint = Checkpoint.load(file)

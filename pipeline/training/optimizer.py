@@ -46,10 +46,11 @@ class FlatAdam:
         self.steps = 0
 
     def step(self) -> None:
-        """Move the parameters against their gradients, which must be set."""
+        """Move the parameters against their gradients. One without, a weight that the circuit doesn't use, stays."""
         self._steps += 1
         self.steps += 1
-        torch.cat([parameter.grad.reshape(-1) for parameter in self._parameters], out=self._gradient)  # type: ignore[union-attr]
+        gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in self._parameters]
+        torch.cat([gradient.reshape(-1) for gradient in gradients], out=self._gradient)
         torch._fused_adam_(
             [self.values],
             [self._gradient],

@@ -80,6 +80,7 @@ def test_ends_of_ones_own():
         ("{}/gone.py:mine", "can't be read .No such file"),
         ("{}/my_circuit.py:min", r"has no function min .did you mean mine\?."),
         ("{}/broken.py:mine", "can't be loaded: SyntaxError"),
+        ("{}/script.py:mine", "can't be loaded: SystemExit: 0"),
         ("{}/shapeless.py:mine", "has no weight_shapes; give its file a line like"),
         ("{}/other.py:mine", "takes .inputs, weights, last.; it must take inputs and the weights"),
         ("reuplouding", r"circuit is 'reuplouding'; choose one of .*did you mean reuploading\?"),
@@ -87,6 +88,7 @@ def test_ends_of_ones_own():
 )
 def test_a_circuit_that_cannot_be_used_is_refused_in_a_sentence(file, wanted, message):
     (file.parent / "broken.py").write_text("def mine(:")
+    (file.parent / "script.py").write_text(f"{SOURCE}\nraise SystemExit(0)\n")
     (file.parent / "shapeless.py").write_text(SOURCE.replace("weight_shapes", "shapes"))
     (file.parent / "other.py").write_text(SOURCE.replace(', "last": 1', ""))
     with pytest.raises(ValueError, match=message):

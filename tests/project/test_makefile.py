@@ -1,14 +1,16 @@
 """The Makefile: a stage runs when what it depends on has changed, and only then."""
 
+import errno
 import os
 import shutil
 import signal
 import subprocess
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from pipeline.clean import clean
+from pipeline.clean import clean, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -209,6 +211,17 @@ def test_clean_removes_folders_that_hold_nothing_else(tmp_path):
         (tmp_path / "out" / name).touch()
     assert clean(tmp_path / "out") == []
     assert not (tmp_path / "out").exists()
+
+
+def test_clean_says_what_it_may_not_delete(tmp_path, monkeypatch, capsys):
+    (tmp_path / ".features.done").touch()
+    refused = OSError(errno.EROFS, "Read-only file system", str(tmp_path / ".features.done"))
+    monkeypatch.setattr(Path, "unlink", Mock(side_effect=refused))
+    monkeypatch.setattr("sys.argv", ["clean", str(tmp_path)])
+    assert main() == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path} can't be cleaned: Read-only file system: {tmp_path}/.features.done\n"
+    )
 
 
 def test_a_dry_run_makes_nothing(run_make, tmp_path):

@@ -29,6 +29,12 @@ def test_its_steps_are_those_of_torchs_adam(net):
         assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
+def test_a_parameter_without_gradient_stays_as_with_torchs_adam(net):
+    net[0].unused = nn.Parameter(torch.ones(3))
+    test_its_steps_are_those_of_torchs_adam(net)
+    assert net[0].unused.tolist() == [1, 1, 1]
+
+
 def test_the_first_step_is_the_learning_rate_against_the_gradients_sign(net):
     # Algorithm 1: at step 1 the bias-corrected mean over the root of the square is g/|g|.
     before = [parameter.detach().clone() for parameter in net.parameters()]

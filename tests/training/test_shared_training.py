@@ -139,7 +139,7 @@ def test_a_killed_worker_and_ctrl_c_lose_nothing_but_an_epoch(feature_file, tmp_
     running.send_signal(signal.SIGINT)
     output, errors = running.communicate(timeout=240)
     assert running.returncode == 130, output + errors
-    assert "to go on, run the same command with --resume" in errors
+    assert "the same command goes on from there" in errors
     assert "Traceback" not in errors
     assert not out.exists()
     wait_for(lambda: not workers(mark), seconds=60)

@@ -2,6 +2,7 @@ import json
 import signal
 import subprocess
 from dataclasses import asdict, replace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from kills import ctrl_c_at_step
 
 from features.util.errors import InputError
 from pipeline.training.config import TrainConfig
+from pipeline.training.epochs import Training
 from pipeline.training.loop import train
 from pipeline.training.names import CHECKPOINT, HEAD, HISTORY, RECORD
 from pipeline.training.record import EpochRecord
@@ -164,13 +166,26 @@ def test_ctrl_c_ends_with_130_and_how_to_go_on(feature_file, warm_python, tmp_pa
             break
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "--resume" in errors
+    assert "; the same command goes on from there" in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "run").exists()
     unfinished = tmp_path / ".run.unfinished"
     assert set(names_in(unfinished)) == {HISTORY, CHECKPOINT}
     done = len((unfinished / HISTORY).read_text().splitlines())
     assert subprocess.run([*command, "--epochs", str(done + 2), "--resume"], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({}, "; the same command goes on from there"),
+        ({"force": True}, "; with --resume (make: TRAIN_ARGS='… --resume') it goes on from there"),
+        ({"force": True, "resume": True}, "; the same command goes on from there"),
+    ],
+)
+def test_the_advice_after_ctrl_c_does_not_start_anew(config, flags, said):
+    stopped = Mock(config=replace(config, **flags), saved_epochs=2)
+    assert Training.how_to_go_on(stopped) == f"stopped, saved epochs: 2{said}"
 
 
 def test_the_fast_simulators_train_as_the_ordinary_qnode_does(config, tmp_path):

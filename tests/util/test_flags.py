@@ -121,7 +121,7 @@ def test_what_is_not_given_comes_from_the_default() -> None:
         ("--out", "--out has no value; give a path"),
         ("--json yes", "--json takes no value; leave out yes"),
         ("--json=yes", "--json takes no value; leave out yes"),
-        ("here --json", "here belongs to no flag; leave it out"),
+        ("here --json", "here belongs to no flag; put its flag before it, or leave it out"),
         ("--json --csv", "--json and --csv exclude each other; give one"),
     ],
 )
