@@ -14,6 +14,7 @@ import numpy as np
 from features.util.errors import InputError
 from pipeline.experiments.claims.claim import Claim
 from pipeline.experiments.claims.config import ClaimsConfig
+from pipeline.experiments.compare.blocks import plan
 from pipeline.experiments.compare.comparison import train_blocks
 from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.compare.folds import pooled
@@ -93,9 +94,10 @@ def _cross_validated(config: ClaimsConfig, claim: Claim, data: str, place: Path)
     )
     sets = open_sets(flags)
     pools = {name: pooled(features) for name, features in sets.items()}
-    ((name, blocks),) = train_blocks(flags, sets, pools).items()
-    found, pool = trainings(blocks), pools[name]
     sizes: tuple[int | None, ...] = claim.sizes if claim.test == "few" else (None,)
+    planned = [block for block in plan(flags) if block.size in sizes]
+    ((name, blocks),) = train_blocks(flags, sets, pools, planned).items()
+    found, pool = trainings(blocks), pools[name]
     designs = [values_of(name, found, names, design_of_size(size), "accuracy") for size in sizes]
     design = over_sizes(designs) if len(designs) > 1 else designs[0]
     accuracies = [float(design.values[head].mean()) for head in names]

@@ -55,7 +55,7 @@ def compare(config: CompareConfig) -> Comparison:
     sets = open_sets(config)
     pools = {name: pooled(features) for name, features in sets.items()}
     heads = {name: _heads(config, pool) for name, pool in pools.items()}
-    blocks = train_blocks(config, sets, pools)
+    blocks = train_blocks(config, sets, pools, plan(config))
     found = {name: trainings(own) for name, own in blocks.items()}
     judged = figures(found, config.names, config.reference, config.metric, config.sizes)
     comparison = Comparison(
@@ -102,9 +102,9 @@ def _heads(config: CompareConfig, pool: Pool) -> dict[str, Head]:
 
 
 def train_blocks(
-    config: CompareConfig, sets: Mapping[str, FeatureSet], pools: Mapping[str, Pool]
+    config: CompareConfig, sets: Mapping[str, FeatureSet], pools: Mapping[str, Pool], blocks: Sequence[Block]
 ) -> dict[str, list[BlockResult]]:
-    """The results of all blocks of each data set, those kept from before and those still to be done.
+    """The results of these blocks of each data set, those kept from before and those still to be done.
 
     Raises:
         InputError: for data sets too small for the flags, or where training diverges.
@@ -115,7 +115,6 @@ def train_blocks(
     for pool in pools.values():
         refuse_few(pool, config.folds, config.sizes)
     wanted = {name: standing_key(config, features) for name, features in sets.items()}
-    blocks = plan(config)
     kept: dict[tuple[str, Block], BlockResult] = {}
     for name in pools:
         folder = blocks_folder(config, wanted[name])
@@ -126,7 +125,8 @@ def train_blocks(
                 kept[name, block] = result
     of_all = len(blocks) * len(pools)
     total = sum(block.n_trainings(config.folds) for block in blocks) * len(pools)
-    print(_beginning(config, pools, total) + (f"; {len(kept)} of {of_all} blocks are done already" if kept else ""))
+    done = f"; {len(kept)} of {of_all} blocks are done already" if kept else ""
+    print(_beginning(config, pools, blocks, total) + done)
     try:
         with tqdm(total=total, unit="training", desc="compare", disable=None) as bar:
             bar.update(sum(block.n_trainings(config.folds) for _, block in kept))
@@ -145,16 +145,18 @@ def train_blocks(
     return {name: [kept[name, block] for block in blocks] for name in pools}
 
 
-def _beginning(config: CompareConfig, pools: Mapping[str, Pool], total: int) -> str:
+def _beginning(config: CompareConfig, pools: Mapping[str, Pool], blocks: Sequence[Block], total: int) -> str:
     seeds = f"{config.seeds} seed{'s'[: config.seeds > 1]}"
-    learned = f", learning from {', '.join(map(str, config.sizes))} and all a class" if config.sizes else ""
+    whole = any(block.size is None for block in blocks)
+    published = " and on the published split" if whole else ""
+    few = f", learning from {', '.join(map(str, config.sizes))}{' and all' if whole else ''} a class"
     rows = " and ".join(
         f"{len(pool.labels)} cached vectors of {place}"
         for pool, place in zip(pools.values(), (config.features, *config.sets), strict=True)
     )
     return (
-        f"comparing {len(config.names)} heads, each from {seeds} on {config.folds} folds and on the published "
-        f"split{learned}: {total:,} trainings on {rows}"
+        f"comparing {len(config.names)} heads, each from {seeds} on {config.folds} folds{published}"
+        f"{few if config.sizes else ''}: {total:,} trainings on {rows}"
     )
 
 

@@ -97,9 +97,8 @@ def values_of(set_name: str, found: Trainings, heads: Sequence[str], design: str
     values = {head: [each.value(metric) for each in own] for head, own in of_head.items()}
     if any(value is None for own in values.values() for value in own):
         raise InputError(f"--metric is {metric}, which has no value on some test images of {set_name}; take another")
-    # Seeds on one split share all their images, so only chance tells them apart: see statistics. A fold's test images
-    # are as large a part of all images, whatever part of the others is learned from.
-    folds = [each for each in found[heads[0]] if each.design == K_FOLD] if design != PUBLISHED else []
+    # Seeds on one split share all their images, so only chance tells them apart: see statistics.
+    folds = [] if design == PUBLISHED else of_head[heads[0]]
     return Design(
         values={head: np.array(own, dtype=float) for head, own in values.items()},
         best_on_test={head: float(np.mean([each.best_accuracy for each in own])) for head, own in of_head.items()},
@@ -146,8 +145,9 @@ def parts(found: Trainings, heads: Sequence[str]) -> dict[str, dict[str, PartFig
 
 
 def _overlap(folds: Sequence[TrialResult]) -> float:
-    """Of folds whose heads learned from all the others; none of the published split: see statistics."""
-    return float(np.mean([each.n_test / (each.n_train + each.n_inner) for each in folds])) if folds else 0.0
+    """Of folds, their test images over all others, whatever part of these is learned from: see statistics."""
+    images = sum(each.n_test for each in folds) // max(1, len({each.seed for each in folds}))
+    return float(np.mean([each.n_test / (images - each.n_test) for each in folds])) if folds else 0.0
 
 
 def _family(
