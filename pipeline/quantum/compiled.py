@@ -307,9 +307,11 @@ class CompiledCircuit:
                     c_dtype = "complex128" if self._wanted == "dense" else self.c_dtype
                     reason = difference(checked, self._program, self._by_qnode, self.weight_shapes, c_dtype)
                     self._engine = engine if reason is None else None
+            # Other threads no longer wait from here on.
+            self._reason = None if self._wanted == "qnode" else reason
             self.is_ready = True
-            if reason is not None and self._wanted != "qnode":
-                self._fall_back(reason)
+            if self._reason is not None:
+                self._fall_back(self._reason)
 
     def _trace(self) -> str | None:
         """Make the program; return None, or the reason why it can't be made."""

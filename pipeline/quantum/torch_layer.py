@@ -6,6 +6,7 @@ parameters, ``state_dict`` and shapes of results.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -68,6 +69,13 @@ class TorchLayer(qml.qnn.TorchLayer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state | {"qnode": restored(state["qnode"])})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TorchLayer:
+        # The copy shares the QNode, so that this needs no name at a module's top level, as it does in a pickle.
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        memo[id(self.qnode)] = self.qnode
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
 
     def extra_repr(self) -> str:
         """The circuit's name, its weights, and, after the first call, the simulator in use."""

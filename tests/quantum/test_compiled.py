@@ -114,6 +114,23 @@ def test_heads_side_by_side_are_heads_one_by_one(function):
         np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("c_dtype", ["complex64", "complex128"])
+def test_large_coefficients_are_no_difference(c_dtype):
+    def circuit(inputs, weights):
+        qml.RX(inputs[..., 0], wires=0)
+        qml.RY(weights[0], wires=0)
+        return [qml.expval(1e15 * qml.Z(0)), qml.expval(1e18 * (qml.X(0) + qml.Y(0)))]
+
+    compiled = compile_circuit(circuit, {"weights": (1,)}, 1, c_dtype=c_dtype)
+    inputs, weights = draw(4, 1).float(), draw(1).float()
+    values = compiled(inputs, {"weights": weights})
+    assert compiled.fallback_reason is None
+    x, w = inputs[:, 0].double(), weights.double()
+    z, sum_xy = x.cos() * w.cos(), x.cos() * w.sin() - x.sin()
+    expected = torch.stack([1e15 * z, 1e18 * sum_xy], dim=1)
+    np.testing.assert_allclose(values / expected.abs().amax(dim=0), expected / expected.abs().amax(dim=0), atol=1e-5)
+
+
 @pytest.mark.parametrize("simulator", ["lightning", "dense"])
 @pytest.mark.parametrize("trained", [(), ("inputs",), ("weights",)])
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])

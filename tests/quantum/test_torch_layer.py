@@ -186,6 +186,16 @@ def test_deepcopy_and_pickle_give_layers_of_their_own():
         torch.testing.assert_close(ours(x), expected)
 
 
+def test_deepcopy_of_a_local_qnode():
+    _, ours = layers(lambda inputs, weights, scale: reuploading(inputs, weights, scale))
+    model = torch.nn.ModuleList([ours, ours])
+    first, second = copy.deepcopy(model)
+    assert first is second
+    assert first.qnode is ours.qnode
+    assert first.weights is not ours.weights
+    torch.testing.assert_close(first(batch()), ours(batch()), rtol=0, atol=0)
+
+
 def test_threads_share_a_layer():
     _, ours = layers()
     batches = [batch(seed=seed) for seed in range(6)]
