@@ -119,10 +119,14 @@ def class_labels(table: Table, place: Path) -> tuple[tuple[str, ...], np.ndarray
     """The classes of all rows that have a label, and each row's index into them, int64 of shape (N,).
 
     Raises:
-        InputError: for labels that are no classes: missing, or fractions.
+        InputError: for labels that are no classes: missing, or fractions; and where there are no rows.
     """
     assert table.labels is not None
     labels = table.labels
+    if not len(labels):
+        raise InputError(
+            f"{place} has no rows; at least one of each of two classes is wanted for training and validation"
+        )
     if labels.dtype.kind in "fiub":
         numbers = labels.astype(np.float64)
         wrong = np.flatnonzero(~np.isfinite(numbers) | (numbers != np.round(numbers)))

@@ -209,6 +209,7 @@ def refused(tmp_path: Path, message: str, **changed) -> None:
         ({"X": np.nan}, "row 0 of .* is not finite as float32"),
         ({"X": "text"}, "features of .* are <U4; numbers are wanted"),
         ({"short": True}, "has 60 rows of features, and labels of shape"),
+        ({"empty": True}, "rows.npz has no rows; at least one of each of two classes"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -221,6 +222,8 @@ def test_what_is_wrong_is_said_and_nothing_is_lost(rows, tmp_path: Path, changed
     for name, value in changed.items():
         if name == "short":
             content["y"] = y[:50]
+        elif name == "empty":
+            content = {key: values[:0] for key, values in content.items()}
         elif value is None:
             del content[name]
         else:
