@@ -196,9 +196,10 @@ def circuit_of_source(source: str, wanted: str, n_qubits: int, depth: int, n_inp
     if callable(shapes):
         shapes = shapes(n_qubits, depth)
     if not isinstance(shapes, Mapping):
+        has = "has no weight_shapes" if shapes is None else f"has {shapes!r} for weight_shapes"
         raise ValueError(
-            f"the circuit {wanted} has no weight_shapes; give its file a line like weight_shapes = "
-            '{"weights": (3, 4)}, with the shape of each weight by name'
+            f'the circuit {wanted} {has}; give its file a line like weight_shapes = {{"weights": (3, 4)}}, with the '
+            "shape of each weight by name"
         )
     parameters = inspect.signature(found).parameters
     sizes = {key: value for key, value in (("n_qubits", n_qubits), ("depth", depth)) if key in parameters}

@@ -110,6 +110,10 @@ class OrdinaryQNode:
 def _flatten(result: Any, batch: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
     """The results of a QNode as one tensor of shape (*batch, n_outputs)."""
     results = [result] if isinstance(result, torch.Tensor) else list(result)
+    if any(r.is_complex() for r in results):
+        raise ValueError(
+            "the circuit returns complex amplitudes; return expectation values or probabilities: qml.expval, qml.probs"
+        )
     # A circuit without inputs in it yields no axis of samples.
     rows = [
         r.to(like.dtype).reshape(*batch, -1) if r.shape[: len(batch)] == batch else r.to(like.dtype).reshape(-1)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterable
+from numbers import Integral
 from typing import Any
 
 
 def weight_shape(size: int | Iterable[int]) -> tuple[int, ...]:
-    """A weight's shape as PennyLane's ``TorchLayer`` reads it: n is (n,), but 1 is a scalar."""
-    if isinstance(size, Iterable):
-        return tuple(size)
-    return () if size == 1 else (size,)
+    """A weight's shape as PennyLane's ``TorchLayer`` reads it: n is (n,), but 1 is a scalar.
+
+    Raises:
+        ValueError: If it is no shape.
+    """
+    sizes = tuple(size) if isinstance(size, Iterable) else () if size == 1 else (size,)
+    if not all(isinstance(length, Integral) for length in sizes):
+        raise ValueError(f"weight_shapes has {size!r}; a shape is a number or a tuple of numbers, like 6 or (3, 4)")
+    return sizes
 
 
 def check_signature(name: str, function: Callable[..., Any], given: Collection[str]) -> None:

@@ -16,7 +16,8 @@ from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.quantum.circuit import Circuit
 from pipeline.quantum.circuits import CIRCUITS
 from pipeline.report.findings import Findings
-from pipeline.report.words import counted, percent
+from pipeline.report.words import percent
+from pipeline.util.markdown import counted
 
 LAYERS_A_ROW = 13
 """Layers that fit side by side into the page of a desk at PennyLane's size of letters."""

@@ -23,8 +23,9 @@ from pipeline.report.circuit import circuit
 from pipeline.report.examples import at_random, thumbnail
 from pipeline.report.findings import Findings
 from pipeline.report.projection import Projection
-from pipeline.report.words import counted, in_legend, percent, short
+from pipeline.report.words import in_legend, percent, short
 from pipeline.util.drawing import BLUE, FAINT, INK, MUTED, ON_BLUE, ORANGE, SERIES
+from pipeline.util.markdown import counted
 
 # Above these numbers of classes the confusion matrix shows no numbers, and no names.
 NUMBERED, NAMED = 12, 30

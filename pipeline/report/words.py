@@ -29,11 +29,6 @@ def interval(name: str, ends: Sequence[float]) -> str:
     return f"{low.removesuffix(percent(0)[-2:])} to {high}"
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things: 1 wire, 4 wires."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def short(name: str) -> str:
     """A name, cut where it is longer than ``LONGEST``."""
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

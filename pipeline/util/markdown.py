@@ -1,4 +1,4 @@
-"""Text as people read it: Markdown tables whose columns line up also in a terminal, and names in a sentence."""
+"""Text as people read it: Markdown tables whose columns line up also in a terminal, names and numbers in sentences."""
 
 from __future__ import annotations
 
@@ -27,3 +27,8 @@ def markdown(rows: Sequence[Sequence[str]], left: int = 1) -> str:
 def listed(names: Sequence[str]) -> str:
     """Names in a sentence: a, b and c."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: 1 wire, 4 wires."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

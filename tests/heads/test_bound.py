@@ -82,14 +82,21 @@ def test_ends_of_ones_own():
         ("{}/broken.py:mine", "can't be loaded: SyntaxError"),
         ("{}/script.py:mine", "can't be loaded: SystemExit: 0"),
         ("{}/shapeless.py:mine", "has no weight_shapes; give its file a line like"),
+        ("{}/listed.py:mine", r"has \[2, 4\] for weight_shapes; give its file a line like"),
+        ("{}/worded.py:mine", "weight_shapes has 'big'; a shape is a number or a tuple of numbers"),
+        ("{}/amplitudes.py:mine", "returns complex amplitudes; return expectation values or probabilities"),
         ("{}/other.py:mine", "takes .inputs, weights, last.; it must take inputs and the weights"),
         ("reuplouding", r"circuit is 'reuplouding'; choose one of .*did you mean reuploading\?"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:the circuit .* runs as an ordinary QNode:RuntimeWarning")
 def test_a_circuit_that_cannot_be_used_is_refused_in_a_sentence(file, wanted, message):
     (file.parent / "broken.py").write_text("def mine(:")
     (file.parent / "script.py").write_text(f"{SOURCE}\nraise SystemExit(0)\n")
     (file.parent / "shapeless.py").write_text(SOURCE.replace("weight_shapes", "shapes"))
+    (file.parent / "listed.py").write_text(SOURCE.replace('{"weights": (2, 4, 3), "last": 1}', "[2, 4]"))
+    (file.parent / "worded.py").write_text(SOURCE.replace('"last": 1', '"last": "big"'))
+    (file.parent / "amplitudes.py").write_text(SOURCE.replace("qml.probs(wires=[0, 1])", "qml.state()"))
     (file.parent / "other.py").write_text(SOURCE.replace(', "last": 1', ""))
     with pytest.raises(ValueError, match=message):
         DressedQuantumNet(circuit=wanted.format(file.parent))

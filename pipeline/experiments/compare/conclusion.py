@@ -19,7 +19,7 @@ from pipeline.experiments.compare.record import (
 )
 from pipeline.experiments.compare.words import Unit, p_equals
 from pipeline.heads.registry import HEADS
-from pipeline.util.markdown import listed
+from pipeline.util.markdown import counted, listed
 
 LEVEL = 0.05
 RULES = {
@@ -41,7 +41,7 @@ def conclude(comparison: Comparison) -> str:
         end = " %" if unit.is_share else ""
         said = f"the {names[0]} has a {unit.label} of {values[0]}{end} and the {names[1]} of {values[1]}{end}"
     parts = [
-        f"In {config.seeds} repetitions of {config.folds}-fold cross-validation over {first.size}"
+        f"In {counted(config.seeds, 'repetition')} of {config.folds}-fold cross-validation over {first.size}"
         f"{_of_set(comparison)}, {RULES[config.early_stopping]}, {said}, "
         f"{_verdict(main, reference, found[main], first.noun, unit)}",
         _of_these_alone(main, first, unit),

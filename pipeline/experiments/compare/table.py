@@ -18,6 +18,7 @@ from pipeline.experiments.statistics import too_few
 from pipeline.heads.controls.ablations import PARTS
 from pipeline.pages.document import Document, Figure, Part, Points, Section, Table, Warned
 from pipeline.util.drawing import Drawing
+from pipeline.util.markdown import counted
 from pipeline.util.metrics import METRICS
 
 COLUMNS = (
@@ -43,7 +44,7 @@ def document_of(comparison: Comparison, drawings: Mapping[str, Drawing]) -> Docu
     """Conclusion, figures, tables, and what their columns mean."""
     config, first = comparison.config, comparison.first
     warning = too_few(config.seeds)
-    title = f"{config.seeds} repetitions of {config.folds}-fold cross-validation"
+    title = f"{counted(config.seeds, 'repetition')} of {config.folds}-fold cross-validation"
     split = f"{first.published.train} to train and {first.published.val} to judge by, " if _is_one(comparison) else ""
     folds: list[Part] = [Warned(warning)] if warning else []
     folds += [_table(comparison, K_FOLD), *_figure(drawings, "compare", "Intervals and p-values as in the table.")]
@@ -58,7 +59,9 @@ def document_of(comparison: Comparison, drawings: Mapping[str, Drawing]) -> Docu
         sections.append(Section("What the parts of trained circuits are worth", [_part_table(comparison)], "Parts"))
     sections += [
         Section(
-            f"The published split, {split}{config.seeds} seeds", [_table(comparison, PUBLISHED)], "Published split"
+            f"The published split, {split}{counted(config.seeds, 'seed')}",
+            [_table(comparison, PUBLISHED)],
+            "Published split",
         ),
         Section("How to read this", [Points(_notes(config, first.noun))]),
     ]
