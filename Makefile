@@ -82,7 +82,7 @@ diagnose: ## what circuits can do: entanglement, expressibility, gradients, … 
 $(STAGES): $(READY)
 	@$(if $(filter $@,$(firstword $(GOALS))),exec $(PYTHON) -m pipeline.stages $(GOALS),:)
 
-test: lint ## lint, types and the quick tests: six minutes on two cores
+test: lint ## lint, types and the quick tests: eight minutes on two cores
 	$(PYTEST)
 
 test-slow: $(READY) ## the slow tests: every kill point, every backbone, long runs on Ray
