@@ -34,6 +34,7 @@ from pipeline.training.record import (
 from pipeline.training.run import Run, head_state, load_run, save_run
 from pipeline.training.samples import Rows, open_rows, streamed
 from pipeline.training.streaming.order import Order
+from pipeline.util.markdown import counted
 
 
 def train(config: TrainConfig) -> Run:
@@ -74,7 +75,7 @@ def train(config: TrainConfig) -> Run:
         run = finished(config, features, weights, training.history, head, training.order)
         save_run(run, folder.unfinished)
         put_in_place(folder, action)
-    print(f"{config.out}: trained head of {config.passes} epoch{'s'[: config.passes > 1]}, {run.seconds:.1f} s")
+    print(f"{config.out}: trained head of {counted(config.passes, 'epoch')}, {run.seconds:.1f} s")
     warn_far_from_end(run, features)
     return run
 

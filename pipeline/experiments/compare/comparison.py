@@ -41,6 +41,7 @@ from pipeline.quantum.autograd import NonFiniteError
 from pipeline.training.folder import make_folder
 from pipeline.training.record import FeaturesReference
 from pipeline.util.drawing import style
+from pipeline.util.markdown import counted
 from pipeline.util.records import to_record
 
 
@@ -146,7 +147,7 @@ def train_blocks(
 
 
 def _beginning(config: CompareConfig, pools: Mapping[str, Pool], blocks: Sequence[Block], total: int) -> str:
-    seeds = f"{config.seeds} seed{'s'[: config.seeds > 1]}"
+    seeds = counted(config.seeds, "seed")
     whole = any(block.size is None for block in blocks)
     published = " and on the published split" if whole else ""
     few = f", learning from {', '.join(map(str, config.sizes))}{' and all' if whole else ''} a class"

@@ -11,6 +11,7 @@ from pipeline.experiments.statistics import too_few
 from pipeline.pages.document import Document, Figure, Part, Points, Section, Warned
 from pipeline.pages.document import Table as PageTable
 from pipeline.util.drawing import kept_drawing
+from pipeline.util.markdown import counted
 
 HEADING = (
     "system",
@@ -88,7 +89,7 @@ def _lead(table: Table) -> str:
     if not said:
         return "Nothing could be run here; the reasons are below."
     skipped = len(table.rows) - len(done)
-    more = f"; {skipped} row{'s'[: skipped > 1]} skipped" if skipped else ""
+    more = f"; {counted(skipped, 'row')} skipped" if skipped else ""
     return f"Accuracy at the end, mean over seeds, for the published number: {', '.join(said)}{more}."
 
 

@@ -282,6 +282,7 @@ class _Products:
         self._n, self._wires = n_wires, wires
         self._needs_others = bool(letters - {"Z"})
         self._needs_diagonal = bool(letters & {"Z", "all"})
+        self._tables: dict[tuple[int, int], tuple[list[int], np.ndarray, np.ndarray]] = {}
 
     def __call__(self, states: np.ndarray, adjoints: np.ndarray, inner: np.ndarray) -> None:
         """Fill ``inner``, of shape (k, n, 2, 2), from states Φ and λ of shape (k, 2ⁿ, columns)."""
@@ -295,10 +296,11 @@ class _Products:
 
     def _fill(self, states: np.ndarray, adjoints: np.ndarray, inner: np.ndarray, start: int, stop: int) -> None:
         """Fill in the wires from ``start`` to ``stop``, which are the first ones of these states."""
-        wires = [wire for wire in self._wires if start <= wire < stop]
+        if (start, stop) not in self._tables:
+            self._tables[start, stop] = self._make_tables(start, stop)
+        wires, edges, zeros = self._tables[start, stop]
         n_layers = len(states)
         if self._needs_others:
-            edges = np.cumsum([0, *(1 << wire - start for wire in wires)])
             overlaps = np.empty((n_layers, edges[-1], 2), dtype=states.dtype)
             for k, wire in enumerate(wires):
                 kets, bras = (s.reshape(n_layers, 1 << wire - start, 2, -1) for s in (states, adjoints))
@@ -309,6 +311,11 @@ class _Products:
         if self._needs_diagonal:
             # ⟨λ|Φ⟩ of each state of these wires: one pass over the amplitudes for all of them.
             ket, bra = (s.reshape(n_layers, 1 << stop - start, -1) for s in (states, adjoints))
-            zeros = z_signs(stop - start)[[wire - start for wire in wires]] > 0
             upper = np.vecdot(bra, ket).imag @ zeros.T
             inner[:, wires, 0, 0], inner[:, wires, 1, 1] = 1j * upper, -1j * upper
+
+    def _make_tables(self, start: int, stop: int) -> tuple[list[int], np.ndarray, np.ndarray]:
+        """The wires that have runs, where each one's halves begin, and the states in which it is 0."""
+        wires = [wire for wire in self._wires if start <= wire < stop]
+        edges = np.cumsum([0, *(1 << wire - start for wire in wires)])
+        return wires, edges, z_signs(stop - start)[[wire - start for wire in wires]] > 0

@@ -220,8 +220,6 @@ class Simulator:
     def _blocks(self, n_samples: int) -> list[slice]:
         """Samples that go through the circuit together: as many as fill one block."""
         size = max(2, BLOCK >> self._n_wires)
-        if n_samples <= size:
-            return [slice(0, n_samples)]
         return [slice(start, min(start + size, n_samples)) for start in range(0, n_samples, size)]
 
     def _width(self, n_samples: int) -> int:
