@@ -72,8 +72,8 @@ class StackedDressed(StackedHeads):
         rows: torch.Tensor | None = None,
         shares: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As in :class:`StackedHeads`; on the CPU."""
-        if not self.head.is_plain:
+        """As in :class:`StackedHeads`."""
+        if not (self.head.is_plain and features.is_cpu):
             return super().backward_cross_entropy(features, labels, rows, shares)
         batches, circuit, parameters = self._prepared(features, rows)
         try:

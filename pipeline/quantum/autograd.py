@@ -65,7 +65,9 @@ def dense_values(dense: Any, inputs: torch.Tensor, weights: Sequence[torch.Tenso
         inputs: Shape (B, n_inputs), floating.
         weights: In order, of any shapes.
     """
-    flat = [weight.reshape(-1).to(inputs) for weight in weights]
+    # Half precision holds inputs and outputs alone.
+    dtype = torch.promote_types(inputs.dtype, torch.float32)
+    flat = [weight.reshape(-1).to(inputs.device, dtype) for weight in weights]
     joined = torch.cat(flat) if flat else inputs.new_zeros(0)
     if not len(inputs):
         return inputs.sum() + joined.sum() + inputs.new_zeros(0, dense.n_outputs)

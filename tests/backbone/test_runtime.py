@@ -53,7 +53,7 @@ def test_the_features_are_those_of_the_backbone(backbone: Backbone, name: str, i
     if name == "onnxruntime":
         pytest.importorskip("onnxruntime")
     pixels = pixels_for(backbone, images)
-    runtime = open_runtime(backbone, runtime=name)
+    runtime = open_runtime(backbone, runtime=name, device="cpu")
     assert_same_features(runtime(pixels), eager(backbone, pixels))
     assert runtime.record.name == name
     assert (runtime.record.device, runtime.record.precision) == ("cpu", "float32")

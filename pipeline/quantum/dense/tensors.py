@@ -38,8 +38,8 @@ class Constants:
         dtype = torch.long if array.dtype.kind in "iu" else dtype
         place = (key, dtype, like.device)
         if place not in self._tensors:
-            # Later calls share it, so it must not belong to this call's torch.func transform.
-            with temporarily_clear_interpreter_stack():
+            # Later calls share it, so it must belong neither to this call's torch.func transform nor to inference mode.
+            with temporarily_clear_interpreter_stack(), torch.inference_mode(False):
                 self._tensors[place] = torch.from_numpy(np.array(array)).to(like.device, dtype)
         return self._tensors[place]
 

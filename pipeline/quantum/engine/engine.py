@@ -176,6 +176,7 @@ class Engine:
         kinds: dict[str, list[torch.Tensor]] = {"shared": [], "batched": [], "matrix": []}
         for tensor, parameter in zip(traced.parameters, self.program.parameters, strict=True):
             if parameter is not None and tensor is not None:
+                tensor = tensor.to(inputs.device)  # Constants of the circuit are on the CPU.
                 kinds[parameter.kind].append(tensor.expand(n_samples) if parameter.kind == "batched" else tensor)
         result = [
             torch.stack(kinds["shared"]) if kinds["shared"] else inputs.new_zeros(0),
@@ -183,7 +184,7 @@ class Engine:
             *kinds["matrix"],
         ]
         if traced.amplitudes is not None:
-            states = traced.amplitudes.reshape(-1, traced.amplitudes.shape[-1]).expand(n_samples, -1)
+            states = traced.amplitudes.to(inputs.device).reshape(-1, traced.amplitudes.shape[-1]).expand(n_samples, -1)
             result.append(states.T)
         return result
 
