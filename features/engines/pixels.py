@@ -26,6 +26,8 @@ from features.util.errors import InputError
 
 # Batches that are read and decoded ahead of the network.
 AHEAD = 3
+# Pictures that a process decodes at a time: of a few batches too, each of hundreds, every process gets some.
+PART = 32
 
 
 class Stopwatch:
@@ -140,25 +142,31 @@ def _counted(loaded: Sequence[Loaded], watch: Stopwatch) -> list[np.ndarray]:
 def _from_processes(
     load: Callable[[str], Loaded], batches: Sequence[Sequence[str]], workers: int, watch: Stopwatch
 ) -> Iterator[np.ndarray]:
-    """A batch at a time from each process, in order. Pixels come through shared memory."""
+    """Parts of a batch from each process, in order, joined to batches. Pixels come through shared memory."""
     if not batches:
         return
     import torch
     from torch.utils.data import DataLoader, Dataset
 
-    class Batches(Dataset):
+    parts = [batch[start : start + PART] for batch in batches for start in range(0, len(batch), PART)]
+
+    class Parts(Dataset):
         def __len__(self) -> int:
-            return len(batches)
+            return len(parts)
 
         def __getitem__(self, index: int) -> tuple[torch.Tensor, list[Loaded]]:
-            loaded = [load(path) for path in batches[index]]
+            loaded = [load(path) for path in parts[index]]
             stack = np.stack([each.pixels for each in loaded if not each.problem] or [_NOTHING])
             return torch.from_numpy(stack), [replace(each, pixels=_NOTHING) for each in loaded]
 
     # Forked, so that data sets need not be pickled; a child that only decodes may be forked beside CUDA.
-    loader = DataLoader(
-        Batches(), batch_size=None, num_workers=min(workers, len(batches)), multiprocessing_context="fork"
+    loader = iter(
+        DataLoader(Parts(), batch_size=None, num_workers=min(workers, len(parts)), multiprocessing_context="fork")
     )
-    for pixels, loaded in loader:
-        _counted(loaded, watch)
-        yield pixels.numpy()
+    for batch in batches:
+        found = []
+        for _ in range(0, len(batch), PART):
+            pixels, loaded = next(loader)
+            _counted(loaded, watch)
+            found.append(pixels.numpy())
+        yield np.concatenate(found)

@@ -73,9 +73,9 @@ class Prediction:
 class HybridClassifier(nn.Module):
     """The whole network: frozen backbone, trained head.
 
-    ``to("cuda")`` moves the backbone and the head's linear layers there; the circuit of the ``lightning`` simulator
-    stays on the CPU, which costs a copy of a few numbers an image. In training mode the
-    backbone stays in evaluation mode, so that the running statistics of its BatchNorm layers do not drift.
+    ``to("cuda")`` moves all of it there, the circuit as torch's own matrix products; only a circuit that runs as an
+    ordinary QNode stays on the CPU. In training mode the backbone stays in evaluation mode, so that the running
+    statistics of its BatchNorm layers do not drift.
 
     Args:
         run: A finished run.

@@ -37,6 +37,10 @@ class OrdinaryQNode:
 
     def __call__(self, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Values of shape (B, n_outputs)."""
+        if not inputs.is_cpu:
+            # default.qubit begins with a state on the CPU (pennylane#1290), and Lightning computes there anyway.
+            there = self(inputs.cpu(), {name: weight.cpu() for name, weight in weights.items()})
+            return there.to(inputs.device)
         if not len(inputs):
             with torch.no_grad():
                 n_outputs = self._values(inputs.new_ones(1, inputs.shape[1]), weights).shape[-1]

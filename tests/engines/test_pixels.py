@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from features.engines import pixels
 from features.engines.pixels import Stopwatch, pixel_batches
 from features.sources.check import check_images
 from features.sources.images import ImageSet, open_images
@@ -25,10 +26,14 @@ def batches(image_set: ImageSet, watch: Stopwatch, processes: bool, digests: dic
     yield from pixel_batches(image_set, parts, found, small, workers=2, watch=watch, processes=processes)
 
 
+@pytest.mark.parametrize("part", [2, 32])
 @pytest.mark.parametrize("processes", [False, True])
-def test_pixels_come_in_order_and_their_seconds_count(picture_folder: Path, processes: bool):
+def test_pixels_come_in_order_and_their_seconds_count(picture_folder: Path, processes: bool, part: int, monkeypatch):
+    monkeypatch.setattr(pixels, "PART", part)
     image_set, watch = open_images(str(picture_folder)), Stopwatch()
-    found = np.concatenate(list(batches(image_set, watch, processes)))
+    stacks = list(batches(image_set, watch, processes))
+    assert {len(stack) for stack in stacks[:-1]} == {3}
+    found = np.concatenate(stacks)
     with_care = [small(Image.open(picture_folder / path).convert("RGB"), path) for path in image_set.all_paths]
     assert np.array_equal(found, np.stack(with_care))
     assert set(watch.seconds) == {"read", "decode"}

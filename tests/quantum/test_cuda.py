@@ -129,19 +129,14 @@ def test_a_graph_of_kernels_can_be_captured():
     assert_same([t.cpu() for t in results(captured, inputs.detach())], [t.cpu() for t in expected], 1e-6)
 
 
-def test_what_runs_as_a_qnode_runs_there_too():
-    @qml.qnode(qml.device("default.qubit"))
-    def circuit(inputs, weights):
-        qml.RY(inputs[..., 0], wires=0)
-        qml.RX(weights[0], wires=1)
-        qml.measure(0)
-        qml.CNOT(wires=[0, 1])
-        return qml.expval(qml.Z(1))
-
-    module, inputs = TorchLayer(circuit, {"weights": (1,)}), torch.randn(3, 1)
-    with pytest.warns(RuntimeWarning, match="runs as an ordinary QNode"):
-        here = results(module, inputs)
-    assert_same(results(module.to("cuda"), inputs.cuda()), here, 1e-5)
+@pytest.mark.parametrize("device", ["default.qubit", "lightning.qubit"])
+def test_an_ordinary_qnode_runs_on_the_cpu(device):
+    torch.manual_seed(4)
+    head = DressedQuantumNet(7, 3, 3, 2, q_delta=1.0, simulator="qnode", device=device)
+    features = torch.randn(5, 7)
+    here = results(head, features)
+    assert_same(results(head.to("cuda"), features.cuda()), here, 1e-5)
+    assert head(features.cuda()[:0]).shape == (0, 3)
 
 
 @pytest.mark.parametrize("n_qubits", [3, 6])
