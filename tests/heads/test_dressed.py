@@ -337,22 +337,3 @@ def test_qnodes_on_lightning_compute_no_jacobian_without_gradient(monkeypatch):
         monkeypatch.setattr(LightningQubit, name, refuse)
     with torch.no_grad():
         head(rows())
-
-
-@pytest.mark.parametrize("simulator", ["lightning", "qnode", "dense"])
-@pytest.mark.parametrize("n_qubits", [3, 5])
-def test_inference_mode_before_training(simulator, n_qubits):
-    # Sizes that no other test of this file has: tables are made at the first call.
-    head, features = make(simulator, n_qubits=n_qubits, depth=1), rows()
-    with torch.inference_mode():
-        seen = head(features)
-    logits, _ = gradients(head, features, torch.ones(5, 2))
-    torch.testing.assert_close(logits, seen)
-
-
-def test_dense_under_autocast_keeps_weights_in_their_precision():
-    head = make("dense")
-    angles = rows(5, 3)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = head.expectation_values(angles.bfloat16())
-    torch.testing.assert_close(rounded, head.expectation_values(angles.bfloat16().float()).bfloat16())
