@@ -1,4 +1,5 @@
-"""Circuits by name: each against its QNode, as a trained head stacked, exported, copied, and called functionally."""
+"""Circuits by name: each against its QNode, as a trained head stacked, exported, copied, called functionally, and first
+seen in inference mode."""
 
 from __future__ import annotations
 
@@ -70,3 +71,22 @@ def test_512_features_are_nine_qubits_without_a_layer_in_front():
     assert head.circuit.n_qubits == 9
     assert [name for name, _ in head.named_parameters()] == ["q_params", "post_net.weight", "post_net.bias"]
     assert head(torch.randn(2, 512)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("simulator", ["lightning", "dense"])
+@pytest.mark.parametrize("n_qubits", [3, 5])
+def test_inference_mode_before_training(simulator, n_qubits):
+    # Of sizes that no other test has: the first call makes tables for later ones.
+    head, features = DressedQuantumNet(7, 2, n_qubits, 7, q_delta=1.0, simulator=simulator), rows()
+    with torch.inference_mode():
+        seen = head(features)
+    logits = head(features)
+    torch.testing.assert_close(logits.detach(), seen)
+    logits.sum().backward()
+
+
+def test_autocast_of_the_dense_form_keeps_weights_in_their_precision():
+    head, angles = DressedQuantumNet(7, 2, 3, 2, q_delta=1.0, simulator="dense"), rows()[:, :3]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = head.expectation_values(angles.bfloat16())
+    torch.testing.assert_close(rounded, head.expectation_values(angles.bfloat16().float()).bfloat16())
