@@ -42,26 +42,31 @@ class Chained:
         n_heads, n_samples = len(shared), batched.shape[2]
         columns = batched.permute(1, 2, 0).flatten(1)
         by_head = (table("shared", shared) @ shared.T).reshape(self._n_layers, self._n_rows, 1, n_heads)
-        turns = list(zip(by_head.cos().unbind(), by_head.sin().unbind(), strict=True))
+        turns = _turns(by_head).unbind(2)
         states = table(("matrix", 0), shared)
         if amplitudes is not None:
             states = states @ amplitudes.permute(1, 2, 0).flatten(1)
-        for layer, (cos, sin) in enumerate(turns):
+        for layer, turn in enumerate(turns):
             is_first = layer == 0 and self._is_plain
-            if is_first or ("batched", layer) in self._constants:
-                phases = by_head[layer]
-                if ("batched", layer) in self._constants:
-                    own = table(("batched", layer), shared) @ columns
-                    phases = phases + own.reshape(-1, n_samples, n_heads)
-                phases = phases + table("start", shared) if is_first else phases
-                cos, sin = phases.cos(), phases.sin()
+            phases = None
+            if ("batched", layer) in self._constants:
+                own = table(("batched", layer), shared) @ columns
+                phases = by_head[layer] + own.reshape(-1, n_samples, n_heads)
             if is_first:
-                turned = [cos, sin]
+                phases = (by_head[layer] if phases is None else phases) + table("start", shared)
+                turned = torch.stack([phases.cos(), phases.sin()])
             else:
-                real, imag = states.reshape(2, self._n_rows, -1, n_heads).unbind()
-                turned = [cos * real - sin * imag, sin * real + cos * imag]
-            states = table(("matrix", self._places[layer + 1]), shared) @ torch.cat(turned).flatten(1)
+                turn = turn if phases is None else _turns(phases)
+                turned = (turn * states.reshape(2, self._n_rows, -1, n_heads)).sum(1)
+            states = table(("matrix", self._places[layer + 1]), shared) @ turned.reshape(2 * self._n_rows, -1)
         # Without phases there is one column for all.
         states = states.reshape(len(states), -1, n_heads if self._n_layers or amplitudes is not None else 1)
         states = states.permute(2, 0, 1)
         return torch.complex(*states.chunk(2, dim=1)) if self._is_complex else states
+
+
+def _turns(phases: torch.Tensor) -> torch.Tensor:
+    """The turns of real and imaginary parts by these phases, shape (2, 2, …): a GPU starts few operations, each of them
+    for all."""
+    cos, sin = phases.cos(), phases.sin()
+    return torch.stack([cos, -sin, sin, cos]).unflatten(0, (2, 2))
