@@ -10,14 +10,15 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.quantum.compiled import compile_circuit
+from pipeline.quantum.dense import layered
 from pipeline.quantum.dense.chained import Chained
-from pipeline.quantum.dense.layered import Layered
 from pipeline.quantum.engine.chain import Chain
 from pipeline.quantum.engine.engine import Engine
 from pipeline.quantum.engine.heads import HeadByHead, Heads
 from pipeline.quantum.program.program import make_program
 from tests.circuits import MixedCircuit, RotCircuit, batches, by_qnode, circuits, engine_of, problem, seeds
 from tests.random_circuits import RandomCircuit
+from tests.random_circuits import by_qnode as random_by_qnode
 
 
 def check(circuit, n_samples, seed):
@@ -60,6 +61,23 @@ def test_heads_of_random_circuits_are_heads_one_by_one(seed, n_wires, n_samples,
         alone = values, *compiled.backward(memory, upstream[head])
         for result, reference in zip(together, alone, strict=True):
             np.testing.assert_allclose(result[head], reference, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_fixed_gates_of_many_wires_go_one_by_one_or_as_a_permutation(seed, monkeypatch):
+    monkeypatch.setattr(layered, "MATRIX_QUBITS", 1)
+    circuit = RandomCircuit(seed, 3 + seed % 3, n_gates=30)
+    rng = np.random.default_rng(seed)
+    inputs, weights = rng.normal(size=(3, circuit.n_inputs)), rng.normal(size=circuit.n_weights)
+    program, _ = make_program(circuit, circuit.n_inputs, circuit.weight_shapes)
+    steps = layered.Layered(program)
+    dense = Engine(program, circuit, circuit.weight_shapes, "complex128", None).dense
+    monkeypatch.setattr(dense, "_steps", steps)
+    values, memory = dense.forward(inputs, weights)
+    upstream = rng.normal(size=values.shape)
+    expected = random_by_qnode(circuit, inputs, weights, upstream)
+    for found, reference in zip((values, *dense.backward(memory, upstream)), expected, strict=True):
+        np.testing.assert_allclose(found, reference, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -105,7 +123,7 @@ def test_heads_of_amplitudes():
             np.testing.assert_allclose(result[head], reference, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [Chained, Layered])
+@pytest.mark.parametrize("kind", [Chained, layered.Layered])
 def test_second_derivatives(kind):
     circuit = MixedCircuit(n_qubits=2, depth=1)
     angles, weights, _ = problem(circuit, 3, 0)
@@ -128,7 +146,7 @@ def test_a_chain_and_layers_make_the_same_values(seed, n_wires, n_samples):
     inputs = torch.randn(2, n_samples, circuit.n_inputs, generator=generator, dtype=torch.float64)
     weights = torch.randn(2, circuit.n_weights, generator=generator, dtype=torch.float64)
     seen = dense(inputs, weights)
-    dense._steps = Layered(dense.program)
+    dense._steps = layered.Layered(dense.program)
     torch.testing.assert_close(seen, dense(inputs, weights), rtol=0, atol=1e-10)
 
 

@@ -6,6 +6,7 @@ a matrix on all wires.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,14 +17,14 @@ from pipeline.quantum.dense.tensors import Constants, apply
 from pipeline.quantum.engine.fused import fixed_matrix
 from pipeline.quantum.engine.layers import Layer, Schedule
 from pipeline.quantum.engine.runs import run_terms
-from pipeline.quantum.matrices import z_signs
+from pipeline.quantum.matrices import apply_matrix, z_signs
 from pipeline.quantum.program.program import Program
 from pipeline.quantum.program.tape import Gate
 
 GROUP = 3
 """Wires whose runs are multiplied out to one matrix of 8 × 8."""
 MATRIX_QUBITS = 8
-"""Wires up to which the fixed gates between two layers are one matrix."""
+"""Wires up to which the fixed gates between two layers are one matrix, where they do more than permute."""
 
 
 class Layered:
@@ -129,19 +130,26 @@ class Layered:
     def _merged(self, place: int, gates: list[Gate]) -> list[tuple[str, Any, tuple[int, ...]]]:
         """Fixed gates as few operations: kind, key of a table, and wires."""
         n = self._n
-        if not gates:
-            return []
-        if n > MATRIX_QUBITS:
-            for k, gate in enumerate(gates):
-                assert gate.matrix is not None
-                self._constants["fixed", place, k] = gate.matrix
-            return [("matrix", ("fixed", place, k), gate.wires) for k, gate in enumerate(gates)]
-        matrix = fixed_matrix(gates, n)
-        if ((matrix == 0) | (matrix == 1)).all():
-            self._constants["order", place] = matrix.real.argmax(axis=1)
-            return [("order", ("order", place), ())]
-        self._constants["fixed", place] = matrix
-        return [("matrix", ("fixed", place), tuple(range(n)))]
+        merged: list[tuple[str, Any, tuple[int, ...]]] = []
+
+        def add(kind: str, table: np.ndarray, wires: tuple[int, ...]) -> None:
+            key = ("fixed", place, len(merged))
+            self._constants[key] = table
+            merged.append((kind, key, wires))
+
+        if n <= MATRIX_QUBITS and not all(map(_permutes, gates)):
+            add("matrix", fixed_matrix(gates, n), tuple(range(n)))
+            return merged
+        for permute, stretch in itertools.groupby(gates, _permutes):
+            if permute:
+                rows = np.arange(2**n, dtype=float)[:, None]
+                for gate in stretch:
+                    rows = apply_matrix(gate.matrix.real, gate.wires, rows)  # type: ignore[union-attr]
+                add("order", rows[:, 0].astype(int), ())
+            else:
+                for gate in stretch:
+                    add("matrix", gate.matrix, gate.wires)  # type: ignore[arg-type]
+        return merged
 
     def _apply_fixed(self, gate: tuple[str, Any, tuple[int, ...]], states: torch.Tensor) -> torch.Tensor:
         kind, key, wires = gate
@@ -173,3 +181,8 @@ class Layered:
 def _key(layer: Layer) -> Any:
     """Equal for layers of equal phases."""
     return tuple(sorted((wires, parameter.kind, parameter.index) for wires, parameter in layer.words))
+
+
+def _permutes(gate: Gate) -> bool:
+    """Whether a fixed gate only changes the order of basis states."""
+    return bool(((gate.matrix == 0) | (gate.matrix == 1)).all())  # type: ignore[union-attr]
