@@ -117,6 +117,11 @@ class DressedQuantumNet(Head):
         self.q_params = nn.Parameter(q_delta * torch.randn(self.circuit.n_weights))
         # Of the paper's circuit known without a trace.
         n_outputs = n_qubits if type(self.circuit) is Circuit else self.compiled.n_outputs
+        if isinstance(self.circuit, BoundCircuit) and self.compiled.program and not self.compiled.program.uses_inputs:
+            raise ValueError(
+                f"the circuit {self.circuit.name} doesn't use its inputs, so every sample would get the same answer; "
+                "embed them, for example by qml.AngleEmbedding(inputs, wires=...)"
+            )
         if post_net == "none" and n_outputs != n_classes:
             raise ValueError(
                 f"post_net is 'none' and the circuit has {n_outputs} outputs; without a layer behind it, it must have "

@@ -180,11 +180,11 @@ class CompiledCircuit:
         self._prepare()
         if inputs.ndim != 2 or inputs.shape[1] != self.n_inputs:
             raise ValueError(f"inputs have shape {tuple(inputs.shape)}; this circuit takes (B, {self.n_inputs})")
-        if self._engine is not None:
+        if (engine := self._engine) is not None:  # Another thread may fall back meanwhile.
             try:
                 if self._wanted == "dense" or not inputs.is_cpu or transforms_active():
-                    return dense_values(self._engine.dense, inputs, list(weights.values()))
-                return evaluate(self._engine, inputs, list(weights.values()))
+                    return dense_values(engine.dense, inputs, list(weights.values()))
+                return evaluate(engine, inputs, list(weights.values()))
             except UnsupportedError as error:
                 self._fall_back(str(error))
         return self._by_qnode(inputs, weights)
@@ -229,9 +229,9 @@ class CompiledCircuit:
             weights: Shape (heads, n_weights), flat as for ``split``.
         """
         self._prepare()
-        if self._engine is not None:
+        if (engine := self._engine) is not None:
             try:
-                return self._engine.dense(inputs, weights)
+                return engine.dense(inputs, weights)
             except UnsupportedError as error:
                 self._fall_back(str(error))
         pairs = zip(inputs.unbind(), weights.unbind(), strict=True)
@@ -303,9 +303,10 @@ class CompiledCircuit:
                 self._n_outputs = self._program.n_outputs
                 if self._wanted != "qnode":
                     engine = Engine(self._program, self.function, self.weight_shapes, self.c_dtype, self._wires)
-                    checked = engine.dense if self._wanted == "dense" else engine
-                    c_dtype = "complex128" if self._wanted == "dense" else self.c_dtype
-                    reason = difference(checked, self._program, self._by_qnode, self.weight_shapes, c_dtype)
+                    checked: Any = engine
+                    if self._wanted == "dense":
+                        checked = engine.dense = Dense(self._program, engine.traced)
+                    reason = difference(checked, self._program, self._by_qnode, self.weight_shapes)
                     self._engine = engine if reason is None else None
             # Other threads no longer wait from here on.
             self._reason = None if self._wanted == "qnode" else reason

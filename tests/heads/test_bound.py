@@ -85,6 +85,7 @@ def test_ends_of_ones_own():
         ("{}/listed.py:mine", r"has \[2, 4\] for weight_shapes; give its file a line like"),
         ("{}/worded.py:mine", "weight_shapes has 'big'; a shape is a number or a tuple of numbers"),
         ("{}/amplitudes.py:mine", "returns complex amplitudes; return expectation values or probabilities"),
+        ("{}/blind.py:mine", "blind.py:mine doesn't use its inputs, so every sample would get the same answer"),
         ("{}/other.py:mine", "takes .inputs, weights, last.; it must take inputs and the weights"),
         ("reuplouding", r"circuit is 'reuplouding'; choose one of .*did you mean reuploading\?"),
     ],
@@ -97,6 +98,7 @@ def test_a_circuit_that_cannot_be_used_is_refused_in_a_sentence(file, wanted, me
     (file.parent / "listed.py").write_text(SOURCE.replace('{"weights": (2, 4, 3), "last": 1}', "[2, 4]"))
     (file.parent / "worded.py").write_text(SOURCE.replace('"last": 1', '"last": "big"'))
     (file.parent / "amplitudes.py").write_text(SOURCE.replace("qml.probs(wires=[0, 1])", "qml.state()"))
+    (file.parent / "blind.py").write_text(SOURCE.replace("inputs, wires=range(4)", "[0.1] * 4, wires=range(4)"))
     (file.parent / "other.py").write_text(SOURCE.replace(', "last": 1', ""))
     with pytest.raises(ValueError, match=message):
         DressedQuantumNet(circuit=wanted.format(file.parent))

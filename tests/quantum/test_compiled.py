@@ -11,6 +11,7 @@ import torch
 
 from pipeline.quantum.circuit import Circuit
 from pipeline.quantum.compiled import compile_circuit
+from pipeline.quantum.dense.dense import Dense
 
 GATES = {
     **{name: (getattr(qml, name), 1, 1) for name in ("RX", "RY", "RZ", "PhaseShift", "U1")},
@@ -236,3 +237,17 @@ def test_a_qnode_written_for_one_sample_is_not_given_batches():
     x, w = draw(2, 2), draw(2, seed=2)
     expected = torch.cos(x * w) * torch.tensor([0.8, 1.0], dtype=torch.float64)
     torch.testing.assert_close(compiled(x, {"weights": w}), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_qubits", [2, 5])
+def test_a_dense_form_of_other_values_is_not_used(n_qubits, monkeypatch):
+    circuit = Circuit(n_qubits=n_qubits, depth=1)
+    compiled = compile_circuit(circuit, {"weights": (circuit.n_weights,)}, n_qubits)
+    inputs, weights = draw(4, n_qubits), draw(circuit.n_weights)
+    expected = compiled(inputs, {"weights": weights})
+    measure = Dense._measure
+    monkeypatch.setattr(Dense, "_measure", lambda self, states: 1.001 * measure(self, states))
+    with pytest.warns(RuntimeWarning, match="because its form in torch's operations has other values or gradients"):
+        found = compiled.heads(inputs[None], weights[None])[0]
+    torch.testing.assert_close(found, expected)
+    assert compiled.simulator == "qnode"

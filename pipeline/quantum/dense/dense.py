@@ -29,7 +29,12 @@ class Dense:
     Args:
         program: The traced circuit.
         traced: Gate parameters of inputs (B, n_inputs) and weights (n_weights,) by tracing, as ``Engine.traced``.
+
+    Attributes:
+        c_dtype: Precision of the states on arrays of float64.
     """
+
+    c_dtype = "complex128"
 
     def __init__(self, program: Program, traced: Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]]) -> None:
         self.program, self.n_outputs = program, program.n_outputs

@@ -47,6 +47,9 @@ class Engine:
         weight_shapes: Shape of each weight.
         c_dtype: Precision of the states.
         wires: Wire labels in order.
+
+    Attributes:
+        c_dtype: Precision of the states.
     """
 
     def __init__(
@@ -62,12 +65,23 @@ class Engine:
         self._function, self._weight_shapes, self._wires = function, weight_shapes, wires
         self._gates = tuple(gate.key for gate in program.gates)
         self._simulator = Simulator(program, c_dtype)
-        self._c_dtype, self._dtype = c_dtype, np.zeros(0, c_dtype).real.dtype
+        self.c_dtype, self._dtype = c_dtype, np.zeros(0, c_dtype).real.dtype
 
     @cached_property
     def dense(self) -> Dense:
-        """The same circuit in torch's own operations."""
-        return Dense(self.program, self.traced)
+        """The same circuit in torch's own operations.
+
+        Raises:
+            UnsupportedError: If its values or gradients are others than this engine's.
+        """
+        dense = Dense(self.program, self.traced)
+        # Without Lightning's bindings there is nothing to compare with.
+        if bindings_problem() is None:
+            # The first call may be under a transform of torch.func, which this has nothing to do with.
+            with temporarily_clear_interpreter_stack(), torch.inference_mode(False):
+                if not same(dense, HeadByHead(self), self.program, self.c_dtype):
+                    raise UnsupportedError("its form in torch's operations has other values or gradients")
+        return dense
 
     @cached_property
     def heads(self) -> Heads | HeadByHead:
@@ -76,8 +90,7 @@ class Engine:
         if not fits(self.program):
             return one_by_one
         together = Heads(self.program)
-        # Without Lightning's bindings there is nothing to compare with.
-        works = bindings_problem() is not None or same(together, one_by_one, self.program, self._c_dtype)
+        works = bindings_problem() is not None or same(together, one_by_one, self.program, self.c_dtype)
         return together if works else one_by_one
 
     def forward(self, inputs: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Memory | None]:
@@ -133,7 +146,7 @@ class Engine:
         memory.traced = (outputs, leaves)
         shared, batched, *rest = (tensor.detach().numpy() for tensor in outputs)
         amplitudes = rest.pop() if self.program.amplitudes is not None else None
-        matrices = [matrix.astype(self._c_dtype, copy=False) for matrix in rest]
+        matrices = [matrix.astype(self.c_dtype, copy=False) for matrix in rest]
         return Parameters(shared, batched.astype(self._dtype, copy=False), amplitudes, matrices)
 
     def traced(self, inputs: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:

@@ -88,6 +88,12 @@ class Program:
         """Values a sample."""
         return sum(m.size for m in self.measurements)
 
+    @property
+    def uses_inputs(self) -> bool:
+        """False if no gate depends on the inputs, so that every sample has the same values."""
+        traced_matrices = any(parameter is not None and parameter.kind == "matrix" for parameter in self.parameters)
+        return self.n_batched > 0 or self.amplitudes is not None or traced_matrices
+
 
 def make_program(
     function: Callable[..., Any],
