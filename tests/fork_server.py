@@ -29,7 +29,6 @@ LIBRARIES = (
     "scipy.stats",
     "torch",
     "torch.utils.data",
-    "torchvision.models",
     "pennylane",
     "pennylane_lightning.lightning_qubit",
     "h5py",
@@ -148,10 +147,20 @@ def client(address: str, arguments: list[str]) -> int:
     return ended
 
 
+def _import_torchvision() -> None:
+    """As the project does, without torch's compiler: it brings Triton, which complains of what ``gc.freeze`` keeps."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    importlib.import_module("features.backbone.vision")
+    for name in [name for name in sys.modules if name.split(".")[0] == "features"]:
+        del sys.modules[name]
+    del sys.path[0]
+
+
 if __name__ == "__main__":
     role, address, *rest = sys.argv[1:]
     if role == "client":
         sys.exit(client(address, rest))
+    _import_torchvision()
     for name in LIBRARIES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
