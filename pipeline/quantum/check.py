@@ -50,7 +50,8 @@ def difference(
         return None
     by_inputs, by_weights = engine.backward(memory, upstream.numpy())
     # As a scalar: torch imports SymPy, for a second, where it is given an upstream gradient.
-    gradients = torch.autograd.grad((expected * upstream).sum(), leaves, materialize_grads=True)
+    found = torch.autograd.grad((expected * upstream).sum(), leaves, materialize_grads=True)
+    gradients = [gradient.detach() for gradient in found]
     flat = np.concatenate([np.zeros(0), *(gradient.reshape(-1).numpy() for gradient in gradients[1:])])
     for name, seen, reference in (("inputs", by_inputs, gradients[0].numpy()), ("weights", by_weights, flat)):
         gap = float(np.abs(seen - reference).max(initial=0)) / max(1.0, float(np.abs(reference).max(initial=0)))

@@ -29,7 +29,7 @@ from pipeline.quantum.dense.dense import Dense, backward_through
 from pipeline.quantum.engine.engine import Engine
 from pipeline.quantum.engine.heads import HeadByHead, Heads
 from pipeline.quantum.lightning import bindings_problem
-from pipeline.quantum.portable import portable, restored
+from pipeline.quantum.portable import has_transforms, portable, restored
 from pipeline.quantum.program.program import Program, make_program
 from pipeline.quantum.program.tape import UnsupportedError
 from pipeline.quantum.qnode import OrdinaryQNode
@@ -319,7 +319,7 @@ class CompiledCircuit:
         if isinstance(self.circuit, qml.QNode):
             if self.circuit.shots:
                 return "it runs with a finite number of shots"
-            if len(self.circuit.compile_pipeline):
+            if has_transforms(self.circuit):
                 return "its QNode has transforms"
         problem = None
         for rank in (self._wanted_rank,) if self._wanted_rank else (2, 1):

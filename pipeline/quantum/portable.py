@@ -65,7 +65,7 @@ def portable(circuit: Any) -> Any:
         )
     if not device.name.startswith("lightning."):
         return circuit
-    if len(circuit.compile_pipeline) or circuit.shots:
+    if has_transforms(circuit) or circuit.shots:
         raise pickle.PicklingError(
             f"the QNode {name} on {device.name} can't be pickled, because it has transforms or shots: "
             "make it with @qml.qnode at the top level of a module, or save the state_dict of what holds it"
@@ -79,6 +79,13 @@ def portable(circuit: Any) -> Any:
 def restored(circuit: Any) -> Any:
     """The quantum function or QNode of what ``portable`` gave."""
     return circuit.restored() if isinstance(circuit, (ByName, OnLightning)) else circuit
+
+
+def has_transforms(qnode: qml.QNode) -> bool:
+    """Whether transforms change the QNode's circuit."""
+    # Its name before PennyLane 0.45.
+    name = "compile_pipeline" if hasattr(qnode, "compile_pipeline") else "transform_program"
+    return len(getattr(qnode, name)) > 0
 
 
 def _found(module: str, name: str) -> Any:

@@ -175,5 +175,6 @@ def backward_through(
         gradients = iter(torch.autograd.grad(total, wanted, retain_graph=True, materialize_grads=True))
     else:
         gradients = iter([torch.zeros_like(leaf) for leaf in wanted])
-    found = [next(gradients).numpy() if is_needed else None for is_needed in needed]
+    # Detached: of a leaf that nothing depends on, torch 2.6 gives zeros that need a gradient.
+    found = [next(gradients).detach().numpy() if is_needed else None for is_needed in needed]
     return found[0], found[1]

@@ -223,7 +223,7 @@ class Engine:
                     [output for output, _ in pairs], wanted, upstream, retain_graph=True, materialize_grads=True
                 )
             )
-        return tuple(next(gradients).numpy() if needed else None for needed in (need_inputs, need_weights))  # type: ignore[return-value]
+        return tuple(next(gradients).detach().numpy() if needed else None for needed in (need_inputs, need_weights))  # type: ignore[return-value]
 
 
 def _leaf(tensor: torch.Tensor) -> torch.Tensor:
