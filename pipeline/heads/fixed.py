@@ -5,6 +5,7 @@ In: features of shape (B, n_features), float32. Out: logits of shape (B, n_class
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -178,7 +179,8 @@ class FixedProgram(nn.Module):
         for k, index in enumerate(self.rotations):
             state = state @ self.get_buffer(f"fixed{k}")
             half = angles[:, index : index + 1]
-            state = half.cos() * state + half.sin() * (state @ self.get_buffer(f"turned{k}"))
+            # Its cosine as a sine: ONNX Runtime before 1.30 has none in double precision.
+            state = (half + math.pi / 2).sin() * state + half.sin() * (state @ self.get_buffer(f"turned{k}"))
         return state @ self.get_buffer(f"fixed{len(self.rotations)}")
 
     def _start(self, inputs: torch.Tensor) -> torch.Tensor:
