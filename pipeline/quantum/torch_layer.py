@@ -109,14 +109,14 @@ class TorchLayer(qml.qnn.TorchLayer):
 
     def _evaluate_qnode(self, x: torch.Tensor) -> Any:
         if not x.is_floating_point() or x.ndim not in (1, 2):
-            return super()._evaluate_qnode(x)
+            return self._by_qnode(x)
         key = (x.ndim, x.shape[-1])
         compiled = self._compiled.get(key)
         if compiled is None:
             shapes = {name: tuple(weight.shape) for name, weight in self._parameters.items()}
             compiled = self._compiled[key] = CompiledCircuit(self.qnode, shapes, x.shape[-1], rank=x.ndim)
         if compiled.simulator == "qnode":
-            return super()._evaluate_qnode(x)
+            return self._by_qnode(x)
         weights = self._parameters
         values = compiled(x if x.ndim == 2 else x[None], weights)
         program = compiled.program
@@ -127,3 +127,8 @@ class TorchLayer(qml.qnn.TorchLayer):
         if program.container == "list" or len(program.measurements) == 1:
             return values
         return values.split([m.size for m in program.measurements], dim=-1)
+
+    def _by_qnode(self, x: torch.Tensor) -> Any:
+        # On the CPU, where default.qubit's states begin (pennylane#1290); PennyLane takes the weights to the inputs.
+        found = super()._evaluate_qnode(x.cpu())
+        return tuple(r.to(x.device) for r in found) if isinstance(found, tuple) else found.to(x.device)

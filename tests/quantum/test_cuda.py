@@ -139,6 +139,21 @@ def test_an_ordinary_qnode_runs_on_the_cpu(device):
     assert head(features.cuda()[:0]).shape == (0, 3)
 
 
+def test_a_layer_that_runs_as_a_qnode_runs_there_too():
+    @qml.qnode(qml.device("default.qubit"))
+    def circuit(inputs, weights):
+        qml.RY(inputs[..., 0], wires=0)
+        qml.RX(weights[0], wires=1)
+        qml.measure(0)
+        qml.CNOT(wires=[0, 1])
+        return qml.expval(qml.Z(1))
+
+    module, inputs = TorchLayer(circuit, {"weights": (1,)}), torch.randn(3, 1)
+    with pytest.warns(RuntimeWarning, match="runs as an ordinary QNode"):
+        here = results(module, inputs)
+    assert_same(results(module.to("cuda"), inputs.cuda()), here, 1e-5)
+
+
 @pytest.mark.parametrize("n_qubits", [3, 6])
 def test_stacked_heads(n_qubits):
     torch.manual_seed(2)
