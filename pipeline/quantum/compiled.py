@@ -127,7 +127,7 @@ class CompiledCircuit:
     def simulator(self) -> str:
         """The simulator in use: ``lightning``, ``dense`` or ``qnode``."""
         self._prepare()
-        return "qnode" if self._engine is None else self._wanted
+        return self._wanted if self._engine is not None and self._reason is None else "qnode"
 
     @property
     def fallback_reason(self) -> str | None:
@@ -180,7 +180,7 @@ class CompiledCircuit:
         self._prepare()
         if inputs.ndim != 2 or inputs.shape[1] != self.n_inputs:
             raise ValueError(f"inputs have shape {tuple(inputs.shape)}; this circuit takes (B, {self.n_inputs})")
-        if (engine := self._engine) is not None:  # Another thread may fall back meanwhile.
+        if (engine := self._engine) is not None and self._reason is None:
             try:
                 if self._wanted == "dense" or not inputs.is_cpu or transforms_active():
                     return dense_values(engine.dense, inputs, list(weights.values()))
@@ -198,7 +198,7 @@ class CompiledCircuit:
             The values, float64, and the memory for ``backward`` if ``keep``.
         """
         self._prepare()
-        if self._engine is not None:
+        if self._engine is not None and self._reason is None:
             try:
                 return self._runner(inputs.ndim == 3).forward(inputs, weights, keep)
             except UnsupportedError as error:
@@ -214,8 +214,8 @@ class CompiledCircuit:
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Gradients of inputs and flat weights, from the values' gradient (B, n_outputs); None where not needed."""
         if isinstance(memory, tuple):
-            values, leaves = memory
-            return backward_through(values, leaves, upstream, (need_inputs, need_weights))
+            by_inputs, by_weights = backward_through(memory[0], memory[1], upstream, (need_inputs, need_weights))
+            return by_inputs, by_weights
         return self._runner(upstream.ndim == 3).backward(memory, upstream, need_inputs, need_weights)
 
     def heads(self, inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -229,7 +229,7 @@ class CompiledCircuit:
             weights: Shape (heads, n_weights), flat as for ``split``.
         """
         self._prepare()
-        if (engine := self._engine) is not None:
+        if (engine := self._engine) is not None and self._reason is None:
             try:
                 return engine.dense(inputs, weights)
             except UnsupportedError as error:
@@ -244,7 +244,7 @@ class CompiledCircuit:
             UnsupportedError: If it runs as an ordinary QNode.
         """
         self._prepare()
-        if self._engine is None:
+        if self._engine is None or self._reason is not None:
             raise UnsupportedError(f"the circuit {self.name} runs as an ordinary QNode")
         return self._engine.dense.states(inputs, weights)
 
@@ -336,7 +336,7 @@ class CompiledCircuit:
         return problem
 
     def _fall_back(self, reason: str) -> None:
-        self._engine, self._reason = None, reason
+        self._reason = reason  # The engine stays: other threads may be using it.
         warnings.warn(
             f"the circuit {self.name} runs as an ordinary QNode, sample by sample or slowly, because {reason}",
             RuntimeWarning,

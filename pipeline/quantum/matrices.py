@@ -95,6 +95,13 @@ def matrix_gradient(matrix: np.ndarray, wires: tuple[int, ...], before: np.ndarr
     return 2 * np.einsum("irb,jrb->bij" if matrix.ndim == 3 else "irb,jrb->ij", bra, ket.conj())
 
 
+def row_order(matrices: np.ndarray) -> np.ndarray | None:
+    """For permutation matrices (…, d, d) the row that each row takes, shape (…, d); None for others."""
+    if not (((matrices == 0) | (matrices == 1)).all() and (matrices.sum(axis=-1) == 1).all()):
+        return None
+    return matrices.real.argmax(axis=-1)
+
+
 def rows_of(wires: Sequence[int], n_wires: int) -> np.ndarray:
     """The rows of 2ⁿ of the basis states of some wires, in their order; the other wires are |0⟩. Shape (2^k,)."""
     states = np.arange(2 ** len(wires))

@@ -87,7 +87,8 @@ class Dense:
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Gradients of inputs and weights, from the values' gradient; None where not needed."""
         values, leaves = memory
-        return backward_through(values, leaves, upstream, (need_inputs, need_weights))
+        by_inputs, by_weights = backward_through(values, leaves, upstream, (need_inputs, need_weights))
+        return by_inputs, by_weights
 
     def states(self, inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """States behind all gates, (heads or 1, 2ⁿ, B or 1): complex, or real where the circuit is a real chain.
@@ -165,7 +166,7 @@ class Dense:
 
 def backward_through(
     values: torch.Tensor, leaves: Sequence[torch.Tensor], upstream: np.ndarray, needed: Sequence[bool]
-) -> tuple[np.ndarray | None, np.ndarray | None]:
+) -> list[Any]:
     """Gradients of leaves by torch's own graph, as arrays; None where not needed."""
     wanted = [leaf for leaf, is_needed in zip(leaves, needed, strict=True) if is_needed]
     if values.requires_grad:
@@ -176,5 +177,4 @@ def backward_through(
     else:
         gradients = iter([torch.zeros_like(leaf) for leaf in wanted])
     # Detached: of a leaf that nothing depends on, torch 2.6 gives zeros that need a gradient.
-    found = [next(gradients).detach().numpy() if is_needed else None for is_needed in needed]
-    return found[0], found[1]
+    return [next(gradients).detach().numpy() if is_needed else None for is_needed in needed]

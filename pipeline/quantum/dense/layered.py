@@ -17,7 +17,7 @@ from pipeline.quantum.dense.tensors import Constants, apply
 from pipeline.quantum.engine.fused import fixed_matrix
 from pipeline.quantum.engine.layers import Layer, Schedule
 from pipeline.quantum.engine.runs import run_terms
-from pipeline.quantum.matrices import apply_matrix, z_signs
+from pipeline.quantum.matrices import apply_matrix, row_order, z_signs
 from pipeline.quantum.program.program import Program
 from pipeline.quantum.program.tape import Gate
 
@@ -185,4 +185,5 @@ def _key(layer: Layer) -> Any:
 
 def _permutes(gate: Gate) -> bool:
     """Whether a fixed gate only changes the order of basis states."""
-    return bool(((gate.matrix == 0) | (gate.matrix == 1)).all())  # type: ignore[union-attr]
+    assert gate.matrix is not None
+    return row_order(gate.matrix) is not None

@@ -75,23 +75,23 @@ class Engine:
             UnsupportedError: If its values or gradients are others than this engine's.
         """
         dense = Dense(self.program, self.traced)
-        # Without Lightning's bindings there is nothing to compare with.
-        if bindings_problem() is None:
-            # The first call may be under a transform of torch.func, which this has nothing to do with.
-            with temporarily_clear_interpreter_stack(), torch.inference_mode(False):
-                if not same(dense, HeadByHead(self), self.program, self.c_dtype):
-                    raise UnsupportedError("its form in torch's operations has other values or gradients")
+        if not self._agrees_with(dense):
+            raise UnsupportedError("its form in torch's operations has other values or gradients")
         return dense
 
     @cached_property
     def heads(self) -> Heads | HeadByHead:
         """The same circuit for many heads, each with inputs and weights of its own."""
-        one_by_one = HeadByHead(self)
-        if not fits(self.program):
-            return one_by_one
-        together = Heads(self.program)
-        works = bindings_problem() is not None or same(together, one_by_one, self.program, self.c_dtype)
-        return together if works else one_by_one
+        together = Heads(self.program) if fits(self.program) else None
+        return together if together and self._agrees_with(together) else HeadByHead(self)
+
+    def _agrees_with(self, heads: Heads | Dense) -> bool:
+        """Whether these have this engine's values and gradients."""
+        if bindings_problem() is not None:
+            return True  # Without Lightning's bindings there is nothing to compare with.
+        # The first call may be under a transform of torch.func, which this has nothing to do with.
+        with temporarily_clear_interpreter_stack(), torch.inference_mode(False):
+            return same(heads, HeadByHead(self), self.program, self.c_dtype)
 
     def forward(self, inputs: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Memory | None]:
         """Values (B, n_outputs) of inputs (B, n_inputs) and flat weights (n_weights,), and memory if ``keep``."""

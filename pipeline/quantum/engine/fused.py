@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.quantum.engine.layers import Layer
 from pipeline.quantum.engine.phases import Phases, UnitPhases, diagonals
 from pipeline.quantum.engine.runs import Runs
-from pipeline.quantum.matrices import apply_matrix, matrix_gradient
+from pipeline.quantum.matrices import apply_matrix, matrix_gradient, row_order
 from pipeline.quantum.program.tape import Gate
 
 
@@ -80,7 +80,7 @@ class FusedSteps:
                 self._steps.append(("phases", phases[place], None))
             else:
                 self._steps.append(("matrix", *layer.gate))  # type: ignore[misc]
-        order = _row_order(np.array(posts).reshape(-1, self._dim, self._dim))
+        order = row_order(np.array(posts).reshape(-1, self._dim, self._dim))
         self._posts = None if order is not None else self._cast(np.array(posts))
         self._identity = self._cast(np.eye(self._dim))
         self._entries = _entries(order, len(wires), n_wires)
@@ -193,13 +193,6 @@ def fixed_matrix(gates: list[Gate], n_wires: int) -> np.ndarray:
         assert gate.matrix is not None
         matrix = apply_matrix(gate.matrix, gate.wires, matrix)
     return matrix
-
-
-def _row_order(posts: np.ndarray) -> np.ndarray | None:
-    """For permutation matrices (K, d, d) the row that each row takes, shape (K, d); None for others."""
-    if not (((posts == 0) | (posts == 1)).all() and (posts.sum(axis=2) == 1).all()):
-        return None
-    return posts.real.argmax(axis=2)
 
 
 def _entries(order: np.ndarray | None, n_layers: int, n_wires: int) -> np.ndarray:
