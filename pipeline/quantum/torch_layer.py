@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pennylane as qml
 import torch
 from torch import nn
@@ -24,7 +25,8 @@ class TorchLayer(qml.qnn.TorchLayer):
     """``qml.qnn.TorchLayer``, with all samples of a batch, and their gradients, in one pass.
 
     Args:
-        qnode: Takes ``inputs`` and weights by name, on any device of analytic expectation values.
+        qnode: Takes ``inputs`` and weights by name, on any device of analytic expectation values. States have the
+            precision of Lightning's ``c_dtype``, of other devices complex128.
         weight_shapes: Shape of each weight.
         init_method: A function of ``torch.nn.init``, or one such function or tensor a weight; uniform in [0, 2π] if
             None.
@@ -80,7 +82,10 @@ class TorchLayer(qml.qnn.TorchLayer):
     def extra_repr(self) -> str:
         """The circuit's name, its weights, and, after the first call, the simulator in use."""
         weights = ", ".join(f"{name}: {tuple(weight.shape)}" for name, weight in self._parameters.items())
-        simulators = {compiled.simulator for compiled in self._compiled.values()}
+        simulators = {
+            c.simulator if c.c_dtype == "complex128" else f"{c.simulator} in {c.c_dtype}"
+            for c in self._compiled.values()
+        }
         ran = f", simulator={'/'.join(sorted(simulators))}" if simulators else ""
         return f"{getattr(self.qnode.func, '__name__', type(self.qnode.func).__name__)}, {weights}{ran}"
 
@@ -114,7 +119,10 @@ class TorchLayer(qml.qnn.TorchLayer):
         compiled = self._compiled.get(key)
         if compiled is None:
             shapes = {name: tuple(weight.shape) for name, weight in self._parameters.items()}
-            compiled = self._compiled[key] = CompiledCircuit(self.qnode, shapes, x.shape[-1], rank=x.ndim)
+            device = self.qnode.device
+            c_dtype = np.dtype(device.c_dtype if device.name.startswith("lightning.") else complex).name
+            compiled = CompiledCircuit(self.qnode, shapes, x.shape[-1], c_dtype=c_dtype, rank=x.ndim)
+            self._compiled[key] = compiled
         if compiled.simulator == "qnode":
             return self._by_qnode(x)
         weights = self._parameters

@@ -93,7 +93,7 @@ def test_targets_are_met_or_missed_or_not_measured():
     ("benchmark", "known", "count"),
     [
         ("race", is_figure, 38),
-        ("peers", is_figure, 18),
+        ("peers", is_figure, 22),
         ("extraction", extraction.FIGURES.__contains__, 4),
         ("hybrid", hybrid.FIGURES.__contains__, 4),
     ],

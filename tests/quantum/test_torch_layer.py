@@ -64,6 +64,20 @@ def test_values_and_gradients_are_pennylanes(shape):
     assert ours.fallback_reason is None
 
 
+def test_states_have_the_precision_that_the_qnodes_device_is_made_with():
+    double, single = (
+        TorchLayer(qml.QNode(reuploading, qml.device("lightning.qubit", wires=N_WIRES, c_dtype=c_dtype)), SHAPES)
+        for c_dtype in (np.complex128, np.complex64)
+    )
+    single.load_state_dict(double.state_dict())
+    x = batch()
+    for seen, expected in zip(gradients(single.double(), x), gradients(double.double(), x), strict=True):
+        torch.testing.assert_close(seen, expected, rtol=0, atol=1e-5)
+        assert not torch.equal(seen, expected)
+    assert repr(double).endswith("simulator=lightning)")
+    assert repr(single).endswith("simulator=lightning in complex64)")
+
+
 @pytest.mark.parametrize(
     "measure",
     [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
 import pennylane as qml
 import torch
 from torch import nn
@@ -17,8 +18,8 @@ from pipeline.bench.race.worker import LEARNING_RATE, Work
 from pipeline.quantum.torch_layer import TorchLayer
 
 
-def qnode(work: Work, device: str) -> qml.QNode:
-    """The circuit, with ⟨Z⟩ of every wire, on a PennyLane device."""
+def qnode(work: Work, device: str, **options: Any) -> qml.QNode:
+    """The circuit, with ⟨Z⟩ of every wire, on a PennyLane device made with these options."""
     wires = range(work.qubits)
 
     def rotations(inputs: torch.Tensor) -> None:
@@ -41,7 +42,7 @@ def qnode(work: Work, device: str) -> qml.QNode:
         return [qml.expval(qml.PauliZ(wire)) for wire in wires]
 
     method = "adjoint" if device.startswith("lightning") else "backprop"
-    return qml.QNode(circuit, qml.device(device, wires=work.qubits), interface="torch", diff_method=method)
+    return qml.QNode(circuit, qml.device(device, wires=work.qubits, **options), interface="torch", diff_method=method)
 
 
 class LayerTask:
@@ -142,7 +143,15 @@ def ours(work: Work) -> LayerTask:
     Raises:
         RuntimeError: If it falls back to the QNode, which is another rival.
     """
-    layer = _layer(TorchLayer, work)
+    return _checked(work, _layer(TorchLayer, work))
+
+
+def ours_single(work: Work) -> LayerTask:
+    """The same with states in complex64, the precision of the peers."""
+    return _checked(work, _layer(TorchLayer, work, "lightning.qubit", c_dtype=np.complex64))
+
+
+def _checked(work: Work, layer: TorchLayer) -> LayerTask:
     task = LayerTask(work, layer)
     layer(task.angles)
     if layer.fallback_reason is not None:
@@ -150,5 +159,5 @@ def ours(work: Work) -> LayerTask:
     return task
 
 
-def _layer(kind: type[qml.qnn.TorchLayer], work: Work, device: str = "default.qubit") -> Any:
-    return kind(qnode(work, device), {"q_params": (work.depth, work.qubits, 3)})
+def _layer(kind: type[qml.qnn.TorchLayer], work: Work, device: str = "default.qubit", **options: Any) -> Any:
+    return kind(qnode(work, device, **options), {"q_params": (work.depth, work.qubits, 3)})

@@ -17,6 +17,7 @@ LABELS = {
     "jax_dense": "by hand in JAX, jax.jit",
     "jax_dense_scan": "by hand in JAX, an epoch in one scan",
     "ours_lightning": "ours, lightning",
+    "ours_lightning_single": "ours, lightning in complex64",
     "ours_lightning_module": "ours, lightning, in an ordinary PyTorch loop",
     "ours_dense": "ours, dense",
     "ours_lightning_forward": "ours, lightning, evaluation",
@@ -45,6 +46,7 @@ def own_entrants() -> list[Entrant]:
         _own("lightning_qubit"),
         _own("default_qubit", kinds=EVERY_KIND),
         _own("ours_lightning", kinds=EVERY_KIND),
+        _own("ours_lightning_single", kinds=EVERY_KIND),
         _own("ours_lightning_module", kinds=("step",)),
         _own("ours_dense"),
         _own("ours_lightning_forward", kinds=("step",)),
@@ -59,7 +61,7 @@ def peer_entrants(python: Path) -> list[Entrant]:
     script = str(Path(__file__).with_name("peers.py"))
     kinds = {"tensorcircuit": ("step", *ANY_CIRCUIT), "jax_dense": ("step",), "jax_dense_scan": ("step",)}
     peers = [Entrant(name, (str(python), script, name), kinds[name]) for name in kinds]
-    ours = ("ours_lightning", "ours_dense", "ours_100_heads", "floor")
+    ours = ("ours_lightning", "ours_lightning_single", "ours_dense", "ours_100_heads", "floor")
     peers.append(_own("fastqml", kinds=ANY_CIRCUIT))
     return peers + [entrant for entrant in own_entrants() if entrant.name in ours]
 

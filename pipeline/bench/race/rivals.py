@@ -160,8 +160,12 @@ class HeadsTask:
         return {name: values[-1] for name, values in arrays.items() if values is not None}
 
 
-def _head(work: Work, simulator: str = "lightning", device: str = "default.qubit") -> DressedQuantumNet:
-    return DressedQuantumNet(N_FEATURES, N_CLASSES, work.qubits, work.depth, simulator=simulator, device=device)
+def _head(
+    work: Work, simulator: str = "lightning", device: str = "default.qubit", c_dtype: str = "complex128"
+) -> DressedQuantumNet:
+    return DressedQuantumNet(
+        N_FEATURES, N_CLASSES, work.qubits, work.depth, simulator=simulator, device=device, c_dtype=c_dtype
+    )
 
 
 def _both(head: Callable[[Work], DressedQuantumNet], step: type[StepTask] = StepTask) -> Callable[[Work], Task]:
@@ -190,6 +194,7 @@ RIVALS: dict[str, Callable[[Work], Task]] = {
     "lightning_qubit": _both(lambda w: _head(w, "qnode", "lightning.qubit")),
     "default_qubit": _any(anycircuit.ordinary, _both(lambda w: _head(w, "qnode", "default.qubit"))),
     "ours_lightning": _any(anycircuit.ours, _both(lambda w: _head(w, "lightning"), TrainTask)),
+    "ours_lightning_single": _any(anycircuit.ours_single, _both(lambda w: _head(w, c_dtype="complex64"), TrainTask)),
     "ours_lightning_module": lambda w: StepTask(w, _head(w, "lightning")),
     "ours_dense": _both(lambda w: _head(w, "dense"), TrainTask),
     "fastqml": anycircuit.fastqml,
