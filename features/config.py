@@ -144,8 +144,8 @@ class ImportConfig(Flags):
       python -m features import saved_dataset/                   a folder of Hugging Face's datasets, with its splits
       python -m features import sklearn:digits --split 0.2       a set that ships with scikit-learn
 
-    Takes .npz, .npy (labels in a file beside it), .parquet, .csv, .h5, .pt (a dict of tensors) and such folders. Names
-    of rows (ids, paths) and splits (train, and val or test) are taken over where there are any.
+    Takes .npz, .npy (labels in a file beside it), .parquet, .csv, .tsv, .h5, .pt (a dict of tensors) and such folders.
+    Names of rows (ids, paths) and splits (train, and val or test) are taken over where there are any.
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]

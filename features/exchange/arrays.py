@@ -60,6 +60,8 @@ def table_of(arrays: Mapping[str, Any], columns: Columns, place: Path) -> Table:
     named = next((name for name in USUAL["classes"] if name in arrays), None)
     classes = None if named is None else tuple(texts(np.asarray(arrays[named][:])).tolist())
 
+    used = {named, *(name for part in parts for name in part["names"])}
+
     def blocks() -> Iterator[np.ndarray]:
         for part in parts:
             features = part["features"]
@@ -72,6 +74,7 @@ def table_of(arrays: Mapping[str, Any], columns: Columns, place: Path) -> Table:
         splits=splits,
         classes=classes,
         blocks=blocks,
+        left_out=tuple(name for name in arrays if name not in used),
     )
 
 
@@ -89,11 +92,13 @@ def _part(arrays: Mapping[str, Any], columns: Columns, place: Path, split: str |
                     there[name.removesuffix(f"{separator}{split}")] = name
         columns = Columns() if not set(there) & {columns.features, columns.labels} else columns
     found: dict[str, Any] = {}
+    names = []
     for kind in KINDS:
         column = find_column(columns, kind, list(there), place)
         if column is not None:
+            names.append(there[column])
             found[kind] = arrays[there[column]]
-    return found | {"split": split} if "features" in found else {}
+    return found | {"split": split, "names": names} if "features" in found else {}
 
 
 def _refuse_shapes(part: dict[str, Any], place: Path) -> None:
@@ -181,7 +186,8 @@ def read_npz(file: Path, columns: Columns) -> Table:
 def read_npy(file: Path, columns: Columns) -> Table:
     """The features in a ``.npy``, with the labels in another one: ``--label``, else NAME.labels.npy or labels.npy."""
     beside = [file.with_name(f"{file.stem}.labels.npy"), file.with_name("labels.npy")]
-    labels = Path(columns.labels).expanduser() if columns.labels else next((f for f in beside if f.exists()), None)
+    given = None if columns.optional else columns.labels
+    labels = Path(given).expanduser() if given else next((f for f in beside if f.exists()), None)
     if labels is not None and not labels.exists():
         raise InputError(f"--label is {labels}, and there is no such file; of a .npy it is the file of labels")
     arrays = {"features": _npy(file)} | ({} if labels is None else {"labels": _npy(labels)})

@@ -8,75 +8,89 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from features.exchange.table import SPLIT_NAMES, USUAL, Columns, Format, Table, find_column, not_found
+from features.exchange.table import SPLIT_NAMES, USUAL, Columns, Format, Table, feature_columns, find_column
 from features.util.errors import InputError, first_line, need
 
 ROWS = 4096
 """Rows of a table that are read at once."""
+SAMPLE = 256
+"""Rows of a CSV that tell which columns hold numbers."""
 Batches = Callable[[Sequence[str]], Iterator[Any]]
 
 
 def read_csv(file: Path, columns: Columns) -> Table:
-    """The table in a ``.csv`` (UTF-8, with a header)."""
-    with _csv(file) as text:
-        header = [name.strip() for name in next(csv.reader(text), [])]
-        row = next(csv.reader(text), [])
+    """The table in a ``.csv`` or ``.tsv`` (UTF-8, with a header), whose cells commas, semicolons or tabs separate."""
+    rows = _rows(file)
+    header = [name.strip() for name in next(rows, [])]
+    first = list(islice(rows, SAMPLE))
     known = {kind: find_column(columns, kind, header, file) for kind in ("labels", "ids", "splits")}
-    others = [name for name in header if name not in known.values()]
-    numbers = [name for name, cell in zip(header, row, strict=False) if name in others and _is_number(cell)]
-    if columns.features:
-        numbers = [name for name in numbers if name.startswith(columns.features)]
-    if not numbers:
-        raise not_found(file, "features", header)
+    others = [place for place, name in enumerate(header) if name not in known.values()]
+    numbers = {header[place]: _numbers_in([row[place] for row in first]) for place in others}
+    names, left_out = feature_columns([header[place] for place in others], numbers, columns, file)
     places = {kind: header.index(name) for kind, name in known.items() if name is not None}
-    wanted = [header.index(name) for name in numbers]
+    wanted = [header.index(name) for name in names]
     cells: dict[str, list[str]] = {kind: [] for kind in places}
-    for of_row in _rows(file, len(header)):
+    for of_row in islice(_rows(file), 1, None):
         for kind, place in places.items():
             cells[kind].append(of_row[place])
 
     def blocks() -> Iterator[np.ndarray]:
-        rows = _rows(file, len(header))
+        rows = islice(_rows(file), 1, None)
         done = 0
         while block := list(islice(rows, ROWS)):
             try:
                 yield np.array([[of_row[k] for k in wanted] for of_row in block], dtype=np.float32)
-            except ValueError as error:
-                raise InputError(f"{file}: in rows {done} to {done + len(block) - 1}: {error}") from error
+            except ValueError:
+                row, cell, name = next(
+                    (row, of_row[k], header[k])
+                    for row, of_row in enumerate(block, done)
+                    for k in wanted
+                    if not _is_number(of_row[k])
+                )
+                raise InputError(
+                    f"row {row} of {file} has {cell!r} in the column {name}, where a number is wanted; fill it in, "
+                    "or leave the row or the column out"
+                ) from None
             done += len(block)
 
     found: dict[str, Any] = {kind: np.array(values) for kind, values in cells.items()}
     return Table(
-        width=len(numbers),
+        width=len(names),
         labels=found.get("labels"),
         ids=found.get("ids"),
         splits=found.get("splits"),
         classes=None,
         blocks=blocks,
+        names=names,
+        left_out=left_out,
     )
 
 
-def _csv(file: Path) -> Any:
-    return file.open(newline="", encoding="utf-8-sig")
-
-
-def _rows(file: Path, n_cells: int) -> Iterator[list[str]]:
+def _rows(file: Path) -> Iterator[list[str]]:
+    """The header and the rows, each of as many cells; lines without any are skipped."""
+    line = 1
     try:
-        with _csv(file) as text:
-            reader = csv.reader(text, strict=True)
-            next(reader, None)
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            header = text.readline()
+            text.seek(0)
+            reader = csv.reader(text, strict=True, delimiter=max(",;\t", key=header.count))
+            n_cells = 0
             for row in reader:
-                if len(row) != n_cells:
-                    raise InputError(f"line {reader.line_num} of {file} has {len(row)} cells, the header has {n_cells}")
-                yield row
+                line = reader.line_num
+                n_cells = n_cells or len(row)
+                if row and len(row) != n_cells:
+                    raise InputError(f"line {line} of {file} has {len(row)} cells, the header has {n_cells}")
+                if row:
+                    yield row
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file} is no CSV in UTF-8: line {reader.line_num}: {error}") from error
+        raise InputError(f"{file} is no CSV in UTF-8: line {line}: {error}") from error
 
 
 def _is_number(cell: str) -> bool:
@@ -85,6 +99,12 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _numbers_in(cells: list[str]) -> np.ndarray | None:
+    """A column's numbers; None where fewer than half of the cells that are not empty hold one."""
+    numbers = [float(cell) for cell in cells if _is_number(cell)]
+    return np.array(numbers) if numbers and 2 * len(numbers) >= sum(cell.strip() != "" for cell in cells) else None
 
 
 def read_parquet(file: Path, columns: Columns) -> Table:
@@ -105,11 +125,13 @@ def read_dataset(folder: Path, columns: Columns) -> Table:
     """The table in a folder of ``datasets``' ``save_to_disk``, of one split or of several."""
     ipc = need("pyarrow.ipc", f"reading {folder} needs")
     parts = {"": folder}
+    left_out: tuple[str, ...] = ()
     if (folder / "dataset_dict.json").exists():
         there = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
         order = [name for name in SPLIT_NAMES if name in there]
         validation = [name for name in order if SPLIT_NAMES[name] == "val"]
         parts = {name: folder / name for name in order if name not in validation[1:]}
+        left_out = tuple(f"split {name}" for name in there if name not in parts)
         if not parts:
             raise InputError(f"{folder} has the splits {', '.join(there)}; one of {', '.join(SPLIT_NAMES)} is wanted")
     files = {
@@ -136,7 +158,8 @@ def read_dataset(folder: Path, columns: Columns) -> Table:
                 with ipc.open_stream(str(file)) as stream:
                     lengths[-1] += sum(batch.num_rows for batch in stream)
         splits = np.repeat(list(files), lengths)
-    return _of_batches(schema, batches, columns, folder, splits, kinds)
+    table = _of_batches(schema, batches, columns, folder, splits, kinds)
+    return replace(table, left_out=table.left_out + left_out)
 
 
 def _of_batches(
@@ -149,12 +172,18 @@ def _of_batches(
     lists = [f.name for f in schema if types.is_list(f.type) or types.is_fixed_size_list(f.type)]
     usual = next((name for name in USUAL["features"] if name in lists), None)
     features = columns.features if columns.features in there else usual
+    others = [name for name in there if name not in known.values()]
     numbers = [f.name for f in schema if types.is_floating(f.type) or types.is_integer(f.type)]
-    numbers = [name for name in numbers if name not in known.values() and name.startswith(columns.features or "")]
-    alone = lists[:1] if len(lists) == 1 and not numbers else numbers
-    chosen = [str(features)] if features in lists else alone
-    if not chosen:
-        raise not_found(place, "features", there)
+    numbers = [name for name in numbers if name in others]
+    names: tuple[str, ...] = ()
+    if features in lists or (len(lists) == 1 and not numbers):
+        chosen = [str(features)] if features in lists else lists
+        left_out = tuple(f"{name} (not in {chosen[0]})" for name in others if name not in chosen)
+    else:
+        some = next(iter(batches(numbers)), None)
+        first_of = {name: None if some is None or name not in numbers else _first(some, name) for name in others}
+        names, left_out = feature_columns(others, first_of, columns, place)
+        chosen = list(names)
 
     def cells(kind: str) -> np.ndarray | None:
         name = known[kind]
@@ -172,15 +201,21 @@ def _of_batches(
     first = next(rows(), None)
     if first is None:
         raise InputError(f"{place} holds no rows")
-    names = (kinds.get(known["labels"] or "") or {}).get("names")
+    classes = (kinds.get(known["labels"] or "") or {}).get("names")
     return Table(
         width=first.shape[1],
         labels=cells("labels"),
         ids=cells("ids"),
         splits=splits if known["splits"] is None else cells("splits"),
-        classes=tuple(names) if names else None,
+        classes=tuple(classes) if classes else None,
         blocks=rows,
+        names=names,
+        left_out=left_out,
     )
+
+
+def _first(batch: Any, name: str) -> np.ndarray:
+    return batch.column(batch.schema.get_field_index(name)).drop_null().to_numpy(zero_copy_only=False)
 
 
 def _numbers(batch: Any, is_list: bool, place: Path, done: int) -> np.ndarray:
@@ -196,7 +231,9 @@ def _numbers(batch: Any, is_list: bool, place: Path, done: int) -> np.ndarray:
     return flat.reshape(batch.num_rows, -1).astype(np.float32, copy=False)
 
 
-CSV = Format(takes=".csv", claims=lambda p: p.suffix.lower() == ".csv" and p.is_file(), read=read_csv)
+CSV = Format(
+    takes=".csv (or .tsv)", claims=lambda p: p.suffix.lower() in (".csv", ".tsv") and p.is_file(), read=read_csv
+)
 PARQUET = Format(takes=".parquet", claims=lambda p: p.suffix.lower() == ".parquet" and p.is_file(), read=read_parquet)
 DATASET = Format(
     takes="a folder of Hugging Face's datasets",

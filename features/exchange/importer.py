@@ -25,8 +25,18 @@ from features.config import ImportConfig
 from features.exchange.arrays import HDF5, NPY, NPZ, TORCH
 from features.exchange.bundled import BUNDLED, PREFIX
 from features.exchange.columns import CSV, DATASET, PARQUET
+from features.exchange.pitfalls import Pitfalls
 from features.exchange.scaling import Scaling
-from features.exchange.table import Columns, Format, Table, class_labels, not_found, own_splits, row_names
+from features.exchange.table import (
+    Columns,
+    Format,
+    Table,
+    class_labels,
+    not_found,
+    own_splits,
+    row_names,
+    shortened,
+)
 from features.sources.catalogue import SPLITS, Selection, held_out, refuse_classes
 from features.util.errors import InputError
 from features.util.provenance import canonical_json, file_sha256, versions
@@ -54,7 +64,9 @@ def _import(config: ImportConfig, place: Path, beside: Executor) -> FeatureFile:
     # While rows are read and written; only a cache that may be up to date has to wait for it.
     contents = beside.submit(_contents_sha256, place)
     if table.labels is None:
-        raise not_found(place, "labels", [])
+        raise not_found(place, "labels", [*table.names, *table.left_out])
+    if table.left_out:
+        print(f"left out, because not used as features: {shortened(table.left_out)}")
     classes, labels = class_labels(table, place)
     names = row_names(table, len(labels), place)
     training = _training(config, table, place, classes, labels, names)
@@ -62,7 +74,10 @@ def _import(config: ImportConfig, place: Path, beside: Executor) -> FeatureFile:
     refuse_classes(str(place), there, "rows")
 
     def provenance() -> Provenance:
-        fingerprint = _fingerprint(contents.result(), [labels, training, names, np.array(config.standardize)])
+        fingerprint = _fingerprint(
+            contents.result(),
+            [labels, training, names, np.array(config.standardize)] + ([np.array(table.names)] if table.names else []),
+        )
         return _provenance(config, place, classes, fingerprint)
 
     if existing is not None and not config.force and _made_from(existing.provenance) == _made_from(provenance()):
@@ -102,6 +117,7 @@ def _write(
     from tqdm import tqdm
 
     parts = _parts(training)
+    pitfalls = Pitfalls()
     with (
         FeatureWriter(
             config.out,
@@ -119,6 +135,7 @@ def _write(
                 raise InputError(f"features of {place} are {block.dtype}; numbers are wanted")
             block = _checked(block if scaling is None else scaling(block), done, len(labels), place, config.dtype)
             here = training[done : done + len(block)]
+            pitfalls.add(block, here)
             for split, chosen in _parts(here).items():
                 of_split = block if chosen.all() else block[chosen]
                 if len(of_split):
@@ -129,10 +146,13 @@ def _write(
         if done != len(labels):
             raise InputError(f"{place} has {done} rows of features and {len(labels)} labels")
         made_from = provenance()
-        if scaling is not None:
-            given = json.loads(made_from.transform) | {"scaling": scaling.record()}
-            made_from = replace(made_from, transform=canonical_json(given))
-        return writer.finish(made_from)
+        given = json.loads(made_from.transform)
+        given |= {"features": table.names} if table.names else {}
+        given |= {"scaling": scaling.record()} if scaling is not None else {}
+        made = writer.finish(replace(made_from, transform=canonical_json(given)))
+    for warning in pitfalls.warnings(scaled=scaling is not None):
+        print(f"warning: {warning}")
+    return made
 
 
 def _checked(block: np.ndarray, done: int, total: int, place: Path, dtype: str) -> np.ndarray:
@@ -170,6 +190,12 @@ def _training(
         raise InputError(
             f"{place} says of no row whether it is for training or validation; give --split 0.2 (make: "
             'FEATURES_ARGS="--split 0.2") to hold out a fifth of each class'
+        )
+    if alone := [classes[k] for k in np.flatnonzero(np.bincount(labels) < 2)]:
+        raise InputError(
+            f"{place} can't be split: of each class one row is for training and one for validation, but "
+            f"{len(alone)} of its {len(classes)} classes have only one: {shortened(alone)}. Leave them out, or, where "
+            "the labels are a quantity, put ranges of it into classes"
         )
     training = np.ones(len(labels), dtype=bool)
     for k in range(len(classes)):

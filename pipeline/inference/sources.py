@@ -146,6 +146,7 @@ def importation(recorded: Provenance, cache: Path) -> ImportConfig:
     plain, drawn = ImportConfig(file=cache), recorded.selection
     given = json.loads(recorded.transform)
     standardize = given.pop("scaling", None) is not None
+    given.pop("features", None)
     return replace(
         plain,
         file=Path(_place(recorded.data_location, cache, BUNDLED.claims(Path(recorded.data_location)))),

@@ -209,6 +209,7 @@ def refused(tmp_path: Path, message: str, **changed) -> None:
         ({"X": np.nan}, "row 0 of .* is not finite as float32"),
         ({"X": "text"}, "features of .* are <U4; numbers are wanted"),
         ({"short": True}, "has 60 rows of features, and labels of shape"),
+        ({"y": "one each"}, "can't be split: .* 60 of its 60 classes have only one: 0, 1, .* and 40 more. Leave them"),
         ({"empty": True}, "rows.npz has no rows; at least one of each of two classes"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -224,13 +225,16 @@ def test_what_is_wrong_is_said_and_nothing_is_lost(rows, tmp_path: Path, changed
             content["y"] = y[:50]
         elif name == "empty":
             content = {key: values[:0] for key, values in content.items()}
+        elif value == "one each":
+            content |= {"y": np.arange(60)}
+            del content["split"]
         elif value is None:
             del content[name]
         else:
             like = content.get(name, y)
             content[name] = np.full(like.shape, value)
     np.savez(tmp_path / "rows.npz", **content)
-    refused(tmp_path, message)
+    refused(tmp_path, message, **({"split": 0.2} if "one each" in changed.values() else {}))
 
 
 def test_files_that_are_none_are_refused(rows, tmp_path: Path) -> None:
@@ -256,7 +260,12 @@ def test_a_csv_says_which_line_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("label,a,b\ncat,1,2\ndog,3\n")
     refused(tmp_path, "line 3 of .* has 2 cells, the header has 3", file=tmp_path / "rows.csv", split=0.5)
     (tmp_path / "rows.csv").write_text("label,a,b\n" + "cat,1,2\ndog,3,x\n" * 2)
-    refused(tmp_path, "in rows 0 to 3: could not convert", file=tmp_path / "rows.csv", split=0.5)
+    refused(
+        tmp_path,
+        "row 1 of .* has 'x' in the column b, where a number is wanted; fill it in",
+        file=tmp_path / "rows.csv",
+        split=0.5,
+    )
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

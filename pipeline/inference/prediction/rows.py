@@ -48,7 +48,8 @@ class RowClassifier:
         provenance = finished.features.provenance
         self._scaling = Scaling.recorded(provenance.transform) if provenance.imported else None
         self._file = file.expanduser()
-        self._table = read_table(self._file, Columns())
+        columns = Columns.recorded(provenance.transform) if provenance.imported else Columns()
+        self._table = read_table(self._file, columns)
         if self._table.width != finished.features.width:
             raise InputError(
                 f"{file} has {self._table.width} features a row, and the head in {run} takes "
