@@ -25,6 +25,8 @@ TOO_MUCH = 10
 """Times ``WORK`` that the fewest resamples may take."""
 BINS = 10
 """Of the expected calibration error."""
+OF_CONFUSIONS = ("balanced_accuracy", "f1_macro", "matthews_corrcoef")
+"""Metrics that are functions of the confusions."""
 TINY = np.finfo(np.float64).eps
 
 
@@ -51,11 +53,14 @@ def resampled(probabilities: np.ndarray, labels: np.ndarray, n: int, seed: int) 
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def interval95(value: float, drawn: np.ndarray, counts: np.ndarray, worst: float, best: float) -> list[float]:
+def interval95(
+    value: float, drawn: np.ndarray, counts: np.ndarray, worst: float, best: float, right: np.ndarray | None = None
+) -> list[float]:
     """The 95 % interval of a metric: bias-corrected percentiles of its resamples, the value itself always inside.
 
-    Where the metric is perfect, so are all its resamples. The other end is then what the rows can't exclude: each
-    class's share of right rows may be as low as the lower end of Wilson's interval.
+    A class whose rows are all right, or all wrong, is so in all resamples. To the distance of that end comes what its
+    rows can't exclude: its share of right rows may be as far away as the end of Wilson's interval. The same holds where
+    the metric is perfect.
 
     Args:
         value: Of the rows.
@@ -63,17 +68,22 @@ def interval95(value: float, drawn: np.ndarray, counts: np.ndarray, worst: float
         counts: Rows of each class.
         worst: The metric's worst value, which may be infinite.
         best: Its best value.
+        right: Rows of each class that are right, for a metric that is a function of the confusions; else None.
     """
     from scipy.special import ndtr, ndtri
 
     z = float(ndtri(0.975))
+    # Wilson's lower end for k right of k is k / (k + z²).
+    missed = z**2 / (counts + z**2) / len(counts)
     if abs(value - best) < 1e-9 and math.isfinite(worst):
-        # Wilson's lower end for k right of k is k / (k + z²).
-        missed = z**2 / (counts + z**2) / len(counts)
-        return sorted([best, best + (worst - best) * float(np.sqrt((missed**2).sum()))])
+        return sorted([best, best + (worst - best) * float(np.linalg.norm(missed))])
     below = ((drawn < value - 1e-12).mean() + (drawn <= value + 1e-12).mean()) / 2
     bias = ndtri(np.clip(below, 0.5 / len(drawn), 1 - 0.5 / len(drawn)))
-    low, high = np.quantile(drawn, ndtr(2 * bias + np.array([-z, z]))).clip(min(worst, best), max(worst, best))
+    low, high = np.quantile(drawn, ndtr(2 * bias + np.array([-z, z])))
+    if right is not None:
+        down, up = (abs(worst - best) * np.linalg.norm(missed[right == whole]) for whole in (counts, 0))
+        low, high = value - np.hypot(value - low, down), value + np.hypot(high - value, up)
+    low, high = np.clip([low, high], min(worst, best), max(worst, best))
     return [min(float(low), value), max(float(high), value)]
 
 

@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional
 
 from pipeline.util.bootstrap import (
+    OF_CONFUSIONS,
     bins_of,
     brier_scores,
     calibration_errors,
@@ -182,6 +183,8 @@ def estimates(
     counts = np.bincount(labels, minlength=probabilities.shape[1])
     n = n_resamples(*probabilities.shape)
     drawn = resampled(probabilities, labels, n, seed) if n and len(labels) else {}
+    guesses = probabilities.argmax(axis=1)
+    right = np.bincount(labels[guesses == labels], minlength=len(counts))
     found = {}
     for name, metric in METRICS.items():
         reason = metric.undefined(counts, classes)
@@ -190,13 +193,14 @@ def estimates(
             continue
         value, interval = float(metric.function(probabilities, labels)), None
         if name == "accuracy":
-            interval = wilson95(int((probabilities.argmax(axis=1) == labels).sum()), len(labels))
+            interval = wilson95(int(right.sum()), len(labels))
         elif not n:
             reason = f"{len(labels):,} samples × {len(counts):,} classes are too many to resample"
         elif name == "ece":
             interval = calibration_interval95(value, drawn[name], probabilities.max(axis=1), seed)
         else:
-            interval = interval95(value, drawn[name], counts[counts > 0], *metric.range)
+            of_confusions = right[counts > 0] if name in OF_CONFUSIONS else None
+            interval = interval95(value, drawn[name], counts[counts > 0], *metric.range, of_confusions)
         found[name] = Estimate(value=value, interval95=interval, reason=reason)
     return found
 

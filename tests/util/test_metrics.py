@@ -98,6 +98,28 @@ def test_perfect_rows_leave_room_for_what_they_cannot_exclude():
     assert found["matthews_corrcoef"].interval95 == pytest.approx([2 * lower - 1, 1.0], abs=1e-6)
 
 
+def test_a_class_that_is_never_found_leaves_room_for_what_its_rows_cannot_exclude():
+    """One class is predicted for all: no resample differs, and of 5 rows that are wrong 43 % may still be right."""
+    labels = np.repeat([0, 1], [75, 5])
+    found = estimates(np.full((80, 2), [0.9, 0.1]), labels)
+    assert (found["balanced_accuracy"].value, found["matthews_corrcoef"].value) == (0.5, 0.0)
+    down, up = wilson95(75, 75)[0] / 2, 0.5 + wilson95(0, 5)[1] / 2
+    assert found["balanced_accuracy"].interval95 == pytest.approx([down, up], abs=1e-6)
+    assert found["matthews_corrcoef"].interval95 == pytest.approx([2 * down - 1, 2 * up - 1], abs=1e-6)
+    assert found["f1_macro"].interval95[1] - found["f1_macro"].value == pytest.approx(up - 0.5, abs=1e-6)
+
+
+def test_intervals_of_a_rare_class_hold_the_truth():
+    """Of 75 samples 97 % are right, of 5 others 30 %: one of six draws finds none of these."""
+    rng, held = np.random.default_rng(0), 0
+    labels = np.repeat([0, 1], [75, 5])
+    for _ in range(40):
+        right = rng.random(80) < np.repeat([0.97, 0.3], [75, 5])
+        low, high = estimates(np.eye(2)[np.where(right, labels, 1 - labels)], labels)["balanced_accuracy"].interval95
+        held += low <= (0.97 + 0.3) / 2 <= high
+    assert held >= 37
+
+
 def test_the_same_rows_give_the_same_intervals():
     rows = drawn((30, 40))
     assert estimates(*rows) == estimates(*rows)
