@@ -6,14 +6,25 @@ In and out: torch tensors. It computes no gradient that is not asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 transforms_active = torch._C._are_functorch_transforms_active
 """Whether this runs under ``torch.func``."""
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """For work at a first call that the caller's transform, mode without gradients or checkpoint doesn't concern."""
+    allowed = torch._C._autograd._saved_tensors_hooks_is_enabled()
+    hooks = torch.autograd.graph.saved_tensors_hooks(*[lambda tensor: tensor] * 2) if allowed else nullcontext()
+    with temporarily_clear_interpreter_stack(), torch.inference_mode(False), torch.enable_grad(), hooks:
+        yield
 
 
 class NonFiniteError(ValueError):

@@ -25,35 +25,37 @@ def difference(
     weight_shapes: Mapping[str, tuple[int, ...]],
 ) -> str | None:
     """Compare an engine, or its dense form, with the QNode on random samples; return the first difference in words."""
-    generator = torch.Generator().manual_seed(20)
-    inputs = torch.randn(N_SAMPLES, program.n_inputs, generator=generator, dtype=torch.float64)
-    if program.amplitudes is not None and not program.amplitudes.normalise:
-        inputs /= inputs.norm(dim=1, keepdim=True)
-    weights = {
-        name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in weight_shapes.items()
-    }
-    leaves = [tensor.requires_grad_() for tensor in (inputs, *weights.values())]
-    upstream = torch.randn(N_SAMPLES, program.n_outputs, generator=generator, dtype=torch.float64)
-    with torch.enable_grad():
-        expected = by_qnode(inputs, weights)
-    if expected.shape != upstream.shape:
-        return f"its values have shape {program.n_outputs} a sample and its QNode's {tuple(expected.shape)}"
+    for draw in (torch.randn, torch.rand):
+        generator = torch.Generator().manual_seed(20)
+        inputs = draw(N_SAMPLES, program.n_inputs, generator=generator, dtype=torch.float64)
+        if program.amplitudes is not None and not program.amplitudes.normalise:
+            inputs /= inputs.norm(dim=1, keepdim=True)
+        weights = {name: draw(shape, generator=generator, dtype=torch.float64) for name, shape in weight_shapes.items()}
+        leaves = [tensor.requires_grad_() for tensor in (inputs, *weights.values())]
+        upstream = torch.randn(N_SAMPLES, program.n_outputs, generator=generator, dtype=torch.float64).numpy()
+        with torch.enable_grad():
+            expected = by_qnode(inputs, weights)
+        if expected.shape != upstream.shape:
+            return f"its values have shape {program.n_outputs} a sample and its QNode's {tuple(expected.shape)}"
+        reference, slopes = expected.detach().numpy(), []
+        if expected.requires_grad:
+            of_inputs, *of_weights = backward_through(expected, leaves, upstream, [True] * len(leaves))
+            slopes = [of_inputs, np.concatenate([np.zeros(0), *(gradient.reshape(-1) for gradient in of_weights)])]
+        if all(np.isfinite(array).all() for array in (reference, *slopes)):
+            break
+        # Arcsines and square roots take numbers from 0 to 1, which the second draw has.
     flat = np.concatenate([np.zeros(0), *(weight.detach().reshape(-1).numpy() for weight in weights.values())])
     values, memory = engine.forward(inputs.detach().numpy(), flat)
     tolerance = TOLERANCES[engine.c_dtype]
-    reference = expected.detach().numpy()
     # Of each output by itself: probabilities may stand beside an observable of large coefficients.
     scales = np.maximum(1.0, np.abs(reference).max(axis=0, initial=0))
     gap = float((np.abs(values - reference) / scales).max(initial=0))
     if not gap < tolerance:
         return f"its values differ by {gap:.2g} from its QNode's"
-    if not expected.requires_grad:
+    if not slopes:
         return None
-    by_inputs, by_weights = engine.backward(memory, upstream.numpy())
-    of_inputs, *of_weights = backward_through(expected, leaves, upstream.numpy(), [True] * len(leaves))
-    flat = np.concatenate([np.zeros(0), *(gradient.reshape(-1) for gradient in of_weights)])
-    for name, seen, reference in (("inputs", by_inputs, of_inputs), ("weights", by_weights, flat)):
-        gap = float(np.abs(seen - reference).max(initial=0)) / max(1.0, float(np.abs(reference).max(initial=0)))
+    for name, seen, slope in zip(("inputs", "weights"), engine.backward(memory, upstream), slopes, strict=True):
+        gap = float(np.abs(seen - slope).max(initial=0)) / max(1.0, float(np.abs(slope).max(initial=0)))
         if not gap < tolerance:
             return f"its gradients of the {name} differ by {gap:.2g} from its QNode's"
     return None

@@ -20,16 +20,15 @@ from typing import Any
 import numpy as np
 import pennylane as qml
 import torch
-from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
-from pipeline.quantum.autograd import dense_values, evaluate, transforms_active
+from pipeline.quantum.autograd import apart, dense_values, evaluate, transforms_active
 from pipeline.quantum.check import difference
 from pipeline.quantum.choices import SIMULATORS
 from pipeline.quantum.dense.dense import Dense, backward_through
 from pipeline.quantum.engine.engine import Engine
 from pipeline.quantum.engine.heads import HeadByHead, Heads
 from pipeline.quantum.lightning import bindings_problem
-from pipeline.quantum.portable import has_transforms, portable, restored
+from pipeline.quantum.portable import portable, restored
 from pipeline.quantum.program.program import Program, make_program
 from pipeline.quantum.program.tape import UnsupportedError
 from pipeline.quantum.qnode import OrdinaryQNode
@@ -294,8 +293,7 @@ class CompiledCircuit:
         """Trace the circuit and compare it with its QNode, once."""
         if self.is_ready:
             return
-        # The first call may be under a transform of torch.func or without gradients, which this has nothing to do with.
-        with self._lock, temporarily_clear_interpreter_stack(), torch.inference_mode(False), torch.enable_grad():
+        with self._lock, apart():
             if self.is_ready:
                 return
             reason = self._trace()
@@ -306,7 +304,10 @@ class CompiledCircuit:
                     checked: Any = engine
                     if self._wanted == "dense":
                         checked = engine.dense = Dense(self._program, engine.traced)
-                    reason = difference(checked, self._program, self._by_qnode, self.weight_shapes)
+                    try:
+                        reason = difference(checked, self._program, self._by_qnode, self.weight_shapes)
+                    except Exception as error:  # A QNode may take batches of one size alone.
+                        reason = f"comparing it with its QNode raised {type(error).__name__}: {error}"
                     self._engine = engine if reason is None else None
             # Other threads no longer wait from here on.
             self._reason = None if self._wanted == "qnode" else reason
@@ -316,11 +317,8 @@ class CompiledCircuit:
 
     def _trace(self) -> str | None:
         """Make the program; return None, or the reason why it can't be made."""
-        if isinstance(self.circuit, qml.QNode):
-            if self.circuit.shots:
-                return "it runs with a finite number of shots"
-            if has_transforms(self.circuit):
-                return "its QNode has transforms"
+        if isinstance(self.circuit, qml.QNode) and self.circuit.shots:
+            return "it runs with a finite number of shots"
         problem = None
         for rank in (self._wanted_rank,) if self._wanted_rank else (2, 1):
             try:

@@ -90,7 +90,7 @@ class OrdinaryQNode:
         except Exception:
             # It takes batches alone.
             alone = values[0]
-        if alone.shape != values[0].shape or not torch.allclose(alone, values[0], rtol=0, atol=1e-4):
+        if alone.shape != values[0].shape or not torch.allclose(alone, values[0], 0, 1e-4, equal_nan=True):
             raise ValueError("the circuit takes one sample at a time")
         self._rank_holds = True
 

@@ -45,18 +45,26 @@ class TorchLayer(qml.qnn.TorchLayer):
         weight_shapes: Mapping[str, Any],
         init_method: Callable[..., Any] | Mapping[str, Any] | None = None,
     ) -> None:
-        self.__dict__["_compiled"] = {}
+        self.__dict__ |= {"_compiled": {}, "_names": dict.fromkeys(weight_shapes)}
         super().__init__(qnode, dict(weight_shapes), init_method)
 
     @property
     def qnode_weights(self) -> dict[str, nn.Parameter]:
         """The weights by name: those registered, so that ``functional_call`` may put others in their place."""
-        return self._parameters
+        if self._parameters.keys() == self._names.keys():
+            return self._parameters
+        # torch.nn.utils keeps what it parametrises or prunes under other names.
+        return {name: getattr(self, name) for name in self._names}
 
     @qnode_weights.setter
-    def qnode_weights(self, _value: Any) -> None:
+    def qnode_weights(self, weights: Mapping[str, Any]) -> None:
         # PennyLane's constructor starts with an empty dictionary of its own.
-        pass
+        self._parameters.update(weights)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "qnode":
+            self.__dict__["_compiled"] = {}
+        super().__setattr__(name, value)
 
     @property
     def fallback_reason(self) -> str | None:
@@ -81,7 +89,7 @@ class TorchLayer(qml.qnn.TorchLayer):
 
     def extra_repr(self) -> str:
         """The circuit's name, its weights, and, after the first call, the simulator in use."""
-        weights = ", ".join(f"{name}: {tuple(weight.shape)}" for name, weight in self._parameters.items())
+        weights = ", ".join(f"{name}: {tuple(weight.shape)}" for name, weight in self.qnode_weights.items())
         simulators = {
             c.simulator if c.c_dtype == "complex128" else f"{c.simulator} in {c.c_dtype}"
             for c in self._compiled.values()
@@ -113,19 +121,19 @@ class TorchLayer(qml.qnn.TorchLayer):
         return super().forward(inputs)
 
     def _evaluate_qnode(self, x: torch.Tensor) -> Any:
-        if not x.is_floating_point() or x.ndim not in (1, 2):
+        # torch.jit.trace, as for TensorBoard's graphs, records torch's operations alone.
+        if not x.is_floating_point() or x.ndim not in (1, 2) or torch.jit.is_tracing():
             return self._by_qnode(x)
         key = (x.ndim, x.shape[-1])
-        compiled = self._compiled.get(key)
+        compiled, weights = self._compiled.get(key), self.qnode_weights
         if compiled is None:
-            shapes = {name: tuple(weight.shape) for name, weight in self._parameters.items()}
+            shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
             device = self.qnode.device
             c_dtype = np.dtype(device.c_dtype if device.name.startswith("lightning.") else complex).name
             compiled = CompiledCircuit(self.qnode, shapes, x.shape[-1], c_dtype=c_dtype, rank=x.ndim)
             self._compiled[key] = compiled
         if compiled.simulator == "qnode":
             return self._by_qnode(x)
-        weights = self._parameters
         values = compiled(x if x.ndim == 2 else x[None], weights)
         program = compiled.program
         if x.ndim == 1:

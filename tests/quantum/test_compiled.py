@@ -133,6 +133,25 @@ def test_large_coefficients_are_no_difference(c_dtype):
 
 
 @pytest.mark.parametrize("simulator", ["lightning", "dense"])
+def test_angles_of_numbers_from_0_to_1(simulator):
+    # K. Mitarai et al., Phys. Rev. A 98, 032309 (2018), equation 7.
+    def circuit(inputs, weights):
+        for wire in range(2):
+            qml.RY(torch.asin(inputs[..., wire]), wires=wire)
+            qml.RZ(torch.acos(inputs[..., wire] ** 2), wires=wire)
+        qml.StronglyEntanglingLayers(weights, wires=range(2))
+        return qml.expval(qml.Z(0))
+
+    compiled = compile_circuit(circuit, {"weights": (1, 2, 3)}, 2, simulator=simulator)
+    inputs, weights = draw(4, 2).sigmoid(), draw(1, 2, 3)
+    found = differentiated(lambda x, w: compiled(x, {"weights": w})[:, 0], inputs, weights)
+    qnode = qml.QNode(circuit, qml.device("default.qubit"), interface="torch")
+    for seen, expected in zip(found, differentiated(qnode, inputs, weights), strict=True):
+        torch.testing.assert_close(seen, expected, rtol=0, atol=1e-10)
+    assert compiled.fallback_reason is None
+
+
+@pytest.mark.parametrize("simulator", ["lightning", "dense"])
 @pytest.mark.parametrize("trained", [(), ("inputs",), ("weights",)])
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
 def test_traced_angles_need_no_gradient(simulator, trained, mode):

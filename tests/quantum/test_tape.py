@@ -42,3 +42,13 @@ def test_controlled_rotations_are_rotations_about_words(base, n_controls):
             phase = np.vdot(expected, matrix) / 16
             np.testing.assert_allclose(abs(phase), 1, atol=1e-12)
             np.testing.assert_allclose(matrix, phase * expected, atol=1e-12)
+
+
+def test_controlled_rotations_by_plain_numbers_are_as_precise_as_others():
+    def circuit(inputs):
+        qml.ctrl(qml.RX(inputs, wires=2), control=[0, 1])
+        qml.ctrl(qml.RX(0.1, wires=2), control=[0, 1])
+        return qml.expval(qml.Z(2))
+
+    angles = trace(circuit, torch.tensor(0.1, dtype=torch.float64, requires_grad=True), {}).parameters
+    assert [angle.item() for angle in angles[:4]] == [angle.item() for angle in angles[4:]]

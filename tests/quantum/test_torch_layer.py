@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import multiprocessing
 import pickle
 import threading
@@ -14,6 +15,8 @@ import pennylane as qml
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, prune
+from torch.utils.checkpoint import checkpoint
 
 from pipeline import TorchLayer
 
@@ -44,11 +47,11 @@ def layers(function=reuploading, shapes=SHAPES, device="default.qubit", n_wires=
     return theirs, ours
 
 
-def gradients(layer, x, upstream=None):
+def gradients(layer, x, parameters=None):
     x = x.clone().requires_grad_()
     values = layer(x)
     upstream = torch.linspace(-1, 2, values.numel(), dtype=values.dtype).reshape(values.shape)
-    return values.detach(), *torch.autograd.grad(values, (x, *layer.parameters()), upstream)
+    return values.detach(), *torch.autograd.grad(values, (x, *(parameters or layer.parameters())), upstream)
 
 
 def batch(n_samples=4, seed=3):
@@ -143,10 +146,46 @@ def test_an_ensemble_by_vmap_over_weights():
         torch.testing.assert_close(found[k], torch.func.functional_call(ours, one, (x,)), rtol=0, atol=1e-10)
 
 
-def test_the_first_call_may_be_under_a_transform():
+def test_the_first_call_may_be_under_a_transform_or_a_checkpoint():
     _, ours = layers()
     inside = torch.func.vmap(ours)(batch())
     torch.testing.assert_close(ours(batch()), inside, rtol=0, atol=1e-10)
+    _, again = layers()
+    checkpointed = gradients(lambda x: checkpoint(again, x, use_reentrant=False), batch(), again.parameters())
+    for seen, expected in zip(checkpointed, gradients(ours, batch()), strict=True):
+        torch.testing.assert_close(seen, expected, rtol=0, atol=1e-10)
+
+
+def test_weights_may_be_parametrised_pruned_and_replaced():
+    _, ours = layers()
+    x, half = batch(), copy.deepcopy(ours)
+    parametrize.register_parametrization(half, "weights", nn.Threshold(math.pi, 0.5))
+    pruned = prune.l1_unstructured(copy.deepcopy(ours), "weights", 0.5)
+    replaced = copy.deepcopy(ours)
+    replaced.qnode_weights = {"weights": torch.zeros_like(ours.weights)}
+    for layer in (half, pruned, replaced):
+        weights = {"weights": layer.weights, "scale": ours.scale}
+        torch.testing.assert_close(layer(x), torch.func.functional_call(ours, weights, (x,)), rtol=0, atol=1e-12)
+        assert not torch.equal(layer.weights, ours.weights)
+    half(x).sum().backward()
+    assert half.parametrizations.weights.original.grad.count_nonzero() == (half.weights != 0.5).sum()
+
+
+def test_another_qnode_is_another_circuit():
+    theirs, ours = layers()
+    before = ours(batch())
+    ours.qnode = theirs.qnode = layers(lambda inputs, weights, scale: reuploading(-inputs, weights, scale))[0].qnode
+    assert not torch.allclose(ours(batch()), before)
+    torch.testing.assert_close(ours(batch()), theirs(batch()), rtol=0, atol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::torch.jit.TracerWarning", "ignore:Casting complex")
+def test_a_graph_by_jit_trace_has_the_weights():
+    _, ours = layers()
+    traced = torch.jit.trace(ours, batch(), check_trace=False)
+    with torch.no_grad():
+        ours.weights += 0.3
+    torch.testing.assert_close(traced(batch()), ours(batch()), rtol=0, atol=1e-10)
 
 
 def test_autocast_to_bfloat16_rounds_inputs_and_outputs_only():
@@ -275,6 +314,26 @@ def test_what_does_not_run_fast_runs_as_the_qnode_with_one_warning(function, dev
     assert len(caught) == 1
     assert reason in ours.fallback_reason
     torch.testing.assert_close(values, torch.stack([theirs(x)] * 2), rtol=0, atol=1e-12)
+
+
+def test_transforms_that_change_no_values_run_fast():
+    theirs, ours = layers()
+    qnode = qml.transforms.broadcast_expand(qml.compile(ours.qnode))
+    ours = TorchLayer(qnode, SHAPES).double()
+    ours.load_state_dict(theirs.state_dict())
+    for seen, expected in zip(gradients(ours, batch()), gradients(theirs, batch()), strict=True):
+        torch.testing.assert_close(seen, expected, rtol=0, atol=1e-10)
+    assert ours.fallback_reason is None
+
+
+def test_transforms_that_change_values_run_as_the_qnode():
+    device = qml.device("default.mixed", wires=N_WIRES)
+    qnode = qml.noise.insert(qml.QNode(reuploading, device), qml.BitFlip, 0.2, position="end")
+    theirs, ours = qml.qnn.TorchLayer(qnode, SHAPES), TorchLayer(qnode, SHAPES)
+    ours.load_state_dict(theirs.state_dict())
+    with pytest.warns(RuntimeWarning, match="its values differ by"):
+        values = ours(batch())
+    torch.testing.assert_close(values, theirs(batch()))
 
 
 def test_finite_shots_run_as_the_qnode():

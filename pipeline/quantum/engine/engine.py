@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
+from pipeline.quantum.autograd import apart
 from pipeline.quantum.check import same
 from pipeline.quantum.dense.dense import Dense
 from pipeline.quantum.engine.chain import fits
@@ -89,8 +90,7 @@ class Engine:
         """Whether these have this engine's values and gradients."""
         if bindings_problem() is not None:
             return True  # Without Lightning's bindings there is nothing to compare with.
-        # The first call may be under a transform of torch.func, which this has nothing to do with.
-        with temporarily_clear_interpreter_stack(), torch.inference_mode(False):
+        with apart():
             return same(heads, HeadByHead(self), self.program, self.c_dtype)
 
     def forward(self, inputs: np.ndarray, weights: np.ndarray, keep: bool = True) -> tuple[np.ndarray, Memory | None]:

@@ -218,7 +218,10 @@ def _controlled(operation: Any, place: Mapping[Any, int]) -> Iterator[tuple[Gate
         for part in base.decomposition():
             yield from _controlled(qml.ctrl(part, operation.control_wires, operation.control_values), place)
         return
-    angle, factors = torch.as_tensor(base.parameters[0]), [(place[base.wires[0]], _WORDS[base.name], 1.0)]
+    angle = base.parameters[0]
+    if not isinstance(angle, torch.Tensor):
+        angle = torch.tensor(angle, dtype=torch.float64)
+    factors = [(place[base.wires[0]], _WORDS[base.name], 1.0)]
     signs = [1 - 2 * int(value) for value in operation.control_values]
     controls = [(place[w], "Z", float(sign)) for w, sign in zip(operation.control_wires, signs, strict=True)]
     if base.name in ("PhaseShift", "U1"):
