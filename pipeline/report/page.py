@@ -18,7 +18,7 @@ from pipeline.report.commands import without_home
 from pipeline.report.examples import examples
 from pipeline.report.figures import FIGURES, confusions
 from pipeline.report.findings import Findings, find
-from pipeline.report.summary import calibration_words, checks, sentence, standing_words
+from pipeline.report.summary import calibration_words, checks, majority_words, sentence, standing_words
 from pipeline.report.words import interval, percent, score
 from pipeline.training.objective.schedule import far_from_end
 from pipeline.training.record import config_record
@@ -112,7 +112,7 @@ def _page(report: Findings, drawings: dict[str, Drawing]) -> str:
         versions={"features": report.run.features.provenance.versions, "training": report.run.versions}
         | {"evaluation": record.versions},
         recorded={"config": config_record(report.run.config), "features": record.features},
-        standing=standing_words(report.standing),
+        standing=majority_words(record) + standing_words(report.standing),
         ablations=None if isinstance(report.ablations, str) else report.ablations,
         ablation_words=[] if isinstance(report.ablations, str) else ablation_words(report.ablations),
         links=_links(report.run.path),

@@ -40,8 +40,24 @@ def summary(record: EvaluationRecord) -> str:
     scores = record.epochs.last.scores
     told = [f"{METRICS[name].label} {_decimals(scores[name])}" for name in SHOWN if name in scores]
     lines.append(f"last: {', '.join(told)}")
+    lines += majority_words(record)
     on_device = [] if record.devices is None else table(record.devices)
     return "\n".join([*lines, *on_device, *checks(record)])
+
+
+def majority_words(record: EvaluationRecord) -> list[str]:
+    """A sentence where the last epoch's head is no more accurate than its most frequent class alone; else none."""
+    last = record.epochs.last
+    most = max(last.support)
+    if last.correct > most:
+        return []
+    chosen = sum(any(row[guess] for row in last.confusion) for guess in range(len(last.support)))
+    alone = f"; the head predicts {chosen} of {len(last.support)} classes" if chosen < len(last.support) else ""
+    return [
+        f"Always {record.classes[last.support.index(most)]}, the most frequent class, is right on {most} of "
+        f"{last.total}: this accuracy shows nothing that was learned{alone}. Balanced accuracy and ROC AUC tell more; "
+        "train's --class-weights balanced counts rare classes as much, and rows of several scales need --standardize."
+    ]
 
 
 def _decimals(found: Estimate) -> str:

@@ -48,6 +48,15 @@ def test_a_class_without_images_has_reasons_instead_of_metrics(report):
     assert "ROC AUC not defined (no sample is of class red)" in summary(none_red.record)
 
 
+def test_a_head_no_better_than_its_most_frequent_class_is_said(report):
+    alone = with_probabilities(report, [[0.8, 0.2], [0.7, 0.3], [0.6, 0.4]], [0, 0, 1])
+    said = "Always blue, the most frequent class, is right on 2 of 3: this accuracy shows nothing that was learned; the"
+    assert f"{said} head predicts 1 of 2 classes" in summary(alone.record)
+    assert f"<p>{said} head" in write_report(alone).read_text(encoding="utf-8")
+    right = with_probabilities(report, [[0.8, 0.2], [0.7, 0.3], [0.4, 0.6]], [0, 0, 1])
+    assert "most frequent class, is right" not in summary(right.record)
+
+
 def test_a_training_that_stopped_far_from_its_end_is_said(report, cached_report):
     fallen = [replace(epoch, lr=4e-6, train_accuracy=1.0) for epoch in cached_report.run.history]
     early = replace(report, run=replace(report.run, history=fallen))
