@@ -344,5 +344,5 @@ class CompiledCircuit:
     def _by_qnode(self, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The same values by the ordinary QNode."""
         if self._qnode is None:
-            self._qnode = OrdinaryQNode(self.circuit, self._device_name, self._wires, self._rank)
+            self._qnode = OrdinaryQNode(self.circuit, self._device_name, self._wires, self._rank, self._program)
         return self._qnode(inputs, weights)

@@ -12,9 +12,11 @@ import pennylane as qml
 import torch
 
 from pipeline.quantum.autograd import transforms_active
+from pipeline.quantum.program.program import Program
 
 LARGEST_BACKPROP = 12
-"""Wires up to which a quantum function without a device runs on default.qubit rather than lightning.qubit."""
+"""Wires up to which a quantum function without a device runs on default.qubit rather than lightning.qubit, and up to
+which Lightning's whole Jacobian takes less time than PennyLane's bookkeeping for its products."""
 
 
 class OrdinaryQNode:
@@ -25,13 +27,21 @@ class OrdinaryQNode:
         device: PennyLane device of a quantum function; chosen by the number of wires if None.
         wires: Wire labels in order, of a quantum function.
         rank: 2 if the circuit takes inputs of shape (B, n_inputs), 1 if it takes one sample at a time.
+        program: The traced circuit, if it can be traced.
 
     Attributes:
         rank: 2, or, where the first batch showed that the circuit takes no batches, 1.
     """
 
-    def __init__(self, circuit: Callable[..., Any], device: str | None, wires: Sequence[Any] | None, rank: int) -> None:
-        self._circuit, self._device, self._wires, self.rank = circuit, device, wires, rank
+    def __init__(
+        self,
+        circuit: Callable[..., Any],
+        device: str | None,
+        wires: Sequence[Any] | None,
+        rank: int,
+        program: Program | None = None,
+    ) -> None:
+        self._circuit, self._device, self._wires, self.rank, self._program = circuit, device, wires, rank, program
         self._qnodes: dict[bool, Any] = {}
         self._gradients_work = self._rank_holds = False
 
@@ -95,20 +105,40 @@ class OrdinaryQNode:
         self._rank_holds = True
 
     def _qnode(self, differentiated: bool) -> Any:
+        if differentiated in self._qnodes:
+            return self._qnodes[differentiated]
         if isinstance(self._circuit, qml.QNode):
-            return self._circuit
-        if differentiated not in self._qnodes:
+            qnode = self._circuit
+        else:
             small = self._wires is None or len(self._wires) <= LARGEST_BACKPROP
             name = self._device or ("default.qubit" if small else "lightning.qubit")
             diff_method = "adjoint" if name.startswith("lightning") else "best"
             # Otherwise PennyLane computes the Jacobian of a Lightning device along with values that need no gradient.
-            self._qnodes[differentiated] = qml.QNode(
+            qnode = qml.QNode(
                 self._circuit,
                 qml.device(name, wires=self._wires),
                 interface="torch",
                 diff_method=diff_method if differentiated else None,
             )
+        self._qnodes[differentiated] = self._by_products(qnode)
         return self._qnodes[differentiated]
+
+    def _by_products(self, qnode: qml.QNode) -> qml.QNode:
+        """Have Lightning multiply its Jacobian by a gradient, in one pass backwards, where it has many wires.
+
+        Otherwise PennyLane asks for the whole Jacobian, which takes a pass and a state for each value: two minutes
+        instead of four seconds for three samples of 18 wires.
+        """
+        program = self._program
+        if (
+            program is None
+            or program.n_wires <= LARGEST_BACKPROP
+            or any(measurement.kind == "probs" for measurement in program.measurements)
+            or not qnode.device.name.startswith("lightning.")
+            or qnode.diff_method not in ("adjoint", "best")
+        ):
+            return qnode
+        return qnode.update(device_vjp=True, grad_on_execution=False)
 
 
 def _flatten(result: Any, batch: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:

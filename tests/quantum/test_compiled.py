@@ -115,6 +115,20 @@ def test_heads_side_by_side_are_heads_one_by_one(function):
         np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("n_wires", [3, 13])
+def test_the_first_comparison_asks_lightning_for_whole_jacobians_on_few_wires_alone(n_wires):
+    def circuit(inputs, weights):
+        for wire in range(n_wires):
+            qml.RY(inputs[..., wire % 2] * weights[wire], wires=wire)
+        return [qml.expval(qml.Z(wire)) for wire in range(n_wires)]
+
+    device = qml.device("lightning.qubit", wires=n_wires)
+    compiled = compile_circuit(qml.QNode(circuit, device), {"weights": (n_wires,)}, 2)
+    with qml.Tracker(device) as tracker:
+        assert compiled.simulator == "lightning"
+    assert ("derivatives" in tracker.totals, "vjps" in tracker.totals) == (n_wires == 3, n_wires == 13)
+
+
 @pytest.mark.parametrize("c_dtype", ["complex64", "complex128"])
 def test_large_coefficients_are_no_difference(c_dtype):
     def circuit(inputs, weights):
