@@ -146,23 +146,65 @@ def test_large_coefficients_are_no_difference(c_dtype):
     np.testing.assert_allclose(values / expected.abs().amax(dim=0), expected / expected.abs().amax(dim=0), atol=1e-5)
 
 
-@pytest.mark.parametrize("simulator", ["lightning", "dense"])
-def test_angles_of_numbers_from_0_to_1(simulator):
-    # K. Mitarai et al., Phys. Rev. A 98, 032309 (2018), equation 7.
-    def circuit(inputs, weights):
-        for wire in range(2):
-            qml.RY(torch.asin(inputs[..., wire]), wires=wire)
-            qml.RZ(torch.acos(inputs[..., wire] ** 2), wires=wire)
-        qml.StronglyEntanglingLayers(weights, wires=range(2))
-        return qml.expval(qml.Z(0))
+def arcsines(inputs, weights):
+    # K. Mitarai et al., Phys. Rev. A 98, 032309 (2018), equation 7: inputs from -1 to 1.
+    for wire in range(4):
+        qml.RY(torch.asin(inputs[..., wire]), wires=wire)
+        qml.RZ(torch.acos(inputs[..., wire] ** 2), wires=wire)
+    qml.StronglyEntanglingLayers(weights[None, :, :3], wires=range(4))
+    return qml.probs(op=qml.X(0) @ qml.Y(1))
 
-    compiled = compile_circuit(circuit, {"weights": (1, 2, 3)}, 2, simulator=simulator)
-    inputs, weights = draw(4, 2).sigmoid(), draw(1, 2, 3)
-    found = differentiated(lambda x, w: compiled(x, {"weights": w})[:, 0], inputs, weights)
+
+def pooling(inputs, weights):
+    # I. Cong et al., Nature Physics 15, 1273 (2019): measured wires control what acts on their neighbours.
+    qml.AngleEmbedding(inputs, wires=range(4))
+    for wire in (0, 2):
+        qml.cond(qml.measure(wire), qml.U3)(*weights[wire, :3], wires=wire + 1)
+    qml.CRX(weights[1, 0], wires=[1, 3])
+    again = qml.measure(1, reset=True)
+    qml.cond(~again, qml.RY)(weights[1, 1], wires=1)
+    return qml.probs(wires=[3, 1])
+
+
+def swap_test(inputs, weights):
+    qml.Hadamard(0)
+    qml.AmplitudeEmbedding(inputs, wires=[1, 2], normalize=True)
+    qml.StatePrep(weights[0] / torch.linalg.norm(weights[0]), wires=[3, 4])
+    qml.SpecialUnitary(weights.reshape(-1)[1:], wires=[1, 2])
+    qml.CSWAP([0, 1, 3])
+    qml.CSWAP([0, 2, 4])
+    qml.Hadamard(0)
+    return qml.probs(op=qml.Z(0))
+
+
+@pytest.mark.parametrize("simulator", ["lightning", "dense"])
+@pytest.mark.parametrize("circuit", [arcsines, pooling, swap_test])
+def test_published_circuits(circuit, simulator):
+    compiled = compile_circuit(circuit, {"weights": (4, 4)}, 4, simulator=simulator)
+    inputs, weights = draw(5, 4).sigmoid(), draw(4, 4)
+    found = differentiated(lambda x, w: compiled(x, {"weights": w}), inputs, weights)
     qnode = qml.QNode(circuit, qml.device("default.qubit"), interface="torch")
     for seen, expected in zip(found, differentiated(qnode, inputs, weights), strict=True):
         torch.testing.assert_close(seen, expected, rtol=0, atol=1e-10)
     assert compiled.fallback_reason is None
+
+
+@pytest.mark.parametrize(
+    ("measure", "reason"),
+    [
+        (lambda: qml.expval(qml.Z(qml.measure(0, postselect=1).wires[0])), "it keeps one outcome"),
+        (lambda: [qml.probs(op=qml.X(0)), qml.expval(qml.Z(0))], "it measures probs.X.0.. beside others"),
+        (lambda: qml.expval(qml.measure(0)), "expval and probs of wires run fast"),
+    ],
+)
+def test_measurements_that_do_not_run_fast(measure, reason):
+    def circuit(inputs, weights):
+        qml.AngleEmbedding(inputs * weights[0], wires=range(1))
+        return measure()
+
+    compiled = compile_circuit(circuit, {"weights": (1,)}, 1)
+    with pytest.warns(RuntimeWarning, match=reason):
+        assert compiled.simulator == "qnode"
 
 
 @pytest.mark.parametrize("simulator", ["lightning", "dense"])

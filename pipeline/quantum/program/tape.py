@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import combinations
 from typing import Any
 
@@ -18,8 +19,16 @@ import pennylane as qml
 import torch
 from torch.overrides import TorchFunctionMode
 
-MAX_MATRIX_WIRES = 10
-"""Wires up to which a gate without decomposition is taken as its matrix."""
+from pipeline.quantum.program.measurements import (
+    MAX_MATRIX_WIRES,
+    Measurement,
+    UnsupportedError,
+    check_returned,
+    is_variable,
+    measurement,
+    rotations_to_probabilities,
+)
+
 _IGNORED = ("Identity", "Barrier", "GlobalPhase", "WireCut", "Snapshot")
 _WORDS = {"RX": "X", "RY": "Y", "RZ": "Z", "IsingXX": "XX", "IsingYY": "YY", "IsingZZ": "ZZ"}
 # A phase shift is a rotation about Z but for a global phase, which no measurement sees.
@@ -29,11 +38,14 @@ _CONTROLLED = ("C(RX)", "C(RY)", "C(RZ)", "C(Rot)", "C(PhaseShift)", "C(U1)")
 MAX_CONTROLS = 3
 """Controls up to which a controlled rotation is a few rotations about Pauli words."""
 # Their decompositions branch on values.
-_AS_MATRIX = ("QubitUnitary", "C(QubitUnitary)", "ControlledQubitUnitary", "DiagonalQubitUnitary", "BlockEncode")
-
-
-class UnsupportedError(ValueError):
-    """The circuit cannot run on the batched simulators; the message says why."""
+_AS_MATRIX = (
+    "QubitUnitary",
+    "C(QubitUnitary)",
+    "ControlledQubitUnitary",
+    "DiagonalQubitUnitary",
+    "BlockEncode",
+    "SpecialUnitary",
+)
 
 
 @dataclass(frozen=True)
@@ -60,40 +72,6 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """One output: ``expval`` of a sum of Pauli words or of a Hermitian matrix, or ``probs`` of wires.
-
-    Attributes:
-        kind: ``pauli``, ``hermitian`` or ``probs``.
-        wires: The wires of the matrix or of the probabilities.
-        terms: Of ``pauli``: coefficient and letters by wire of each word, as ((coefficient, ((wire, letter), …)), …).
-        matrix: Of ``hermitian``: complex128.
-    """
-
-    kind: str
-    wires: tuple[int, ...] = ()
-    terms: tuple[tuple[float, tuple[tuple[int, str], ...]], ...] = ()
-    matrix: np.ndarray | None = None
-
-    @property
-    def is_diagonal(self) -> bool:
-        """Whether it is a sum of words of Z alone."""
-        return self.kind == "pauli" and all(letter == "Z" for _, word in self.terms for _, letter in word)
-
-    @property
-    def size(self) -> int:
-        """The number of values it yields a sample."""
-        return 2 ** len(self.wires) if self.kind == "probs" else 1
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """Equal for equal measurements."""
-        values = None if self.matrix is None else self.matrix.round(9).tobytes()
-        terms = tuple((round(coefficient, 9), word) for coefficient, word in self.terms)
-        return self.kind, self.wires, terms, values
-
-
-@dataclass(frozen=True)
 class Trace:
     """What one call of a quantum function queued.
 
@@ -106,7 +84,7 @@ class Trace:
         state_wires: The wires of the initial state.
         measurements: The outputs.
         container: ``tuple``, ``list``, or ``single`` for one measurement outside any sequence.
-        tape: PennyLane's own record, for pictures.
+        tape: PennyLane's own record, with measurements in mid-circuit at the end.
     """
 
     n_wires: int
@@ -152,26 +130,45 @@ def trace(
         raise UnsupportedError(f"wire {missing[0]!r} is not on the device")
     if not labels:
         raise UnsupportedError("it has no wires")
+    check_returned(result)
+    # A measurement in mid-circuit is one at the end, and what depends on it is controlled by its wire.
+    (deferred, *_), _ = qml.defer_measurements(tape)
+    labels += [wire for wire in deferred.wires if wire not in labels]
     place = {label: k for k, label in enumerate(labels)}
-    operations = list(tape.operations)
-    amplitudes: torch.Tensor | None = None
-    state_wires: tuple[int, ...] = ()
-    if operations and isinstance(operations[0], (qml.StatePrep, qml.AmplitudeEmbedding)):
-        first = operations.pop(0)
-        amplitudes = torch.as_tensor(first.parameters[0])
-        state_wires = tuple(place[wire] for wire in first.wires)
+    states, operations = _split(deferred.operations)
+    for m in deferred.measurements:
+        operations += rotations_to_probabilities(m, len(deferred.measurements))
     pairs = [pair for operation in operations for pair in _primitives(operation, place)]
-    measured = _measurements(result)
     return Trace(
         len(labels),
         tuple(gate for gate, _ in pairs),
         tuple(parameter for _, parameter in pairs),
-        amplitudes,
-        state_wires,
-        tuple(_measurement(m, place) for m in measured),
+        reduce(_product, (torch.as_tensor(state.parameters[0]) for state in states)) if states else None,
+        tuple(place[wire] for state in states for wire in state.wires),
+        tuple(measurement(m, place) for m in deferred.measurements),
         "single" if isinstance(result, qml.measurements.MeasurementProcess) else type(result).__name__,
-        tape,
+        deferred,
     )
+
+
+def _split(operations: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Preparations of states on wires that nothing has acted on, and the other operations."""
+    states: list[Any] = []
+    others: list[Any] = []
+    touched: set[Any] = set()
+    for operation in operations:
+        if operation.name in _IGNORED:
+            continue
+        is_first = touched.isdisjoint(operation.wires)
+        is_state = is_first and isinstance(operation, (qml.StatePrep, qml.AmplitudeEmbedding))
+        (states if is_state else others).append(operation)
+        touched.update(operation.wires)
+    return states, others
+
+
+def _product(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Amplitudes of two sets of wires side by side."""
+    return (first[..., :, None] * second[..., None, :]).flatten(-2)
 
 
 def _primitives(operation: Any, place: Mapping[Any, int]) -> Iterator[tuple[Gate, torch.Tensor | None]]:
@@ -239,11 +236,8 @@ def _controlled(operation: Any, place: Mapping[Any, int]) -> Iterator[tuple[Gate
 def _refuse(operation: Any) -> None:
     if isinstance(operation, qml.operation.Channel):
         raise UnsupportedError(f"it has the channel {operation.name}")
-    if isinstance(operation, (qml.StatePrep, qml.AmplitudeEmbedding)):
-        raise UnsupportedError(f"{operation.name} is not its first operation")
-    kinds = (getattr(qml.ops, "MidMeasure", ()), getattr(qml.measurements, "MidMeasureMP", ()), qml.ops.Conditional)
-    if isinstance(operation, tuple(kind for kind in kinds if isinstance(kind, type))):
-        raise UnsupportedError("it measures in mid-circuit")
+    if isinstance(operation, qml.Projector):
+        raise UnsupportedError("it keeps one outcome of a measurement in mid-circuit")
     if not isinstance(operation, qml.operation.Operator):
         raise UnsupportedError(f"{operation} is no gate")
 
@@ -265,47 +259,6 @@ def _constant_matrix(operation: Any) -> np.ndarray:
     if matrix.ndim != 2:
         raise UnsupportedError(f"{operation.name} has a batch of fixed matrices")
     return matrix
-
-
-def is_variable(parameter: Any) -> bool:
-    """Whether it may depend on inputs or weights: a tensor with a graph, or under a transform of ``torch.func``."""
-    return isinstance(parameter, torch.Tensor) and (
-        parameter.requires_grad or torch._C._functorch.is_functorch_wrapped_tensor(parameter)
-    )
-
-
-def _measurements(result: Any) -> list[Any]:
-    measured = list(result) if isinstance(result, (list, tuple)) else [result]
-    for m in measured:
-        if not isinstance(m, qml.measurements.MeasurementProcess):
-            raise UnsupportedError(f"it returns {type(m).__name__}, which is no measurement")
-    return measured
-
-
-def _measurement(measured: Any, place: Mapping[Any, int]) -> Measurement:
-    if isinstance(measured, qml.measurements.ProbabilityMP) and measured.obs is None:
-        wires = tuple(place[wire] for wire in measured.wires) or tuple(range(len(place)))
-        return Measurement("probs", wires)
-    if not isinstance(measured, qml.measurements.ExpectationMP) or measured.obs is None:
-        raise UnsupportedError(f"it measures {measured}; expval and probs of wires run fast")
-    observable = measured.obs
-    if any(is_variable(parameter) for parameter in observable.data):
-        raise UnsupportedError("an observable depends on inputs or weights")
-    sentence = observable.pauli_rep
-    if sentence is not None:
-        terms = []
-        for word, coefficient in sentence.items():
-            value = complex(coefficient)
-            if abs(value.imag) > 1e-12:
-                raise UnsupportedError("an observable is not Hermitian")
-            letters = tuple(sorted((place[wire], letter) for wire, letter in word.items()))
-            terms.append((value.real, letters))
-        return Measurement("pauli", terms=tuple(sorted(terms, key=lambda term: term[1])))
-    wires = tuple(place[wire] for wire in observable.wires)
-    if len(wires) > MAX_MATRIX_WIRES or not observable.has_matrix:
-        raise UnsupportedError(f"the observable {observable.name} on {len(wires)} wires is neither words nor a matrix")
-    matrix = np.asarray(qml.matrix(observable, wire_order=observable.wires), dtype=complex)
-    return Measurement("hermitian", wires, matrix=matrix)
 
 
 class _NoValueReads(TorchFunctionMode):
