@@ -170,7 +170,8 @@ def _location(given: str, out: Path, is_name: bool) -> str:
 def _report_ignored(image_set: ImageSet) -> None:
     if image_set.ignored:
         shown = ", ".join(image_set.ignored[:3]) + (", …" if len(image_set.ignored) > 3 else "")
-        print(f"left out {len(image_set.ignored)} file(s) not named as images ({', '.join(EXTENSIONS)}): {shown}")
+        kinds = ", ".join(EXTENSIONS)
+        print(f"left out {len(image_set.ignored)} file(s) hidden or not named as images ({kinds}): {shown}")
 
 
 def _report_shared(shared: list[str]) -> None:

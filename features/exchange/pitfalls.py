@@ -20,7 +20,7 @@ class Pitfalls:
         """Note a block, float32 of shape (n, D); ``training``, bool of shape (n,), marks the training rows."""
         if not len(block):
             return
-        keys = _keys(block)
+        keys = row_keys(block)
         for split, chosen in ((True, training), (False, ~training)):
             self._keys[split].append(keys[chosen])
         self._squares += float(np.vdot(block, block))
@@ -49,7 +49,7 @@ class Pitfalls:
         return found
 
 
-def _keys(block: np.ndarray) -> np.ndarray:
+def row_keys(block: np.ndarray) -> np.ndarray:
     """A number of 64 bits for each row, equal for equal rows."""
     zeros_alike = block + np.float32(0)  # −0 becomes 0
     return np.array([hash(row.tobytes()) for row in zeros_alike])

@@ -34,8 +34,8 @@ def read_folder(root: Path, split: float | None) -> Catalogue:
         for name in names[part]:
             inside = f"{top}/{name}" if top else name
             files = [f"{inside}/{file}" for file in sorted(files_below(root / inside))]
-            images = [file for file in files if file.lower().endswith(EXTENSIONS)]
-            ignored += [file for file in files if not file.lower().endswith(EXTENSIONS)]
+            images = [file for file in files if is_image(file)]
+            ignored += [file for file in files if not is_image(file)]
             rows[part] += [(file, name) for file in images]
             if not images:
                 problems.append(f"{inside} holds no image")
@@ -78,7 +78,7 @@ def _layout(root: Path, split: float | None) -> dict[str, str]:
 
 def _subfolders(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir())
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _class_problems(root: Path, tops: dict[str, str], names: dict[str, list[str]]) -> list[str]:
@@ -115,6 +115,12 @@ def files_below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterat
                 yield f"{name}/{file}"
         elif is_file:
             yield name
+
+
+def is_image(file: str) -> bool:
+    """Whether a path's name is that of an image, and nothing in it is hidden: ``._a.jpg`` holds what macOS notes of
+    ``a.jpg``."""
+    return file.lower().endswith(EXTENSIONS) and not any(part.startswith(".") for part in file.split("/"))
 
 
 def _is_utf8(name: str) -> bool:

@@ -71,6 +71,32 @@ def test_no_difference_is_no_conclusion_either_way_and_says_what_would_be_missed
     assert "more images" in text
 
 
+def test_what_the_most_frequent_class_and_duplicates_alone_would_reach_is_said():
+    comparison = planted(0.03)
+    (name, found), *_ = comparison.sets.items()
+
+    def said(**changed) -> str:
+        return conclude(replace(comparison, sets={name: replace(found, **changed)}))
+
+    plain = conclude(comparison)
+    assert said(most_frequent=0.85) == plain
+    assert said(most_frequent=0.91) == (
+        f"{plain} Always the most frequent class would be right on 91.0 %, which classical does not exceed: --metric "
+        "balanced_accuracy says more."
+    )
+    assert "which quantum and classical do not exceed" in said(most_frequent=0.95)
+    assert said(repeated=3) == (
+        f"{plain} 3 of the 100 images have the features of another: folds share them, which flatters all accuracies."
+    )
+
+
+def test_only_a_named_data_set_has_published_its_split():
+    found = planted(0.0).first
+    assert found.split == replace(found, features={"data_location": "cifar10"}).split == "published split"
+    assert replace(found, features={"data_location": "../pictures"}).split == "train/val split"
+    assert replace(found, features={"data_location": "sklearn:digits", "backbone": ""}).split == "train/val split"
+
+
 def test_another_reference_turns_the_differences_round():
     rng = np.random.default_rng(0)
     base = 0.9 + rng.normal(0, 0.01, (10, 5))

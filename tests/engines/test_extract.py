@@ -144,7 +144,7 @@ def test_left_out_files_and_shared_images_are_told(config: ExtractConfig, made: 
     shutil.copy(pictures / "train/red/0.png", pictures / "val/red/0.png")
     make_features(config)
     told = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"left out 1 file\(s\) not named as images \(.*\): train/red/notes\.txt", told[0])
+    assert re.fullmatch(r"left out 1 file\(s\) hidden or not named as images \(.*\): train/red/notes\.txt", told[0])
     assert told[1] == ("warning: 1 validation image(s) are also training images; accuracy is flattered: val/red/0.png")
 
 

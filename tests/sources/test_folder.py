@@ -33,6 +33,16 @@ def test_deeper_folders_and_capital_endings_count_and_other_files_are_named(pict
     assert found.ignored == ("train/blue/film.gif", "train/blue/notes.txt")
 
 
+def test_hidden_files_and_folders_are_no_images_and_no_classes(picture_folder: Path) -> None:
+    shutil.copytree(picture_folder / "train/blue", picture_folder / "train/.ipynb_checkpoints")
+    shutil.copytree(picture_folder / "train/blue", picture_folder / "train/red/.thumbnails")
+    (picture_folder / "train/red/._0.png").write_bytes(b"Mac OS X")
+    found = open_images(str(picture_folder))
+    assert found.classes == ("blue", "red")
+    assert len(found.paths["train"]) == 8
+    assert found.ignored == ("train/red/._0.png", *(f"train/red/.thumbnails/{i}.png" for i in range(4)))
+
+
 def test_any_number_of_classes(picture_folder: Path) -> None:
     for split in ("train", "val"):
         shutil.copytree(picture_folder / split / "red", picture_folder / split / "Ärger mit 日本語")

@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
+
 from features.cache.featureset import FeatureSet
+from features.exchange.pitfalls import row_keys
 from features.util.errors import InputError
 from features.util.files import write_text
 from features.util.provenance import versions
@@ -66,6 +69,8 @@ def compare(config: CompareConfig) -> Comparison:
             name: SetFigures(
                 images=len(pool.labels),
                 n_classes=len(pool.classes),
+                most_frequent=float(np.bincount(pool.labels).max() / len(pool.labels)),
+                repeated=len(pool.labels) - len(np.unique(row_keys(pool.features))),
                 published=SplitSizes(train=pool.n_published, val=len(pool.labels) - pool.n_published),
                 features=FeaturesReference.of(sets[name]).record(),
                 heads={
@@ -149,7 +154,7 @@ def train_blocks(
 def _beginning(config: CompareConfig, pools: Mapping[str, Pool], blocks: Sequence[Block], total: int) -> str:
     seeds = counted(config.seeds, "seed")
     whole = any(block.size is None for block in blocks)
-    published = " and on the published split" if whole else ""
+    published = " and on the train/val split" if whole else ""
     few = f", learning from {', '.join(map(str, config.sizes))}{' and all' if whole else ''} a class"
     rows = " and ".join(
         f"{len(pool.labels)} cached vectors of {place}"

@@ -22,6 +22,7 @@ from pipeline.heads.registry import HEADS
 from pipeline.util.markdown import counted, listed
 
 LEVEL = 0.05
+ROUNDING = 1e-9
 RULES = {
     False: "each head as it is after the last epoch",
     True: "each head of the epoch chosen on a fifth of what it trains on",
@@ -51,7 +52,7 @@ def conclude(comparison: Comparison) -> str:
         parts.append(
             f"to see smaller differences would take more {first.noun}, because more repetitions hardly sharpen it"
         )
-    further = [_by_size(main, comparison, unit)]
+    further = [_only_frequent(main, comparison), _repeated(first), _by_size(main, comparison, unit)]
     further += [_other_set(name, main, each, unit) for name, each in list(comparison.sets.items())[1:]]
     return " ".join(f"{sentence}." for sentence in ["; ".join(part for part in parts if part), *further] if sentence)
 
@@ -110,7 +111,7 @@ def _of_these_alone(main: str, found: SetFigures, unit: Unit) -> str:
     if not split.p_holm <= LEVEL < folds.p_holm:
         return ""
     return (
-        f"the {unit.with_unit(unit.difference(split.difference.mean))} on which the seeds agree in the published split "
+        f"the {unit.with_unit(unit.difference(split.difference.mean))} on which the seeds agree in the {found.split} "
         f"(p {p_equals(split.p_holm)} corrected) tell of its {found.published.val} {found.noun} alone"
     )
 
@@ -129,6 +130,31 @@ def _rest(others: Sequence[str], reference: str, found: Mapping[str, HeadFigures
     unlike = [head for head in others if head not in real]
     return f"{named} differ{'s' if len(real) == 1 else ''} detectably from {reference}" + (
         f", {listed(unlike)} {'do' if len(unlike) > 1 else 'does'} not" if unlike else ""
+    )
+
+
+def _only_frequent(main: str, comparison: Comparison) -> str:
+    """A sentence where a head or its reference is no more accurate than the most frequent class alone."""
+    config, first = comparison.config, comparison.first
+    if config.metric != "accuracy" or first.most_frequent is None:
+        return ""
+    heads = (main, config.reference)
+    low = [head for head in heads if first.figures[K_FOLD][head].value.mean <= first.most_frequent + ROUNDING]
+    if not low:
+        return ""
+    return (
+        f"Always the most frequent class would be right on {100 * first.most_frequent:.1f} %, which {listed(low)} "
+        f"{'do' if len(low) > 1 else 'does'} not exceed: --metric balanced_accuracy says more"
+    )
+
+
+def _repeated(found: SetFigures) -> str:
+    """A sentence on duplicates, which no partition into folds keeps apart."""
+    if not found.repeated:
+        return ""
+    return (
+        f"{found.repeated:,} of the {found.size} have the features of another: folds share them, which flatters all "
+        "accuracies"
     )
 
 

@@ -93,9 +93,9 @@ def _values(axis: Axes, found: SetFigures, own: Sequence[TrialResult], head: str
     row, split = (found.figures[design][head] for design in (K_FOLD, PUBLISHED))
     draw_interval(axis, row.value, place, unit, color=BLUE, marker="o", label="mean, 95 % interval")
     diamond: Any = {"linestyle": "", "marker": "D", "color": ORANGE, "markersize": 5}
-    axis.plot(unit.scale * split.value.mean, place, **diamond, label="published split, mean")
+    axis.plot(unit.scale * split.value.mean, place, **diamond, label=f"{found.split}, mean")
     if metric == "accuracy" and split.best_on_test is not None:
-        label = "published split, epoch that is best on the test (flattered)"
+        label = f"{found.split}, epoch that is best on the test (flattered)"
         axis.plot(100 * split.best_on_test, place, **diamond, markerfacecolor="none", label=label)
 
 

@@ -96,7 +96,8 @@ def refuse_few(pool: Pool, folds: int, sizes: Sequence[int] = ()) -> None:
             problems.append(f"class {name} has {published} {pool.noun} in the training split, 5 are needed")
     if problems:
         raise InputError(
-            f"these features can't be compared on: {'; '.join(problems)}; take fewer folds or more {pool.noun}"
+            f"these features can't be compared on: {'; '.join(problems)}; take fewer folds or more {pool.noun}, or "
+            "leave such classes out"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from features.sources.images import is_name
 from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.statistics import Estimate
 
@@ -150,6 +151,8 @@ class SetFigures:
         images: Their number.
         n_classes: The number of classes.
         published: How many of them are in each part of the published split.
+        most_frequent: Share of the most frequent class; None where it is not known.
+        repeated: Images whose features are those of one before them.
         features: Where the features came from.
         heads: Size and cost of each head.
         figures: ``figures[design][head]``: k-fold on all images, each smaller size, the mean over sizes where there are
@@ -160,6 +163,8 @@ class SetFigures:
     images: int
     n_classes: int = 2
     published: SplitSizes
+    most_frequent: float | None = None
+    repeated: int = 0
     features: dict[str, Any] = field(default_factory=dict)
     heads: dict[str, HeadCost] = field(default_factory=dict)
     figures: dict[str, dict[str, HeadFigures]]
@@ -169,6 +174,13 @@ class SetFigures:
     def noun(self) -> str:
         """What was classified, in texts: images, or rows that were imported."""
         return "rows" if self.features.get("backbone") == "" else "images"
+
+    @property
+    def split(self) -> str:
+        """What the cache's own split is called in texts; only a data set with a name has published one."""
+        location = self.features.get("data_location")
+        named = self.noun == "images" and (location is None or is_name(location))
+        return "published split" if named else "train/val split"
 
     @property
     def size(self) -> str:

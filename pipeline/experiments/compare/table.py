@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping
 
 from pipeline.experiments.compare.conclusion import RULES
 from pipeline.experiments.compare.config import CompareConfig
-from pipeline.experiments.compare.record import K_FOLD, OVER_SIZES, PUBLISHED, Comparison, design_of_size
+from pipeline.experiments.compare.record import K_FOLD, OVER_SIZES, PUBLISHED, Comparison, SetFigures, design_of_size
 from pipeline.experiments.compare.results import Trainings
 from pipeline.experiments.compare.words import Unit, p_value
 from pipeline.experiments.statistics import too_few
@@ -59,11 +60,11 @@ def document_of(comparison: Comparison, drawings: Mapping[str, Drawing]) -> Docu
         sections.append(Section("What the parts of trained circuits are worth", [_part_table(comparison)], "Parts"))
     sections += [
         Section(
-            f"The published split, {split}{counted(config.seeds, 'seed')}",
+            f"The {first.split}, {split}{counted(config.seeds, 'seed')}",
             [_table(comparison, PUBLISHED)],
-            "Published split",
+            first.split.capitalize(),
         ),
-        Section("How to read this", [Points(_notes(config, first.noun))]),
+        Section("How to read this", [Points(_notes(config, first))]),
     ]
     return Document("Does the quantum part help?", comparison.conclusion, sections, made=_made(comparison))
 
@@ -122,7 +123,7 @@ def _table(comparison: Comparison, design: str) -> Table:
                 ]
             best = "–" if row.best_on_test is None else f"{100 * row.best_on_test:.1f}"
             rows.append([*cells, best, f"{cost.cpu_seconds_a_training:.2f}"])
-    caption = "The published split" if design == PUBLISHED else "Cross-validation"
+    caption = f"The {comparison.first.split}" if design == PUBLISHED else "Cross-validation"
     return Table(caption, rows, left=1 + len(lead))
 
 
@@ -162,7 +163,8 @@ def _part_table(comparison: Comparison) -> Table:
     return Table(caption, rows, left=2 + len(lead))
 
 
-def _notes(config: CompareConfig, noun: str) -> list[str]:
+def _notes(config: CompareConfig, first: SetFigures) -> list[str]:
+    noun = first.noun
     last_seed = config.seed + config.seeds - 1
     unit = Unit(config.metric)
     shown = "in %, differences in points" if unit.is_share else f"as it is: {METRICS[config.metric].meaning}"
@@ -173,7 +175,7 @@ def _notes(config: CompareConfig, noun: str) -> list[str]:
         "p of cross-validation: Nadeau and Bengio's corrected resampled t-test, because the training sets of folds "
         "overlap; the intervals there are corrected likewise. Holm: corrected for testing several heads, sizes and "
         "data sets at once.",
-        f"p and intervals of the published split: over seeds alone, with these {noun} fixed. They do not tell about "
+        f"p and intervals of the {first.split}: over seeds alone, with these {noun} fixed. They do not tell about "
         f"other {noun}, and become as narrow as one likes with more seeds.",
         "d: mean over standard deviation of the paired differences. Visible from: the smallest true difference that "
         "this test, Holm's correction included, finds four times in five.",
@@ -183,6 +185,8 @@ def _notes(config: CompareConfig, noun: str) -> list[str]:
         "CPU s: seconds of one core a training, many trained side by side, evaluation on the test split after every "
         "epoch included.",
     ]
+    if noun == "rows" and "scaling" in json.loads(first.features["transform"]):
+        notes.append(f"Scale: that of the {first.split}'s training {noun}, for all folds alike (--standardize).")
     if config.sizes:
         notes.append(
             f"Learning curves: of each fold's training {noun} a few a class, drawn once a seed; the few are part of "

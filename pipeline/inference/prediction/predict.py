@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from features.cache.partfile import locked, unfinished
-from features.sources.folder import EXTENSIONS, files_below
+from features.sources.folder import EXTENSIONS, files_below, is_image
 from features.util.errors import InputError, listing
 from features.util.provenance import versions
 from pipeline.inference.config import FEATURES, FOLDER, PredictConfig
@@ -268,7 +268,7 @@ def image_files(given: tuple[Path, ...]) -> Iterator[Path]:
     """The given files, whatever their names, and the images in the given folders at any depth."""
     for path in given:
         if path.is_dir():
-            yield from (path / name for name in files_below(path) if name.lower().endswith(EXTENSIONS))
+            yield from (path / name for name in files_below(path) if is_image(name))
         else:
             yield path
 
