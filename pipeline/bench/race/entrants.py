@@ -11,6 +11,7 @@ from pipeline.bench.race.worker import ANY_CIRCUIT
 LABELS = {
     "demo_loop": "demo's loop over samples, default.qubit",
     "lightning_qubit": "lightning.qubit, adjoint, broadcast",
+    "lightning_vjp": "lightning.qubit, adjoint, broadcast, device_vjp",
     "default_qubit": "default.qubit, backprop, broadcast",
     "tensorcircuit": "TensorCircuit-NG, jax.jit",
     "fastqml": "fastQML, eager torch",
@@ -44,6 +45,7 @@ def own_entrants() -> list[Entrant]:
     return [
         _own("demo_loop"),
         _own("lightning_qubit"),
+        _own("lightning_vjp"),
         _own("default_qubit", kinds=EVERY_KIND),
         _own("ours_lightning", kinds=EVERY_KIND),
         _own("ours_lightning_single", kinds=EVERY_KIND),

@@ -43,6 +43,30 @@ class SampleLoop(DressedQuantumNet):
         )
 
 
+class Broadcast(DressedQuantumNet):
+    """The head on lightning.qubit, a batch broadcast, as PennyLane does it unasked."""
+
+    _qnode: Any = None
+
+    def make_qnode(self) -> Any:
+        """The circuit."""
+        return self.circuit.qnode()
+
+    def expectation_values(self, angles: torch.Tensor) -> torch.Tensor:
+        """⟨Z⟩ of every wire, shape (B, n_qubits)."""
+        if self._qnode is None:
+            self._qnode = self.make_qnode()
+        return torch.stack(list(self._qnode(angles, self.q_params)), dim=-1).to(angles.dtype)
+
+
+class BroadcastProducts(Broadcast):
+    """The same, where the device multiplies its Jacobian by a gradient, in one pass backwards."""
+
+    def make_qnode(self) -> Any:
+        """The circuit."""
+        return super().make_qnode().update(device_vjp=True, grad_on_execution=False)
+
+
 class NoCircuit(nn.Module):
     """The head with the circuit removed, of plain torch layers: the floor for every circuit."""
 
@@ -160,6 +184,10 @@ class HeadsTask:
         return {name: values[-1] for name, values in arrays.items() if values is not None}
 
 
+def _qnode_head(kind: type[DressedQuantumNet], work: Work) -> DressedQuantumNet:
+    return kind(N_FEATURES, N_CLASSES, work.qubits, work.depth, simulator="qnode")
+
+
 def _head(
     work: Work, simulator: str = "lightning", device: str = "default.qubit", c_dtype: str = "complex128"
 ) -> DressedQuantumNet:
@@ -190,8 +218,9 @@ def _any(layer: Callable[[Work], anycircuit.LayerTask], paper: Callable[[Work], 
 
 RIVALS: dict[str, Callable[[Work], Task]] = {
     "reference": _reference,
-    "demo_loop": _both(lambda w: SampleLoop(N_FEATURES, N_CLASSES, w.qubits, w.depth, simulator="qnode")),
-    "lightning_qubit": _both(lambda w: _head(w, "qnode", "lightning.qubit")),
+    "demo_loop": _both(lambda w: _qnode_head(SampleLoop, w)),
+    "lightning_qubit": _both(lambda w: _qnode_head(Broadcast, w)),
+    "lightning_vjp": _both(lambda w: _qnode_head(BroadcastProducts, w)),
     "default_qubit": _any(anycircuit.ordinary, _both(lambda w: _head(w, "qnode", "default.qubit"))),
     "ours_lightning": _any(anycircuit.ours, _both(lambda w: _head(w, "lightning"), TrainTask)),
     "ours_lightning_single": _any(anycircuit.ours_single, _both(lambda w: _head(w, c_dtype="complex64"), TrainTask)),
