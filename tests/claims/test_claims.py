@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +93,12 @@ def test_verdicts_come_with_all_that_they_rest_on(config, capsys):
     assert said.splitlines()[-1].startswith(f"{config.out / 'claims.html'}: ")
     assert "| mine " in said
     assert "skipped: no features of a vision transformer are named: --vit FILE" in said
+
+
+def test_a_claim_about_other_classes_is_not_tested_on_these(config):
+    (verdict,) = claims(replace(config, claims=("ants-bees",)))
+    assert verdict.outcome == "skipped"
+    assert re.fullmatch(r"the claim is about ants and bees; .*hard\.h5 holds blue, red", verdict.reason)
 
 
 def test_the_same_command_again_trains_nothing(config, monkeypatch):

@@ -29,6 +29,7 @@ class Claim:
     data: tuple[str, ...]
     head: str
     reference: str
+    classes: tuple[str, ...] = ()
     test: Literal["folds", "few", "spirals"]
     sizes: tuple[int, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from features.exchange.table import shortened
 from features.util.errors import InputError
 from pipeline.experiments.claims.claim import Claim
 from pipeline.experiments.claims.config import ClaimsConfig
@@ -25,6 +26,7 @@ from pipeline.experiments.paper.plane.tasks import PUBLISHED_START, TORCHS_START
 from pipeline.experiments.simulation import Shape, shift_of, simulated
 from pipeline.experiments.statistics import estimate
 from pipeline.heads.registry import HEADS
+from pipeline.util.markdown import listed
 
 LEVEL = 0.05
 
@@ -94,6 +96,9 @@ def _cross_validated(config: ClaimsConfig, claim: Claim, data: str, place: Path)
     )
     sets = open_sets(flags)
     pools = {name: pooled(features) for name, features in sets.items()}
+    for pool in pools.values():
+        if claim.classes and set(claim.classes) != set(pool.classes):
+            raise InputError(f"the claim is about {listed(claim.classes)}; {place} holds {shortened(pool.classes)}")
     sizes: tuple[int | None, ...] = claim.sizes if claim.test == "few" else (None,)
     planned = [block for block in plan(flags) if block.size in sizes]
     ((name, blocks),) = train_blocks(flags, sets, pools, planned).items()
