@@ -1,11 +1,12 @@
 """A program with its simulator: inputs and weights in, values out, and gradients back.
 
-Angles are polynomials of inputs and weights. A circuit with other functions is traced again at each call with
-torch tensors, and torch's own graph carries the gradients back.
+Angles are polynomials of inputs and weights. Of a circuit with other functions, a trace's calls of torch are recorded
+and made again, and torch's own graph carries the gradients back.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,7 @@ from pipeline.quantum.engine.simulator import Parameters, Simulator
 from pipeline.quantum.lightning import bindings_problem
 from pipeline.quantum.program.polynomial import Angles
 from pipeline.quantum.program.program import Program
+from pipeline.quantum.program.recording import Recorded
 from pipeline.quantum.program.tape import UnsupportedError, is_variable, trace
 
 
@@ -67,6 +69,7 @@ class Engine:
         self._gates = tuple(gate.key for gate in program.gates)
         self._simulator = Simulator(program, c_dtype)
         self.c_dtype, self._dtype = c_dtype, np.zeros(0, c_dtype).real.dtype
+        self._recorded = Recorded(*[self._of_batch] if program.rank == 2 else [self._of_samples, self._of_sample])
 
     @cached_property
     def dense(self) -> Dense:
@@ -156,34 +159,40 @@ class Engine:
         """
         # Tracing tells parameters from constants by their graph, so it needs one of both, whatever the caller's mode.
         with torch.inference_mode(False), torch.enable_grad():
-            found = self._parameters(*(t if is_variable(t) else _leaf(t) for t in (inputs, weights)))
+            leaves = [t if is_variable(t) else _leaf(t) for t in (inputs, weights)]
+            if any(torch._C._functorch.is_functorch_wrapped_tensor(t) for t in leaves):
+                found = self._recorded.function(*leaves)
+            else:
+                found = self._recorded(*leaves)
+            if self.program.rank == 1:
+                shared, batched, *rest = found
+                states = [rest.pop()[..., 0].T] if self.program.amplitudes else []
+                found = [shared[0], batched[..., 0].T, *rest, *states]
         if torch.is_grad_enabled() and (inputs.requires_grad or weights.requires_grad):
             return found
         return [t if torch._C._functorch.is_functorch_wrapped_tensor(t) else t.detach() for t in found]
 
-    def _parameters(self, inputs: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:
-        program = self.program
-        sizes = [int(np.prod(shape)) for shape in self._weight_shapes.values()]
-        by_name = {
-            name: piece.reshape(shape)
-            for (name, shape), piece in zip(
-                self._weight_shapes.items(), weights.split(sizes) if sizes else (), strict=True
-            )
-        }
-        if program.rank == 2 and len(inputs) > 1:
-            return self._read(inputs, by_name, len(inputs))
-        if program.rank == 2:
-            # Some decompositions of PennyLane fail for a batch of one: duplicate the sample.
-            shared, batched, *rest = self._read(inputs.expand(2, -1), by_name, 2)
-            states = [rest.pop()[:, :1]] if program.amplitudes else []
-            return [shared, batched[:, :1], *(m[:1] if m.ndim == 3 else m for m in rest), *states]
-        rows = [self._read(row, by_name, 1) for row in inputs]
-        states = [torch.cat([row.pop() for row in rows], dim=1)] if program.amplitudes else []
-        matrices = [torch.stack(of_samples) for of_samples in zip(*(row[2:] for row in rows), strict=True)]
-        return [rows[0][0], torch.cat([row[1] for row in rows], dim=1), *matrices, *states]
+    def _of_batch(self, inputs: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:
+        if len(inputs) > 1:
+            return self._read(inputs, weights, len(inputs))
+        # Some decompositions of PennyLane fail for a batch of one: duplicate the sample.
+        shared, batched, *rest = self._read(inputs.expand(2, -1), weights, 2)
+        states = [rest.pop()[:, :1]] if self.program.amplitudes else []
+        return [shared, batched[:, :1], *(m[:1] if m.ndim == 3 else m for m in rest), *states]
 
-    def _read(self, inputs: torch.Tensor, weights: Mapping[str, torch.Tensor], n_samples: int) -> list[torch.Tensor]:
-        traced = trace(self._function, inputs, weights, self._wires)
+    def _of_sample(self, sample: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:
+        return self._read(sample, weights, 1)
+
+    def _of_samples(self, inputs: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:
+        return [torch.stack(parts) for parts in zip(*(self._of_sample(row, weights) for row in inputs), strict=True)]
+
+    def _read(self, inputs: torch.Tensor, weights: torch.Tensor, n_samples: int) -> list[torch.Tensor]:
+        pieces = (
+            weights.split([math.prod(shape) for shape in self._weight_shapes.values()]) if self._weight_shapes else ()
+        )
+        shapes = zip(self._weight_shapes.items(), pieces, strict=True)
+        by_name = {name: piece.reshape(shape) for (name, shape), piece in shapes}
+        traced = trace(self._function, inputs, by_name, self._wires)
         if tuple(gate.key for gate in traced.gates) != self._gates:
             raise UnsupportedError("its gates depend on the values of inputs or weights")
         kinds: dict[str, list[torch.Tensor]] = {"shared": [], "batched": [], "matrix": []}

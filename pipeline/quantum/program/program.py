@@ -2,7 +2,7 @@
 
 In: a quantum function, traced at a few random points. Out: a ``Program``. Where every gate parameter is a polynomial of
 degree 2 or less in the inputs and weights, its coefficients are found once and no tracing happens again; a circuit with
-other functions is traced at every step.
+other functions is traced again.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Program:
         measurements: The outputs.
         container: As in ``Trace``.
         amplitudes: The initial state, if it is not |0…0⟩.
-        polynomials: Angles as polynomials of inputs and weights; None if the circuit must be traced at every step.
+        polynomials: Angles as polynomials of inputs and weights; None if some angle is another function.
         n_shared: Number of shared angles.
         n_batched: Number of angles a sample.
         rank: 2 if the function takes inputs of shape (B, n_inputs), 1 if it takes one sample at a time.
