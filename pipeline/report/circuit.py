@@ -44,7 +44,7 @@ def circuit(report: Findings) -> tuple[Figure, str] | None:
 def ablation_words(found: Ablations) -> list[str]:
     """What taking parts of the circuit away shows, a sentence each."""
     parts = {part.name: part for part in found.parts}
-    guessing, linear, unentangled = (parts[name] for name in ("shuffled", "linear", "unentangled"))
+    guessing, linear, unentangled = (parts[name] for name in ("shuffled", "affine", "unentangled"))
     words = [
         f"Parts of the trained head were taken away, and nothing was trained again. The whole head is right on "
         f"{percent(found.accuracy)} of these {counted(found.images, 'image')}; answering as often for each class, but "

@@ -7,7 +7,7 @@ import pennylane as qml
 import pytest
 import torch
 
-from pipeline.heads.controls.ablations import Ablations, Unentangled, _unentangled_values, ablations
+from pipeline.heads.controls.ablations import Ablations, Unentangled, _affine, _unentangled_values, ablations
 from pipeline.heads.controls.baselines import ClassicalNet
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.util.paired import paired_difference95
@@ -72,7 +72,31 @@ def test_a_circuit_that_is_nearly_linear_costs_nothing_as_a_linear_map():
         # ⟨Z⟩ = -sin x, and x is small.
         angles = head.angles(features)
         torch.testing.assert_close(head.expectation_values(angles), -torch.sin(angles))
-    assert parts_of(ablations(head, features, labels))["linear"].cost == 0
+    assert parts_of(ablations(head, features, labels))["affine"].cost == 0
+
+
+def test_an_affine_map_has_not_seen_the_image_that_it_answers_for():
+    head = head_of()
+    features, _ = rows(head, 20)
+    with torch.no_grad():
+        inputs = head.angles(features)
+        values = head.expectation_values(inputs)
+    ones = torch.ones(20, 1)
+    for row in (0, 7, 19):
+        others = [k for k in range(20) if k != row]
+        fit = torch.linalg.lstsq(torch.cat([inputs, ones], 1)[others].double(), values[others].double()).solution
+        expected = torch.cat([inputs[row], ones[0]]).double() @ fit
+        torch.testing.assert_close(_affine(inputs, values)[row].double(), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_an_affine_map_of_more_inputs_than_images_is_not_judged():
+    """It would fit any circuit, so that the circuit would seem to do nothing that a linear layer could not."""
+    torch.manual_seed(0)
+    head = DressedQuantumNet(16, 2, n_qubits=4, circuit="amplitude")
+    features = torch.rand(17, 16)
+    part = parts_of(ablations(head, features, torch.arange(17) % 2))["affine"]
+    assert (part.accuracy, part.cost) == (None, None)
+    assert part.not_run == "17 images are too few to tell a circuit of 16 inputs from a map"
 
 
 @pytest.mark.parametrize(
@@ -136,8 +160,7 @@ def measuring(inputs, weights):
 
 def test_a_circuit_that_runs_as_an_ordinary_qnode(monkeypatch):
     torch.manual_seed(0)
-    with pytest.warns(RuntimeWarning, match="runs as an ordinary QNode"):
-        head = DressedQuantumNet(6, 2, n_qubits=2, circuit=measuring, weight_shapes={"weights": 1})
+    head = DressedQuantumNet(6, 2, n_qubits=2, circuit=measuring, weight_shapes={"weights": 1}, simulator="qnode")
     features, labels = torch.randn(8, 6), torch.arange(8) % 2
     found = ablations(head, features, labels)
     assert isinstance(found, Ablations)
@@ -148,4 +171,3 @@ def test_a_circuit_that_runs_as_an_ordinary_qnode(monkeypatch):
     assert ablations(head, features, labels) == (
         "the circuit runs as an ordinary QNode, which takes too long for more than 7 images"
     )
-    assert head.n_idle is None

@@ -9,7 +9,7 @@ def test_the_verdicts_follow_the_intervals():
     parts = [
         Ablation(name="mean", words="…", accuracy=0.5, cost=0.4, cost95=(0.3, 0.5)),
         Ablation(name="shuffled", words="…", accuracy=0.52, cost=0.38, cost95=(0.28, 0.48)),
-        Ablation(name="linear", words="…", accuracy=0.91, cost=-0.01, cost95=(-0.03, 0.02)),
+        Ablation(name="affine", words="…", accuracy=0.91, cost=-0.01, cost95=(-0.03, 0.02)),
         Ablation(name="unentangled", words="…", accuracy=0.7, cost=0.2, cost95=(0.12, 0.29)),
     ]
     found = Ablations(images=200, accuracy=0.9, permutations=20, seed=0, parts=parts)
@@ -21,7 +21,7 @@ def test_the_verdicts_follow_the_intervals():
         "images can't tell from nothing."
     )
     assert entangled.endswith("costs +20.0 points (95 % interval +12.0 to +29.0), so they are needed here.")
-    parts[2] = Ablation(name="linear", words="…", accuracy=0.95, cost=-0.05, cost95=(-0.08, -0.02))
+    parts[2] = Ablation(name="affine", words="…", accuracy=0.95, cost=-0.05, cost95=(-0.08, -0.02))
     parts[3] = Ablation(name="unentangled", words="…", not_run="none of its gates is on several wires")
     first, linear, entangled = ablation_words(found)
     assert linear.endswith("so what it does beyond that is harmful here.")

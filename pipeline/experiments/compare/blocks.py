@@ -27,7 +27,7 @@ from pipeline.experiments.compare.folds import Pool, Trial, trials
 from pipeline.experiments.compare.record import BLOCK_VERSION, BlockResult, TrialResult
 from pipeline.heads.base import Head
 from pipeline.heads.bound import read_source, source_sha256
-from pipeline.heads.controls.ablations import ablations
+from pipeline.heads.controls.ablations import PARTS, ablations
 from pipeline.heads.registry import HEADS, new_head
 from pipeline.heads.stacked_dressed import stack
 from pipeline.training.config import Hyperparameters, TrainConfig
@@ -110,7 +110,8 @@ def read_block(folder: Path, block: Block, wanted: str, metric: str, ablated: bo
         same = made_for == (wanted, block.head, list(block.seeds), block.size)
         whole = record["sha256"] == _fingerprint(record["trainings"])
         judged = metric == "accuracy" or all(metric in each.metrics for each in result.trainings)
-        judged &= not (ablated and _has_parts(block)) or all(each.ablations for each in result.trainings)
+        if ablated and _has_parts(block):
+            judged &= all(each.ablations.keys() == PARTS.keys() for each in result.trainings)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return result if same and whole and judged else None

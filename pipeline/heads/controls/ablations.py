@@ -22,7 +22,7 @@ from pipeline.util.paired import paired_difference95
 PARTS = {
     "mean": "the circuit's outputs replaced by their mean",
     "shuffled": "angles exchanged between images, all wires together",
-    "linear": "the circuit replaced by the closest linear map",
+    "affine": "the circuit replaced by the closest linear map",
     "unentangled": "gates on several wires left out",
 }
 """What is taken away, in words."""
@@ -36,7 +36,7 @@ class Ablation:
     """A trained head without one part.
 
     Attributes:
-        name: ``mean``, ``shuffled``, ``linear`` or ``unentangled``.
+        name: ``mean``, ``shuffled``, ``affine`` or ``unentangled``.
         words: What was done.
         accuracy: Of what is left; None where it could not be done.
         cost: By how much less accurate that is than the whole head, a share.
@@ -79,8 +79,9 @@ def ablations(
     - ``shuffled``: Angles are exchanged between images, all wires of an image together: exchanging one wire alone
       leaves what the other wires say of the image. The answers stay as they are spread, but belong to other images. So
       this is what the head would reach by guessing as it does.
-    - ``linear``: The circuit is replaced by the affine map of its inputs that is closest to its outputs on these
-      images, by least squares. If this costs nothing, the circuit does no more than a linear layer does.
+    - ``affine``: The circuit is replaced by an affine map of its inputs: for each image by the one that is closest, by
+      least squares, to the outputs of all other images. Of as few images as a map has numbers, one that had seen the
+      image itself would fit any circuit. If this costs nothing, the circuit does no more than a linear layer does.
     - ``unentangled``: All gates on several wires are left out, those that load inputs too; a state that is loaded as a
       whole stays.
 
@@ -117,7 +118,7 @@ def ablations(
         parts = [
             judged("mean", lambda: values.mean(0).expand_as(values)),
             _ablation("shuffled", whole, shuffled),
-            judged("linear", lambda: _closest_linear(inputs, values)),
+            judged("affine", lambda: _affine(inputs, values)),
             judged("unentangled", lambda: _unentangled_values(head, inputs)),
         ]
     return Ablations(
@@ -133,11 +134,23 @@ def _ablation(name: str, whole: np.ndarray, right: np.ndarray) -> Ablation:
     )
 
 
-def _closest_linear(inputs: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """The values (N, n_outputs) of the affine map of inputs (N, n_inputs) that is closest to the circuit."""
+def _affine(inputs: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """The values (N, n_outputs) that affine maps of inputs (N, n_inputs) have, each fitted without the row it is for.
+
+    Raises:
+        ValueError: If the rows are so few that a map fits them whatever they are.
+    """
     rows = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1).double().numpy()
-    map_, *_ = np.linalg.lstsq(rows, values.double().numpy(), rcond=None)
-    return torch.from_numpy(rows @ map_).to(values.dtype)
+    wanted = values.double().numpy()
+    if len(rows) <= rows.shape[1]:
+        raise ValueError(f"{len(rows)} images are too few to tell a circuit of {inputs.shape[1]} inputs from a map")
+    basis, singular, _ = np.linalg.svd(rows, full_matrices=False)
+    basis = basis[:, singular > singular[0] * len(rows) * np.finfo(np.float64).eps]
+    fitted = basis @ (basis.T @ wanted)
+    # What a row's own value adds to its fit; of 1 the other rows know nothing of its direction, and it keeps the fit.
+    own = (basis**2).sum(axis=1, keepdims=True)
+    others = fitted - own / np.maximum(1 - own, np.finfo(np.float64).eps) * (wanted - fitted)
+    return torch.from_numpy(np.where(own < 1 - 1e-9, others, fitted)).to(values.dtype)
 
 
 def _unentangled_values(head: DressedQuantumNet, inputs: torch.Tensor) -> torch.Tensor:
