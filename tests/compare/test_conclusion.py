@@ -90,11 +90,11 @@ def test_what_the_most_frequent_class_and_duplicates_alone_would_reach_is_said()
     )
 
 
-def test_only_a_named_data_set_has_published_its_split():
+def test_a_split_that_was_drawn_here_is_not_called_published():
     found = planted(0.0).first
-    assert found.split == replace(found, features={"data_location": "cifar10"}).split == "published split"
-    assert replace(found, features={"data_location": "../pictures"}).split == "train/val split"
-    assert replace(found, features={"data_location": "sklearn:digits", "backbone": ""}).split == "train/val split"
+    assert found.split == replace(found, features={"backbone": "resnet18", "selection": {}}).split == "published split"
+    assert replace(found, features={"backbone": ""}).split == "train/val split"
+    assert replace(found, features={"backbone": "resnet18", "selection": {"split": 0.2}}).split == "train/val split"
 
 
 def test_another_reference_turns_the_differences_round():

@@ -107,6 +107,24 @@ def test_what_is_far_from_the_end(loss, accuracy, n_classes, far):
     assert far_from_end(config, history(loss, accuracy, 1.0), 244, n_classes) is None
 
 
+@pytest.mark.parametrize(
+    ("losses", "far"),
+    [
+        ([1.09, 1.07, 1.05, 1.02, 1.0, 0.98, 0.96, 0.93, 0.91, 0.89], True),  # iris, standardized
+        ([0.61, 0.45, 0.34, 0.28, 0.25, 0.22, 0.19, 0.165, 0.146, 0.127], False),  # ants and bees
+        ([0.70, 0.699, 0.698, 0.697, 0.696, 0.695, 0.694, 0.693, 0.692, 0.691], False),  # nothing to be learned
+        ([1.0, 0.9, 0.8, 0.7], False),
+    ],
+)
+def test_a_loss_that_still_falls_when_the_rate_does_is_far_from_its_end(losses, far):
+    done = [replace(history(loss, 0.65, 1.0)[0], epoch=k) for k, loss in enumerate([*losses, losses[-1]], 1)]
+    done[-1] = replace(done[-1], lr=0.1)
+    told = far_from_end(TrainConfig(epochs=len(done), lr=1.0), done, 120, 3)
+    assert (told is not None) == far
+    if far:
+        assert "20 % of the way there it made in the last fifth of these steps. More steps help: --epochs 33" in told
+
+
 def test_the_advice_leaves_out_what_it_replaces():
     config = TrainConfig(epochs=1, lr_step=1, batch=100)
     told = far_from_end(config, history(0.6, 1.0, 4e-6), 1000, 2)

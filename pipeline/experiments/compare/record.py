@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from features.sources.images import is_name
 from pipeline.experiments.compare.config import CompareConfig
 from pipeline.experiments.statistics import Estimate
 
@@ -177,10 +176,9 @@ class SetFigures:
 
     @property
     def split(self) -> str:
-        """What the cache's own split is called in texts; only a data set with a name has published one."""
-        location = self.features.get("data_location")
-        named = self.noun == "images" and (location is None or is_name(location))
-        return "published split" if named else "train/val split"
+        """What the cache's own split is called in texts: published, unless rows were imported or it was drawn here."""
+        own = self.noun == "rows" or self.features.get("selection", {}).get("split") is not None
+        return "train/val split" if own else "published split"
 
     @property
     def size(self) -> str:

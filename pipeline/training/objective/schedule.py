@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import takewhile
 
 from pipeline.heads.registry import HEADS
 from pipeline.training.config import LR_STEP, TrainConfig
@@ -18,6 +19,11 @@ FALLEN = 0.1
 """Share of its start at which a learning rate has fallen so far that little is learned any more."""
 EXCESS = 0.15
 """Loss, in nats, above that of a head which is as sure as it is right, from which more steps are worth it."""
+
+
+STRETCH, FALLING, LEAST = 5, 0.15, 0.01
+"""Fewest epochs whose last fifth is judged; the share of the whole fall of the loss that it made, and the fall in nats,
+from which more steps are worth it. With the paper's settings the share is 0.08, and 0.13 at most of 100 seeds."""
 
 
 def learning_rate(config: TrainConfig, epoch: int, steps: int) -> float:
@@ -35,9 +41,10 @@ def learning_rate(config: TrainConfig, epoch: int, steps: int) -> float:
 def far_from_end(config: TrainConfig, history: Sequence[EpochRecord], rows: int, n_classes: int) -> str | None:
     """Whether a training stopped far from its end, in a sentence with what to do; None where it did not.
 
-    It did if its learning rate has fallen to a tenth or less, and its training loss is 0.15 or more above the entropy
-    of its training accuracy. That is the loss of a head whose probabilities are all its accuracy: a head that has
-    learned as much as its accuracy says is at or below it.
+    It did if its learning rate has fallen to a tenth or less, and either its training loss is 0.15 or more above the
+    entropy of its training accuracy, or the loss was still falling when the rate began to. That entropy is the loss of
+    a head whose probabilities are all its accuracy: a head that has learned as much as its accuracy says is at or below
+    it. A loss was still falling if the last fifth of the epochs before made 15 % or more of its way.
 
     Args:
         config: Its settings.
@@ -49,17 +56,32 @@ def far_from_end(config: TrainConfig, history: Sequence[EpochRecord], rows: int,
         return None
     last = history[-1]
     allowed = _entropy(last.train_accuracy, n_classes)
-    if last.lr > FALLEN * config.lr * (1 + 1e-9) or last.train_loss < allowed + EXCESS:
+    falling = _falling(history)
+    if last.lr > FALLEN * config.lr * (1 + 1e-9) or (last.train_loss < allowed + EXCESS and falling < FALLING):
         return None
     before = config.decay_steps or config.lr_step * math.ceil(rows / config.batch)
     longer = max(3, math.ceil(PAPER_STEPS / before))
     instead = "" if config.decay_steps or config.lr_step == LR_STEP else " instead of --lr-step"
+    reason = (
+        f"at an accuracy of {100 * last.train_accuracy:.1f} %, {allowed:.3f} can be expected"
+        if last.train_loss >= allowed + EXCESS
+        else f"{100 * falling:.0f} % of the way there it made in the last fifth of these steps"
+    )
     return (
         f"training stopped far from its end: after {before} steps the learning rate began to fall, to "
-        f"{last.lr / config.lr:.2g} of its start, while the training loss is {last.train_loss:.3f}; at an accuracy of "
-        f"{100 * last.train_accuracy:.1f} %, {allowed:.3f} can be expected. More steps help: "
+        f"{last.lr / config.lr:.2g} of its start, while the training loss is {last.train_loss:.3f}; {reason}. More "
+        "steps help: "
         f"--epochs {longer * config.epochs} --decay-steps {longer * before}{instead}"
     )
+
+
+def _falling(history: Sequence[EpochRecord]) -> float:
+    """The share of a loss's whole fall at the first learning rate that its last fifth made; 0 of too few epochs."""
+    losses = [epoch.train_loss for epoch in takewhile(lambda epoch: epoch.lr == history[0].lr, history)]
+    if len(losses) < STRETCH:
+        return 0.0
+    whole, end = losses[0] - losses[-1], losses[-1 - len(losses) // STRETCH] - losses[-1]
+    return end / whole if whole > 0 and end > LEAST else 0.0
 
 
 def _entropy(accuracy: float, n_classes: int) -> float:
