@@ -1,4 +1,4 @@
-"""``TorchLayer`` as a citizen of PyTorch: PennyLane's results, transforms, copies, devices, and clear fallbacks."""
+"""``TorchLayer`` as a citizen of PyTorch: PennyLane's results, transforms, copies, devices, threads, processes."""
 
 from __future__ import annotations
 
@@ -289,33 +289,6 @@ def test_other_processes_run_a_layer(method):
     process.join()
 
 
-def noisy(inputs, weights):
-    qml.RY(inputs[..., 0] * weights[0], wires=0)
-    qml.DepolarizingChannel(0.1, wires=0)
-    return qml.expval(qml.Z(0))
-
-
-def branching(inputs, weights):
-    qml.RY(inputs[..., 0], wires=0)
-    if weights[0] > 0.5:
-        qml.RX(weights[0], wires=0)
-    return qml.expval(qml.Z(0))
-
-
-@pytest.mark.parametrize(
-    ("function", "device", "reason"),
-    [(noisy, "default.mixed", "DepolarizingChannel"), (branching, "default.qubit", "value of a tensor")],
-)
-def test_what_does_not_run_fast_runs_as_the_qnode_with_one_warning(function, device, reason):
-    theirs, ours = layers(function, {"weights": (1,)}, device, 1)
-    x = batch()[:, :1]
-    with pytest.warns(RuntimeWarning, match=reason) as caught:
-        values = torch.stack([ours(x), ours(x)])
-    assert len(caught) == 1
-    assert reason in ours.fallback_reason
-    torch.testing.assert_close(values, torch.stack([theirs(x)] * 2), rtol=0, atol=1e-12)
-
-
 def test_transforms_that_change_no_values_run_fast():
     theirs, ours = layers()
     qnode = qml.transforms.broadcast_expand(qml.compile(ours.qnode))
@@ -324,27 +297,3 @@ def test_transforms_that_change_no_values_run_fast():
     for seen, expected in zip(gradients(ours, batch()), gradients(theirs, batch()), strict=True):
         torch.testing.assert_close(seen, expected, rtol=0, atol=1e-10)
     assert ours.fallback_reason is None
-
-
-def test_transforms_that_change_values_run_as_the_qnode():
-    device = qml.device("default.mixed", wires=N_WIRES)
-    qnode = qml.noise.insert(qml.QNode(reuploading, device), qml.BitFlip, 0.2, position="end")
-    theirs, ours = qml.qnn.TorchLayer(qnode, SHAPES), TorchLayer(qnode, SHAPES)
-    ours.load_state_dict(theirs.state_dict())
-    with pytest.warns(RuntimeWarning, match="its values differ by"):
-        values = ours(batch())
-    torch.testing.assert_close(values, theirs(batch()))
-
-
-def test_finite_shots_run_as_the_qnode():
-    device = qml.device("default.qubit", wires=1, seed=3)
-
-    @qml.set_shots(50)
-    @qml.qnode(device, interface="torch")
-    def circuit(inputs, weights):
-        qml.RY(inputs[..., 0] * weights[0], wires=0)
-        return qml.expval(qml.Z(0))
-
-    layer = TorchLayer(circuit, {"weights": (1,)})
-    with pytest.warns(RuntimeWarning, match="shots"):
-        layer(torch.ones(2, 1))

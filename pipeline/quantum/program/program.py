@@ -129,6 +129,7 @@ def make_program(
         raise UnsupportedError("its gates depend on the values of inputs or weights")
     n_samples = None if rank == 1 else len(points[0][0])
     _check_shapes(first, n_samples)
+    _check_leaves(first, [points[0][0], *points[0][1].values()])
     rotations = [k for k, gate in enumerate(first.gates) if gate.name == "rotation"]
     matrices = [k for k, gate in enumerate(first.gates) if gate.name == "matrix"]
     amplitudes = _amplitudes(traces, points)
@@ -201,6 +202,25 @@ def _check_shapes(traced: Trace, n_samples: int | None) -> None:
             )
     if traced.amplitudes is not None and traced.amplitudes.shape[:-1] not in ((), (n_samples,)):
         raise UnsupportedError(f"the initial state has shape {tuple(traced.amplitudes.shape)}")
+
+
+def _check_leaves(traced: Trace, leaves: Sequence[torch.Tensor]) -> None:
+    """Refuse angles with a gradient to a tensor that is neither inputs nor a weight, like a parameter in a closure."""
+    known = {id(leaf) for leaf in leaves}
+    tensors = [t for t in (*traced.parameters, traced.amplitudes) if t is not None and t.requires_grad]
+    nodes = {torch.autograd.graph.get_gradient_edge(tensor).node for tensor in tensors}
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        leaf = getattr(node, "variable", leaves[0])
+        if id(leaf) not in known:
+            raise UnsupportedError(
+                f"it uses a tensor of shape {tuple(leaf.shape)} that requires a gradient and is neither inputs nor a "
+                "weight: name it in weight_shapes"
+            )
+        after = {n for n, _ in node.next_functions if n is not None} - nodes
+        nodes |= after
+        waiting += after
 
 
 def _amplitudes(traces: Sequence[Trace], points: Sequence[tuple[torch.Tensor, Any]]) -> Amplitudes | None:
