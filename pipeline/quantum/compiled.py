@@ -135,10 +135,11 @@ class CompiledCircuit:
         return self._reason
 
     @property
-    def tape(self) -> Any:
-        """PennyLane's tape of the circuit at random inputs and weights, for drawings; None if it can't be traced."""
-        self._prepare()
-        return self._tape
+    def why_no_states(self) -> str | None:
+        """Why there are no pure states behind its gates, as what the circuit does; None where there are."""
+        if self.simulator == "qnode":
+            return f"runs as an ordinary QNode because {self._reason or 'simulator is qnode'}"
+        return "measures in mid-circuit" if self._program and self._program.measures_midway else None
 
     @property
     def takes_batches(self) -> bool:
@@ -240,11 +241,11 @@ class CompiledCircuit:
         """States behind the gates, (heads, 2ⁿ, B), of what ``heads`` takes; real where few wires have real gates alone.
 
         Raises:
-            UnsupportedError: If it runs as an ordinary QNode.
+            UnsupportedError: If it has none.
         """
-        self._prepare()
-        if self._engine is None or self._reason is not None:
-            raise UnsupportedError(f"the circuit {self.name} runs as an ordinary QNode")
+        if reason := self.why_no_states:
+            raise UnsupportedError(f"the circuit {self.name} {reason}")
+        assert self._engine is not None
         return self._engine.dense.states(inputs, weights)
 
     def split(self, weights: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -286,7 +287,8 @@ class CompiledCircuit:
             return None if self.circuit.device.wires is None else list(self.circuit.device.wires)
         if self._tape is None:
             return None
-        labels = list(self._tape.wires)
+        (deferred, *_), _ = qml.defer_measurements(self._tape)
+        labels = list(deferred.wires)
         return sorted(labels) if all(isinstance(label, int) for label in labels) else labels
 
     def _prepare(self) -> None:

@@ -189,8 +189,12 @@ def test_what_is_refused(monkeypatch, tmp_path):
         "def mine(inputs, weights):\n    qml.AngleEmbedding(inputs, range(2))\n    qml.RX(weights[0], 0)\n"
         "    qml.measure(0)\n    return [qml.expval(qml.Z(0)), qml.expval(qml.Z(1))]\n"
     )
-    message = "the head fidelity-svm needs the states of the circuit .*mine, which runs as an ordinary QNode because"
-    with pytest.warns(RuntimeWarning, match="runs as an ordinary QNode"), pytest.raises(FlagError, match=message):
+    message = "the head fidelity-svm needs the states of the circuit .*mine, which "
+    with pytest.raises(FlagError, match=message + "measures in mid-circuit"):
+        new_head(TrainConfig(head="fidelity-svm", circuit=f"{file}:mine", qubits=2), 6, 2)
+    file.write_text(file.read_text().replace("qml.measure(0)", "float(weights[0])"))
+    why = "runs as an ordinary QNode.* because it reads the value"
+    with pytest.warns(RuntimeWarning, match=why), pytest.raises(FlagError, match=message + why):
         new_head(TrainConfig(head="fidelity-svm", circuit=f"{file}:mine", qubits=2), 6, 2)
 
 

@@ -79,7 +79,7 @@ def test_a_qnode_that_raises_does_so_with_pennylanes_words():
     qnode = qml.noise.insert(qml.QNode(plain, qml.device("default.qubit", wires=1)), qml.BitFlip, 0.2, position="end")
     _, ours = layers(qnode, {"weights": (1,)})
     reason = "comparing it with its QNode raised DeviceError"
-    with pytest.warns(RuntimeWarning, match=reason), pytest.raises(Exception, match="BitFlip.* not supported"):
+    with pytest.warns(RuntimeWarning, match=reason), pytest.raises(Exception, match=r"BitFlip.* not supported"):
         ours(batch())
     assert reason in ours.fallback_reason
 

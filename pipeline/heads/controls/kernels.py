@@ -102,7 +102,7 @@ class FidelitySvmNet(Head):
         machine: The support vectors, which are angles, and their weights.
 
     Raises:
-        ValueError: If the circuit runs as an ordinary QNode, which gives no states.
+        ValueError: If the circuit gives no pure states.
     """
 
     pre_net: nn.Linear
@@ -112,11 +112,9 @@ class FidelitySvmNet(Head):
         self.n_features = dressed.n_features
         self.circuit, self.compiled = dressed.circuit, dressed.compiled
         self.simulator, self.device_name = dressed.simulator, dressed.device_name
-        if self.simulator == "qnode":
-            reason = self.compiled.fallback_reason
+        if reason := self.compiled.why_no_states:
             raise ValueError(
-                f"the head fidelity-svm needs the states of the circuit {self.compiled.name}, which runs as an "
-                f"ordinary QNode because {reason}"
+                f"the head fidelity-svm needs the states of the circuit {self.compiled.name}, which {reason}"
             )
         self.pre_net, self.q_params = dressed.pre_net, dressed.q_params
         self.requires_grad_(False)

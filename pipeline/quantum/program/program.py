@@ -68,6 +68,7 @@ class Program:
         n_shared: Number of shared angles.
         n_batched: Number of angles a sample.
         rank: 2 if the function takes inputs of shape (B, n_inputs), 1 if it takes one sample at a time.
+        measures_midway: As in ``Trace``.
     """
 
     n_wires: int
@@ -82,6 +83,7 @@ class Program:
     n_shared: int
     n_batched: int
     rank: int
+    measures_midway: bool = False
 
     @property
     def n_outputs(self) -> int:
@@ -164,6 +166,7 @@ def make_program(
         counts["shared"],
         counts["batched"],
         rank,
+        first.measures_midway,
     )
     return program, first.tape
 

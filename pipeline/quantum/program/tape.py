@@ -84,7 +84,8 @@ class Trace:
         state_wires: The wires of the initial state.
         measurements: The outputs.
         container: ``tuple``, ``list``, or ``single`` for one measurement outside any sequence.
-        tape: PennyLane's own record, with measurements in mid-circuit at the end.
+        tape: PennyLane's own record.
+        measures_midway: Whether it has measurements in mid-circuit, so that its state on its own wires is mixed.
     """
 
     n_wires: int
@@ -95,6 +96,7 @@ class Trace:
     measurements: tuple[Measurement, ...]
     container: str
     tape: Any
+    measures_midway: bool
 
     @property
     def structure(self) -> tuple[Any, ...]:
@@ -147,7 +149,8 @@ def trace(
         tuple(place[wire] for state in states for wire in state.wires),
         tuple(measurement(m, place) for m in deferred.measurements),
         "single" if isinstance(result, qml.measurements.MeasurementProcess) else type(result).__name__,
-        deferred,
+        tape,
+        deferred is not tape,
     )
 
 
