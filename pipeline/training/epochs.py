@@ -28,7 +28,7 @@ from pipeline.training.folder import RunFolder
 from pipeline.training.names import CHECKPOINT, HISTORY
 from pipeline.training.objective.schedule import learning_rate
 from pipeline.training.objective.weights import class_weights, shares, training_counts
-from pipeline.training.optimizer import FlatAdam
+from pipeline.training.optimizer import Adam
 from pipeline.training.record import (
     CircuitRecord,
     EpochRecord,
@@ -72,7 +72,7 @@ class Training:
     def _begin(self, phase: int) -> None:
         self.phase = phase
         self.head.begin(phase)
-        self.optimizer = FlatAdam(self.head, lr=self.config.lr)
+        self.optimizer = Adam(self.head, lr=self.config.lr)
 
     def take_up(self, folder: RunFolder) -> None:
         """Continue from the checkpoint of a stopped training, or, with --resume, of the run in the folder, in the order
@@ -220,7 +220,7 @@ class Training:
 
 def train_step(
     head: Head,
-    optimizer: FlatAdam,
+    optimizer: Adam,
     features: torch.Tensor,
     labels: torch.Tensor,
     class_weights: torch.Tensor | None = None,

@@ -19,7 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.training.epochs import one_thread
-from pipeline.training.optimizer import FlatAdam
+from pipeline.training.optimizer import Adam
 from pipeline.training.samples import epoch_order
 
 ROWS_AT_ONCE = 4096
@@ -158,7 +158,7 @@ class QuantumHeadClassifier(ClassifierMixin, BaseEstimator):
         super().__setstate__(state)
         if "_optimizer" in state:
             # The head's parameters must be views of its optimiser's vector, which no copy keeps.
-            self._optimizer = FlatAdam(self.head_, self.learning_rate)
+            self._optimizer = Adam(self.head_, self.learning_rate)
             self._optimizer.load_state_dict(state["_optimizer"])
 
     def __sklearn_clone__(self) -> QuantumHeadClassifier:
@@ -197,7 +197,7 @@ class QuantumHeadClassifier(ClassifierMixin, BaseEstimator):
             )
         self.classes_, self.epochs_ = classes, 0
         self.head_ = head.to(torch.float32 if rows.dtype == np.float32 else torch.float64)
-        self._optimizer = FlatAdam(self.head_, self.learning_rate)
+        self._optimizer = Adam(self.head_, self.learning_rate)
 
     def _learn(self, rows: Any, labels: NDArray[Any], weights: torch.Tensor | None, epochs: int) -> None:
         self.head_.train()

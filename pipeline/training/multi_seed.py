@@ -34,7 +34,7 @@ from pipeline.training.loop import finished, put_in_place, untrained, up_to_date
 from pipeline.training.names import CHECKPOINT, SPREAD
 from pipeline.training.objective.schedule import learning_rate
 from pipeline.training.objective.weights import class_weights, shares
-from pipeline.training.optimizer import FlatAdam
+from pipeline.training.optimizer import Adam
 from pipeline.training.record import EPOCHS, EpochRecord, Which
 from pipeline.training.run import Run, load_run, save_run
 from pipeline.training.samples import drawn_views, epoch_order, samples_of, training_samples
@@ -130,7 +130,7 @@ def train_epochs(
     for phase, epoch in product(range(HEADS[config.head].phases), range(config.epochs)):
         if epoch == 0:
             nets.head.begin(phase)
-            optimizer = FlatAdam(nets, lr=config.lr)
+            optimizer = Adam(nets, lr=config.lr)
         orders = torch.stack([epoch_order(seed, epoch, train_rows.shape[1]) for seed in seeds])
         chosen = train_rows.gather(1, orders)
         places = chosen

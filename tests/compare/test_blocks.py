@@ -21,7 +21,7 @@ from pipeline.heads.registry import HEADS, new_head
 from pipeline.training.epochs import train_step
 from pipeline.training.loop import train
 from pipeline.training.objective.schedule import learning_rate
-from pipeline.training.optimizer import FlatAdam
+from pipeline.training.optimizer import Adam
 from pipeline.training.samples import epoch_order
 from pipeline.util.metrics import METRICS
 from pipeline.util.tally import score
@@ -113,7 +113,7 @@ def test_on_a_fold_a_head_ends_as_one_trained_alone_on_its_rows(config, pool, he
     trial = trials(pool, 7, config.folds, False)[1]
     alone_settings = settings(config, head, 7)
     alone = new_head(alone_settings, 512, 2)
-    optimizer = FlatAdam(alone, config.lr)
+    optimizer = Adam(alone, config.lr)
     features, labels = torch.from_numpy(pool.features), torch.from_numpy(pool.labels)
     for epoch in range(config.epochs):
         optimizer.lr = learning_rate(alone_settings, epoch, optimizer.steps)

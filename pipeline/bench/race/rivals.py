@@ -21,7 +21,7 @@ from pipeline.heads.base import QUARTER_TURN
 from pipeline.heads.dressed import DressedQuantumNet
 from pipeline.heads.stacked_dressed import stack
 from pipeline.training.epochs import train_step
-from pipeline.training.optimizer import FlatAdam
+from pipeline.training.optimizer import Adam
 
 LIBRARIES = ("torch", "pennylane", "pennylane-lightning", "numpy")
 N_HEADS = 100
@@ -134,9 +134,9 @@ class StepTask:
 class TrainTask(StepTask):
     """A whole training step as ``python -m pipeline train`` does it."""
 
-    def make_optimizer(self) -> FlatAdam:
+    def make_optimizer(self) -> Adam:
         """The optimiser of the head's parameters."""
-        return FlatAdam(self.head, lr=LEARNING_RATE)
+        return Adam(self.head, lr=LEARNING_RATE)
 
     def __call__(self) -> torch.Tensor:
         """Logits from before the step."""
@@ -168,7 +168,7 @@ class HeadsTask:
         self.heads = stack([head] * n_heads)
         self.features, self.labels = arrays["features"], arrays["labels"].expand(n_heads, -1).contiguous()
         self.rows = torch.arange(work.batch).expand(n_heads, -1).contiguous()
-        self.optimizer = FlatAdam(self.heads, lr=LEARNING_RATE)
+        self.optimizer = Adam(self.heads, lr=LEARNING_RATE)
 
     def __call__(self) -> torch.Tensor:
         """The heads' logits from before the step, shape (heads, batch, classes)."""

@@ -222,7 +222,7 @@ def _measure(rows: Path, rival: str) -> dict[str, float]:
 
     from pipeline.training.epochs import Training, one_thread, train_step
     from pipeline.training.loop import untrained
-    from pipeline.training.optimizer import FlatAdam
+    from pipeline.training.optimizer import Adam
     from pipeline.training.samples import open_rows
 
     size = sum(file.stat().st_size for file in shard_files(rows))
@@ -248,7 +248,7 @@ def _measure(rows: Path, rival: str) -> dict[str, float]:
         training = Training(config, head, features, Path(folder), source.order)
         with one_thread():
             trial = untrained(config, WIDTH, 2)  # the first step of a process compiles the circuit
-            train_step(trial, FlatAdam(trial, lr=config.lr), torch.zeros(BATCH, WIDTH), torch.zeros(BATCH).long())
+            train_step(trial, Adam(trial, lr=config.lr), torch.zeros(BATCH, WIDTH), torch.zeros(BATCH).long())
             [record] = training.epochs(source)
     return found | {"seconds": record.seconds, "peak": peak_of_this_process()}
 

@@ -9,7 +9,7 @@ import torch
 from pipeline.experiments.paper.row import Curve
 from pipeline.heads.stacked import StackedHeads
 from pipeline.training.epochs import one_thread
-from pipeline.training.optimizer import FlatAdam
+from pipeline.training.optimizer import Adam
 from pipeline.training.samples import Samples, epoch_order
 
 
@@ -38,7 +38,7 @@ def fit(
     """
     n = train.labels.shape[1]
     assert n % batch == 0, f"{n} samples in batches of {batch}"
-    optimizer = FlatAdam(networks, lr=lr)
+    optimizer = Adam(networks, lr=lr)
     rank = torch.arange(len(seeds))[:, None]
     looks, accuracies = [], []
     with one_thread():
