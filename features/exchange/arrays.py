@@ -157,7 +157,7 @@ def _streamed(place: str, opener: Callable[[], AbstractContextManager[IO[bytes]]
     with opener() as stream:
         shape, transposed, dtype = _header(stream)
     if dtype.hasobject:
-        raise InputError(f"{place} holds pickled objects; save it as plain numbers or text")
+        raise InputError(f"{place} holds pickled objects; save it as plain numbers or text, as array.astype(str) is")
     if transposed and len(shape) > 1:
         with opener() as stream:
             return np.lib.format.read_array(stream, allow_pickle=False)

@@ -12,11 +12,46 @@ from pipeline.util.drawing import Drawing, style
 HOSTILE = "<script>alert(1)</script> & 'q' \"q\" | {{ 7 * 7 }}"
 
 
+WIDE = Table(
+    "As wide as the comparison's",
+    [
+        [
+            "head",
+            "trained",
+            "accuracy, %",
+            "95 %",
+            "− classical, points",
+            "95 %",
+            "p",
+            "p, Holm",
+            "d",
+            "visible from",
+            "best on test, %",
+            "CPU s",
+        ],
+        [
+            "ends-frozen",
+            "2,086",
+            "80.9",
+            "77.3 to 84.1",
+            "+6.5",
+            "−10.8 to +10.3",
+            "< 0.001",
+            "< 0.001",
+            "+1.60",
+            "9.0",
+            "81.4",
+            "0.30",
+        ],
+    ],
+)
+
+
 def document():
     figure, axes = plt.subplots(1, 2, figsize=(8, 3))
     axes[0].plot([1, 2], [3, 4], label="a line")
     rows = [["head", "accuracy, %"], ["quantum", "94.5"], [HOSTILE, "1.0"]]
-    parts = [Warned("Too few."), "A paragraph.", Table("Heads", rows), Points(["one", "two"])]
+    parts = [Warned("Too few."), "A paragraph.", Table("Heads", rows), WIDE, Points(["one", "two"])]
     parts.append(Figure("picture", Drawing(figure, "Two panels."), "What it shows."))
     return Document(
         "A study",
@@ -63,4 +98,6 @@ def test_it_is_accessible_asks_nobody_and_fits(written, browser, width, dark):
         assert page.problems == []
         assert [url for url in page.requested if url.startswith("http")] == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        if width == 1280:  # no column hides behind a scroll bar
+            assert page.evaluate("[...document.querySelectorAll('.scroll')].every(e => e.scrollWidth <= e.clientWidth)")
         assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
