@@ -75,7 +75,8 @@ class TorchLayer(qml.qnn.TorchLayer):
     __str__ = nn.Module.__repr__
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"qnode": portable(self.qnode)}
+        # Compiled circuits trace themselves again anyway.
+        return self.__dict__ | {"qnode": portable(self.qnode), "_compiled": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state | {"qnode": restored(state["qnode"])})
@@ -130,7 +131,8 @@ class TorchLayer(qml.qnn.TorchLayer):
             shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
             device = self.qnode.device
             c_dtype = np.dtype(device.c_dtype if device.name.startswith("lightning.") else complex).name
-            compiled = CompiledCircuit(self.qnode, shapes, x.shape[-1], c_dtype=c_dtype, rank=x.ndim)
+            qnode = self.qnode if self.input_arg == "inputs" else _with_inputs(self.qnode, self.input_arg)
+            compiled = CompiledCircuit(qnode, shapes, x.shape[-1], c_dtype=c_dtype, rank=x.ndim)
             self._compiled[key] = compiled
         if compiled.simulator == "qnode":
             return self._by_qnode(x)
@@ -148,3 +150,16 @@ class TorchLayer(qml.qnn.TorchLayer):
         # On the CPU, where default.qubit's states begin (pennylane#1290); PennyLane takes the weights to the inputs.
         found = super()._evaluate_qnode(x.cpu())
         return tuple(r.to(x.device) for r in found) if isinstance(found, tuple) else found.to(x.device)
+
+
+def _with_inputs(qnode: qml.QNode, name: str) -> qml.QNode:
+    """The QNode with its argument ``name`` called ``inputs``; ``TorchLayer.set_input_argument`` allows any name."""
+    function = qnode.func
+
+    def renamed(inputs: Any, **weights: Any) -> Any:
+        return function(**{name: inputs}, **weights)
+
+    renamed.__name__ = getattr(function, "__name__", type(function).__name__)
+    qnode = copy.copy(qnode)
+    qnode.func = renamed
+    return qnode

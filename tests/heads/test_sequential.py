@@ -88,7 +88,7 @@ def test_the_report_shows_phases_and_weights_without_a_gradient(config):
     assert "2,074 trained parameters, 4 of which never have a gradient)" in page
     record = json.loads((config.out / "report.json").read_text(encoding="utf-8"))
     assert (record["parameters"], record["parameters_without_gradient"]) == (2074, 4)
-    assert [part["name"] for part in record["ablations"]["parts"]] == ["mean", "shuffled", "linear", "unentangled"]
+    assert [part["name"] for part in record["ablations"]["parts"]] == ["mean", "shuffled", "affine", "unentangled"]
 
 
 @pytest.mark.parametrize("done", [1, 4, 6])

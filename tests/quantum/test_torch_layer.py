@@ -101,6 +101,20 @@ def test_results_have_pennylanes_shapes(measure):
     torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-10)
 
 
+def test_inputs_may_have_another_name():
+    _, plain = layers()
+    expected = gradients(plain, batch())
+    TorchLayer.set_input_argument("features")
+    try:
+        _, ours = layers(lambda weights, features, scale: reuploading(features, weights, scale))
+        ours.load_state_dict(plain.state_dict())
+        for seen, reference in zip(gradients(ours, batch()), expected, strict=True):
+            torch.testing.assert_close(seen, reference, rtol=0, atol=1e-12)
+    finally:
+        TorchLayer.set_input_argument("inputs")
+    assert ours.fallback_reason is None
+
+
 def test_gradcheck_and_gradgradcheck():
     _, ours = layers()
     names = list(ours.state_dict())
