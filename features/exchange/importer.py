@@ -64,7 +64,7 @@ def _import(config: ImportConfig, place: Path, beside: Executor) -> FeatureFile:
     # While rows are read and written; only a cache that may be up to date has to wait for it.
     contents = beside.submit(_contents_sha256, place)
     if table.labels is None:
-        raise not_found(place, "labels", [*table.names, *table.left_out])
+        raise not_found(place, "labels", [*table.names, *(name.partition(" (")[0] for name in table.left_out)])
     if table.left_out:
         print(f"left out, because not used as features: {shortened(table.left_out)}")
     classes, labels = class_labels(table, place)

@@ -90,6 +90,15 @@ def test_what_the_most_frequent_class_and_duplicates_alone_would_reach_is_said()
     )
 
 
+def test_where_the_fitted_head_is_ahead_longer_training_is_advised():
+    heads = {name: np.full((10, 5), 0.8) for name in ("classical", "quantum")}
+    ahead = {"logistic": 0.9 + np.random.default_rng(0).normal(0, 0.01, (10, 5))}
+    said = "Logistic is fitted to its optimum, while the others learn for 30 epochs: longer training may bring them "
+    assert f"{said}nearer, as --epochs 90 --decay-steps 600." in conclude(comparison_of(heads | ahead))
+    assert said not in conclude(comparison_of(heads | {"logistic": 1.6 - ahead["logistic"]}))
+    assert said not in conclude(comparison_of(heads | ahead | {"quantum": ahead["logistic"] + 0.05}))
+
+
 def test_a_split_that_was_drawn_here_is_not_called_published():
     found = planted(0.0).first
     assert found.split == replace(found, features={"backbone": "resnet18", "selection": {}}).split == "published split"

@@ -5,6 +5,7 @@ In: :class:`pipeline.experiments.compare.record.Comparison`. Out: text.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from pipeline.experiments.compare.config import head_of
@@ -21,7 +22,7 @@ from pipeline.experiments.compare.words import Unit, p_equals
 from pipeline.heads.registry import HEADS
 from pipeline.util.markdown import counted, listed
 
-LEVEL = 0.05
+LEVEL, FITTED = 0.05, "logistic"
 ROUNDING = 1e-9
 RULES = {
     False: "each head as it is after the last epoch",
@@ -52,7 +53,8 @@ def conclude(comparison: Comparison) -> str:
         parts.append(
             f"to see smaller differences would take more {first.noun}, because more repetitions hardly sharpen it"
         )
-    further = [_only_frequent(main, comparison), _repeated(first), _by_size(main, comparison, unit)]
+    further = [_only_frequent(main, comparison), _repeated(first), _unfinished(main, comparison, unit)]
+    further.append(_by_size(main, comparison, unit))
     further += [_other_set(name, main, each, unit) for name, each in list(comparison.sets.items())[1:]]
     return " ".join(f"{sentence}." for sentence in ["; ".join(part for part in parts if part), *further] if sentence)
 
@@ -155,6 +157,22 @@ def _repeated(found: SetFigures) -> str:
     return (
         f"{found.repeated:,} of the {found.size} have the features of another: folds share them, which flatters all "
         "accuracies"
+    )
+
+
+def _unfinished(main: str, comparison: Comparison, unit: Unit) -> str:
+    """A sentence where the head that is fitted to its optimum is ahead of those that learn for some epochs."""
+    config, first = comparison.config, comparison.first
+    row = first.figures[K_FOLD].get(FITTED)
+    if row is None or row.difference is None or not is_real(row) or not unit.is_better(row.difference.mean):
+        return ""
+    if not unit.is_better(row.value.mean - first.figures[K_FOLD][main].value.mean):
+        return ""
+    learned = first.images * (config.folds - 1) / config.folds
+    steps = config.decay_steps or config.lr_step * math.ceil(learned / config.batch)
+    return (
+        f"{FITTED.capitalize()} is fitted to its optimum, while the others learn for {config.epochs} epochs: longer "
+        f"training may bring them nearer, as --epochs {3 * config.epochs} --decay-steps {3 * steps}"
     )
 
 
