@@ -159,8 +159,9 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def smallest_visible(found: Estimate, comparisons: int) -> float | None:
-    """The smallest true difference that the test would find in 80 % of such comparisons, in the values' unit.
+def smallest_visible(found: Estimate, comparisons: int, most: float = np.inf) -> float | None:
+    """The smallest true difference that the test would find in 80 % of such comparisons, in the values' unit; ``most``,
+    the largest that there can be, where it would find none.
 
     Bloom's multiple of the standard error: the quantile beyond which the first of Holm's steps rejects, at a level of
     5 % over all comparisons, plus that of the power.
@@ -170,4 +171,4 @@ def smallest_visible(found: Estimate, comparisons: int) -> float | None:
     if not found.standard_error:
         return None
     quantiles = t.ppf([1 - (1 - CONFIDENCE) / (2 * comparisons), POWER], found.count - 1)
-    return float(quantiles.sum()) * found.standard_error
+    return min(float(quantiles.sum()) * found.standard_error, most)

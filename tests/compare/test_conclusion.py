@@ -86,7 +86,7 @@ def test_what_the_most_frequent_class_and_duplicates_alone_would_reach_is_said()
     )
     assert "which quantum and classical do not exceed" in said(most_frequent=0.95)
     assert said(repeated=3) == (
-        f"{plain} 3 of the 100 images have the features of another: folds share them, which flatters all accuracies."
+        f"{plain} 3 of the 100 images have the features of another: folds share such, which flatters all accuracies."
     )
 
 

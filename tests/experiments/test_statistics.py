@@ -151,3 +151,9 @@ def test_a_planted_difference_is_found_and_its_interval_holds_it():
     found = [estimate(table[:, 1] - table[:, 0], OVERLAP) for table in (table_of(rng, shifts) for _ in range(200))]
     assert np.mean([one.p <= 0.05 and one.mean > 0 for one in found]) > 0.85
     assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.95
+
+
+def test_no_visible_difference_is_larger_than_there_can_be():
+    few = estimate([0.4, -0.3], overlap=0.0)
+    assert smallest_visible(few, 6) > 2
+    assert smallest_visible(few, 6, most=1.0) == 1.0

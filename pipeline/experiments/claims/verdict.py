@@ -88,7 +88,7 @@ def judge(
                 reference=evidence.reference,
                 difference=difference.within(-1, 1),
                 p_holm=p,
-                smallest_visible=smallest_visible(difference, n_tests),
+                smallest_visible=smallest_visible(difference, n_tests, most=1.0),
                 false_positives=rate,
                 simulations=simulations,
             )

@@ -154,8 +154,9 @@ def _repeated(found: SetFigures) -> str:
     """A sentence on duplicates, which no partition into folds keeps apart."""
     if not found.repeated:
         return ""
+    has = "has" if found.repeated == 1 else "have"
     return (
-        f"{found.repeated:,} of the {found.size} have the features of another: folds share them, which flatters all "
+        f"{found.repeated:,} of the {found.size} {has} the features of another: folds share such, which flatters all "
         "accuracies"
     )
 

@@ -171,6 +171,8 @@ def _family(
                 best_on_test=design.best_on_test[head],
                 difference=None if difference is None else difference.within(least - most, most - least),
                 p_holm=raised.get((place, head)),
-                smallest_visible=None if difference is None else smallest_visible(difference, len(differences)),
+                smallest_visible=None
+                if difference is None
+                else smallest_visible(difference, len(differences), most - least),
             )
     return found
