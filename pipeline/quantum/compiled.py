@@ -125,8 +125,7 @@ class CompiledCircuit:
     @property
     def simulator(self) -> str:
         """The simulator in use: ``lightning``, ``dense`` or ``qnode``."""
-        self._prepare()
-        return self._wanted if self._engine is not None and self._reason is None else "qnode"
+        return "qnode" if self._in_use() is None else self._wanted
 
     @property
     def fallback_reason(self) -> str | None:
@@ -144,16 +143,14 @@ class CompiledCircuit:
     @property
     def takes_batches(self) -> bool:
         """Whether the circuit is written for inputs of shape (B, n_inputs): ``inputs[..., k]``, not ``inputs[k]``."""
-        self._prepare()
-        if self._program is None and self._qnode is None:
+        if self.program is None and self._qnode is None:
             _ = self.n_outputs
         return (self._rank if self._qnode is None else self._qnode.rank) == 2
 
     @property
     def n_wires(self) -> int:
         """Number of wires."""
-        self._prepare()
-        return self._program.n_wires if self._program else len(self._wires or ())
+        return self.program.n_wires if self.program else len(self._wires or ())
 
     @property
     def n_outputs(self) -> int:
@@ -161,8 +158,7 @@ class CompiledCircuit:
         self._prepare()
         if not self._n_outputs:
             with torch.no_grad():
-                generator = torch.Generator().manual_seed(0)
-                draw = partial(torch.rand, generator=generator)
+                draw = partial(torch.rand, generator=torch.Generator().manual_seed(0))
                 weights = {name: draw(shape) for name, shape in self.weight_shapes.items()}
                 self._n_outputs = self._by_qnode(draw(2, self.n_inputs), weights).shape[-1]
         return self._n_outputs
@@ -177,10 +173,9 @@ class CompiledCircuit:
         Raises:
             ValueError: If inputs or weights have other shapes.
         """
-        self._prepare()
         if inputs.ndim != 2 or inputs.shape[1] != self.n_inputs:
             raise ValueError(f"inputs have shape {tuple(inputs.shape)}; this circuit takes (B, {self.n_inputs})")
-        if (engine := self._engine) is not None and self._reason is None:
+        if (engine := self._in_use()) is not None:
             try:
                 if self._wanted == "dense" or not inputs.is_cpu or transforms_active():
                     return dense_values(engine.dense, inputs, list(weights.values()))
@@ -197,8 +192,7 @@ class CompiledCircuit:
         Returns:
             The values, float64, and the memory for ``backward`` if ``keep``.
         """
-        self._prepare()
-        if self._engine is not None and self._reason is None:
+        if self._in_use() is not None:
             try:
                 return self._runner(inputs.ndim == 3).forward(inputs, weights, keep)
             except UnsupportedError as error:
@@ -228,8 +222,7 @@ class CompiledCircuit:
             inputs: Shape (heads, B, n_inputs), floating.
             weights: Shape (heads, n_weights), flat as for ``split``.
         """
-        self._prepare()
-        if (engine := self._engine) is not None and self._reason is None:
+        if (engine := self._in_use()) is not None:
             try:
                 return engine.dense(inputs, weights)
             except UnsupportedError as error:
@@ -290,6 +283,13 @@ class CompiledCircuit:
         (deferred, *_), _ = qml.defer_measurements(self._tape)
         labels = list(deferred.wires)
         return sorted(labels) if all(isinstance(label, int) for label in labels) else labels
+
+    def _in_use(self) -> Engine | None:
+        """The engine; None where the ordinary QNode runs instead."""
+        self._prepare()
+        if self._engine is not None and self._reason is None and (change := self._engine.reads.change()):
+            self._fall_back(change)
+        return self._engine if self._reason is None else None
 
     def _prepare(self) -> None:
         """Trace the circuit and compare it with its QNode, once."""

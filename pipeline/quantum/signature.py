@@ -1,11 +1,23 @@
-"""The arguments of a quantum function: its inputs, and weights of given shapes."""
+"""What a quantum function takes, its inputs and weights of given shapes, and what else it reads."""
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Collection, Iterable
-from numbers import Integral
+from functools import partial
+from numbers import Integral, Number
+from types import CodeType, FunctionType
 from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+MOST_COMPARED = 4096
+"""Numbers in a container up to which it is compared itself; a larger one by its identity."""
+_PLAIN = (Number, str, type(None), np.ndarray, torch.Tensor, list, tuple, dict)
+_LIBRARIES = {"pennylane", "torch", "numpy", "scipy", "autoray", *sys.stdlib_module_names}
 
 
 def weight_shape(size: int | Iterable[int]) -> tuple[int, ...]:
@@ -36,3 +48,83 @@ def check_signature(name: str, function: Callable[..., Any], given: Collection[s
             f"the circuit {name} takes ({', '.join(parameters)}); it must take inputs and the weights that "
             f"weight_shapes names, which are {', '.join(given) or 'none'}"
         )
+
+
+class Reads:
+    """Values that a function reads beside its arguments, as they are now: globals, closures, attributes of objects.
+
+    A compiled circuit goes on with them, so it must notice when they change. ``torch.compile`` guards them likewise.
+    What lies deeper, in objects inside of objects, is not seen.
+
+    Args:
+        function: A function, method, ``functools.partial`` of one, or object with ``__call__``.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._values: list[tuple[str, Callable[[], Any], Any]] = []
+        self._known: set[int] = set()
+        while isinstance(function, partial):
+            function = function.func
+        owner = getattr(function, "__self__", None if isinstance(function, FunctionType) else function)
+        function = getattr(function, "__func__", function)
+        self._add_function(function if isinstance(function, FunctionType) else type(function).__call__, owner)
+
+    def change(self) -> str | None:
+        """The first of them that has changed, in words; None where none has."""
+        for name, read, before in self._values:
+            now = _state(read())
+            if now != before:
+                values = f", from {before} to {now}" if isinstance(now, Number) and isinstance(before, Number) else ""
+                return f"{name}, which it reads, has changed since its first call{values}; make it an input or a weight"
+        return None
+
+    def _add_function(self, function: Any, owner: Any = None) -> None:
+        if not isinstance(function, FunctionType) or id(function) in self._known:
+            return
+        self._known.add(id(function))
+        names = _names(function.__code__)
+        if owner is not None:
+            self._add_attributes(function.__code__.co_varnames[0], owner, names)
+        for name in names & function.__globals__.keys():
+            self._add(name, partial(function.__globals__.get, name), names)
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            self._add(name, partial(getattr, cell, "cell_contents", None), names)
+
+    def _add(self, name: str, read: Callable[[], Any], names: set[str]) -> None:
+        value = read()
+        if isinstance(value, _PLAIN):
+            self._values.append((name, read, _state(value)))
+        elif not isinstance(value, FunctionType):
+            self._add_attributes(name, value, names)
+        elif (value.__module__ or "").partition(".")[0] not in _LIBRARIES:
+            self._add_function(value)
+
+    def _add_attributes(self, name: str, holder: Any, names: set[str]) -> None:
+        tables = [getattr(holder, "__dict__", {}), holder._buffers if isinstance(holder, nn.Module) else {}]
+        for table in tables:
+            for attribute in names & table.keys():
+                read = partial(table.get, attribute)
+                if isinstance(read(), FunctionType):
+                    self._add(attribute, read, names)
+                elif isinstance(read(), _PLAIN):
+                    self._values.append((f"{name}.{attribute}", read, _state(read())))
+
+
+def _names(code: CodeType) -> set[str]:
+    """Names that code and the functions inside of it look up: globals and attributes."""
+    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return set(code.co_names).union(*inner)
+
+
+def _state(value: Any) -> Any:
+    """What differs when the value does."""
+    if isinstance(value, torch.Tensor):
+        return id(value), 0 if value.is_inference() else value._version
+    if isinstance(value, np.ndarray) and value.size <= MOST_COMPARED:
+        return value.shape, value.tobytes()
+    if isinstance(value, (list, tuple)) and len(value) <= MOST_COMPARED:
+        return [_state(one) for one in value]
+    if isinstance(value, dict) and len(value) <= MOST_COMPARED:
+        return [(key, _state(one)) for key, one in value.items()]
+    # NaN is unequal to itself.
+    return value if isinstance(value, (Number, str)) and value == value else id(value)

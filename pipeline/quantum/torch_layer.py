@@ -134,7 +134,7 @@ class TorchLayer(qml.qnn.TorchLayer):
             qnode = self.qnode if self.input_arg == "inputs" else _with_inputs(self.qnode, self.input_arg)
             compiled = CompiledCircuit(qnode, shapes, x.shape[-1], c_dtype=c_dtype, rank=x.ndim)
             self._compiled[key] = compiled
-        if compiled.simulator == "qnode":
+        if compiled.fallback_reason is not None:
             return self._by_qnode(x)
         values = compiled(x if x.ndim == 2 else x[None], weights)
         program = compiled.program

@@ -70,7 +70,8 @@ class Adam:
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Restore :meth:`state_dict`."""
-        sizes = [parameter.numel() for parameter in self._parameters]
+        # A head that is fitted has grown since; it takes no steps.
+        sizes = [mean.numel() for mean in self._means]
         for all_of, name in ((self._means, "mean"), (self._squares, "square")):
             for one, piece in zip(all_of, state[name].split(sizes), strict=True):
                 one.copy_(piece.view_as(one))

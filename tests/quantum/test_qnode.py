@@ -88,3 +88,108 @@ def test_finite_shots_run_as_the_qnode():
     qnode = qml.set_shots(qml.QNode(plain, qml.device("default.qubit", wires=1, seed=3)), 50)
     with pytest.warns(RuntimeWarning, match="shots"):
         TorchLayer(qnode, {"weights": (1,)})(torch.ones(2, 1))
+
+
+SCALE = 1.0
+
+
+class Settings:
+    def __init__(self):
+        self.scale = 1.0
+        self.calls = 0
+
+    def circuit(self, inputs, weights):
+        self.calls += 1
+        qml.RY(self.scale * inputs[..., 0] * weights[0], wires=0)
+        return qml.expval(qml.Z(0))
+
+
+def scaled(angle):
+    return SCALE * angle
+
+
+def reading_a_global():
+    def change():
+        global SCALE
+        SCALE = 2.0
+
+    def circuit(inputs, weights):
+        qml.RY(scaled(inputs[..., 0]) * weights[0], wires=0)
+        return qml.expval(qml.Z(0))
+
+    return circuit, change, "SCALE, which it reads, has changed since its first call, from 1.0 to 2.0"
+
+
+def reading_a_closure():
+    scale = 1.0
+
+    def change():
+        nonlocal scale
+        scale = 2.0
+
+    def circuit(inputs, weights):
+        qml.RY(scale * inputs[..., 0] * weights[0], wires=0)
+        return qml.expval(qml.Z(0))
+
+    return circuit, change, "scale, which it reads, has changed since its first call, from 1.0 to 2.0"
+
+
+def reading_a_list():
+    scales = [1.0]
+
+    def circuit(inputs, weights):
+        qml.RY(scales[0] * inputs[..., 0] * weights[0], wires=0)
+        return qml.expval(qml.Z(0))
+
+    return circuit, lambda: scales.append(scales.pop() + 1), "scales, which it reads, has changed"
+
+
+def reading_an_attribute():
+    settings = Settings()
+
+    def circuit(inputs, weights):
+        qml.RY(settings.scale * inputs[..., 0] * weights[0], wires=0)
+        return qml.expval(qml.Z(0))
+
+    return circuit, lambda: setattr(settings, "scale", 2.0), "settings.scale, which it reads, has changed"
+
+
+def reading_a_buffer():
+    module = torch.nn.Module()
+    module.register_buffer("scale", torch.ones(()))
+
+    def circuit(inputs, weights):
+        qml.RY(module.scale * inputs[..., 0] * weights[0], wires=0)
+        return qml.expval(qml.Z(0))
+
+    return circuit, lambda: module.scale.add_(1), "module.scale, which it reads, has changed"
+
+
+@pytest.mark.parametrize(
+    "make", [reading_a_global, reading_a_closure, reading_a_list, reading_an_attribute, reading_a_buffer]
+)
+def test_a_circuit_is_an_ordinary_qnode_once_a_value_that_it_reads_has_changed(make, monkeypatch):
+    monkeypatch.setitem(globals(), "SCALE", 1.0)
+    circuit, change, why = make()
+    theirs, ours = layers(qml.QNode(circuit, qml.device("default.qubit", wires=1)), {"weights": (1,)})
+    x = batch()
+    before = ours(x)
+    torch.testing.assert_close(ours(x), before, rtol=0, atol=0)
+    assert ours.fallback_reason is None
+    change()
+    with pytest.warns(RuntimeWarning, match=re.escape(why)):
+        after = ours(x)
+    assert not torch.allclose(after, before)
+    torch.testing.assert_close(after, theirs(x))
+    torch.testing.assert_close(ours(x), after, rtol=0, atol=0)
+
+
+def test_a_method_that_counts_its_calls_stays_fast():
+    settings = Settings()
+    _, ours = layers(qml.QNode(settings.circuit, qml.device("default.qubit", wires=1)), {"weights": (1,)})
+    for _ in range(3):
+        ours(batch())
+    assert ours.fallback_reason is None
+    settings.scale = 2.0
+    with pytest.warns(RuntimeWarning, match=r"self\.scale, which it reads, has changed"):
+        ours(batch())

@@ -28,6 +28,7 @@ from pipeline.quantum.program.polynomial import Angles
 from pipeline.quantum.program.program import Program
 from pipeline.quantum.program.recording import Recorded
 from pipeline.quantum.program.tape import UnsupportedError, is_variable, trace
+from pipeline.quantum.signature import Reads
 
 
 @dataclass
@@ -70,6 +71,11 @@ class Engine:
         self._simulator = Simulator(program, c_dtype)
         self.c_dtype, self._dtype = c_dtype, np.zeros(0, c_dtype).real.dtype
         self._recorded = Recorded(*[self._of_batch] if program.rank == 2 else [self._of_samples, self._of_sample])
+
+    @cached_property
+    def reads(self) -> Reads:
+        """What its function reads beside inputs and weights, as it was at the first look."""
+        return Reads(self._function)
 
     @cached_property
     def dense(self) -> Dense:
