@@ -34,7 +34,6 @@ _WORDS = {"RX": "X", "RY": "Y", "RZ": "Z", "IsingXX": "XX", "IsingYY": "YY", "Is
 # A phase shift is a rotation about Z but for a global phase, which no measurement sees.
 _WORDS |= {"PhaseShift": "Z", "U1": "Z"}
 _NAMED = ("Toffoli", "CSWAP")
-_CONTROLLED = ("C(RX)", "C(RY)", "C(RZ)", "C(Rot)", "C(PhaseShift)", "C(U1)")
 MAX_CONTROLS = 3
 """Controls up to which a controlled rotation is a few rotations about Pauli words."""
 # Their decompositions branch on values.
@@ -186,17 +185,17 @@ def _primitives(operation: Any, place: Mapping[Any, int]) -> Iterator[tuple[Gate
             yield Gate(name, wires, matrix=_constant_matrix(operation)), None
             return
     else:
-        word = _word(operation, len(wires))
-        if word is not None:
-            angle = torch.as_tensor(operation.parameters[0])
+        rotation = _rotation(operation)
+        if rotation is not None:
+            word, angle = rotation
             kept = [k for k, letter in enumerate(word) if letter != "I"]
             if kept:
                 yield Gate("rotation", tuple(wires[k] for k in kept), "".join(word[k] for k in kept)), angle
             return
-    if name in _CONTROLLED and len(operation.control_wires) <= MAX_CONTROLS:
+    if name.startswith("C(") and len(operation.control_wires) <= MAX_CONTROLS and _has_word(operation.base):
         yield from _controlled(operation, place)
-    elif operation.has_decomposition and name not in _AS_MATRIX:
-        for part in operation.decomposition():
+    elif (parts := None if name in _AS_MATRIX else _decomposition(operation)) is not None:
+        for part in parts:
             yield from _primitives(part, place)
     elif operation.has_matrix and len(wires) <= MAX_MATRIX_WIRES:
         if any(is_variable(parameter) for parameter in operation.parameters):
@@ -208,7 +207,7 @@ def _primitives(operation: Any, place: Mapping[Any, int]) -> Iterator[tuple[Gate
 
 
 def _controlled(operation: Any, place: Mapping[Any, int]) -> Iterator[tuple[Gate, torch.Tensor]]:
-    """Translate a controlled rotation about X, Y or Z to 2^k rotations that commute, for k controls.
+    """Translate a controlled rotation about a Pauli word to 2^k rotations that commute, for k controls.
 
     A control is a projector, (1 ± Z)/2. Multiplied out, the generator is a sum of Pauli words. PennyLane's own
     decompositions of several controls read a batch of matrices as one matrix, and so depend on values.
@@ -218,10 +217,10 @@ def _controlled(operation: Any, place: Mapping[Any, int]) -> Iterator[tuple[Gate
         for part in base.decomposition():
             yield from _controlled(qml.ctrl(part, operation.control_wires, operation.control_values), place)
         return
-    angle = base.parameters[0]
-    if not isinstance(angle, torch.Tensor):
-        angle = torch.tensor(angle, dtype=torch.float64)
-    factors = [(place[base.wires[0]], _WORDS[base.name], 1.0)]
+    rotation = _rotation(base)
+    assert rotation is not None
+    word, angle = rotation
+    factors = [(place[wire], letter, 1.0) for wire, letter in zip(base.wires, word, strict=True) if letter != "I"]
     signs = [1 - 2 * int(value) for value in operation.control_values]
     controls = [(place[w], "Z", float(sign)) for w, sign in zip(operation.control_wires, signs, strict=True)]
     if base.name in ("PhaseShift", "U1"):
@@ -245,13 +244,39 @@ def _refuse(operation: Any) -> None:
         raise UnsupportedError(f"{operation} is no gate")
 
 
-def _word(operation: Any, n_wires: int) -> str | None:
-    """The Pauli word of a rotation, a letter a wire; None for other gates."""
+def _has_word(operation: Any) -> bool:
+    """Whether it is a rotation about a Pauli word, or some in a row."""
+    return operation.name == "Rot" or _rotation(operation) is not None
+
+
+def _rotation(operation: Any) -> tuple[str, torch.Tensor] | None:
+    """The Pauli word of a rotation, a letter a wire, and its angle; None for other gates."""
+    word, factor = _WORDS.get(operation.name), 1 + 0j
     if operation.name == "MultiRZ":
-        return "Z" * n_wires
-    if operation.name == "PauliRot":
-        return operation.hyperparameters["pauli_word"]
-    return _WORDS.get(operation.name)
+        word = "Z" * len(operation.wires)
+    elif operation.name == "PauliRot":
+        word = operation.hyperparameters["pauli_word"]
+    elif isinstance(operation, qml.ops.Exp) and len(operation.base.pauli_rep or ()) == 1:
+        # exp(c·P), where c is the parameter, or -i times the parameter of an evolution.
+        ((letters, coefficient),) = operation.base.pauli_rep.items()
+        word = "".join(letters[wire] for wire in operation.wires)
+        factor = (2 if isinstance(operation, qml.ops.Evolution) else 2j) * coefficient
+    if word is None:
+        return None
+    angle = operation.parameters[0]
+    if not isinstance(angle, torch.Tensor):
+        angle = torch.as_tensor(np.asarray(angle, dtype=complex))
+    angle = angle if factor == 1 else angle * factor
+    return word, angle.real if angle.is_complex() else angle
+
+
+def _decomposition(operation: Any) -> list[Any] | None:
+    """PennyLane's decomposition of a gate; None where it has none, or fails for torch's tensors but for a matrix."""
+    try:
+        return operation.decomposition() if operation.has_decomposition else None
+    except ImportError:
+        # That of an evolution asks torch for a function of NumPy's.
+        return None
 
 
 def _constant_matrix(operation: Any) -> np.ndarray:
