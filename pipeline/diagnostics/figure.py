@@ -79,6 +79,8 @@ def _one(each: Diagnosis) -> Drawing:
         points = [p for p in each.gradients if p.depth == depth and p.variance is not None]
         _variances(gradients, points, f"depth {depth}", _look(place))
     _finish_gradients(gradients)
+    if len({point.qubits for point in each.gradients}) == 1:
+        gradients.set_xticks([each.gradients[0].qubits])  # as there is nothing between
     if depths:
         gradients.legend()
     if each.expressibility is not None:

@@ -46,16 +46,25 @@ def _rows(found: Diagnoses, columns: Sequence[Column]) -> list[list[str]]:
 def _sizes(found: Diagnoses) -> str:
     """The sizes of the circuits in words."""
     sizes = {(each.qubits, each.depth) for each in found.circuits}
-    if len(sizes) == 1:
+    if len(sizes) == 1 and len(found.circuits) > 1:
         return "Circuits of {} qubits and depth {}".format(*sizes.pop())
-    return "; ".join(f"{each.label}: {each.qubits} qubits, depth {each.depth}" for each in found.circuits)
+    return "; ".join(f"{each.label}: {_size(each)}" for each in found.circuits)
+
+
+def _size(each: Diagnosis) -> str:
+    """Qubits, and depth where that changes the circuit: one from a file may have weights of one shape only."""
+    return f"{each.qubits} qubits" + ("" if _is_of_one_size(each) else f", depth {each.depth}")
+
+
+def _is_of_one_size(each: Diagnosis) -> bool:
+    return ":" in each.label and len({(point.qubits, point.depth) for point in each.gradients}) < 2
 
 
 def _lead(found: Diagnoses) -> str:
     """The sentence to quote."""
     each = found.circuits[0]
     if len(found.circuits) == 1:
-        parts = [f"{each.label} of {each.qubits} qubits and depth {each.depth} over random weights"]
+        parts = [f"{each.label} ({_size(each)}) over random weights"]
         if each.entanglement is not None and each.expressibility is not None:
             parts.append(f"entanglement Q {each.entanglement.value:.2f}")
             parts.append(f"divergence from Haar-random states {each.expressibility.divergence.value:.3f}")
@@ -87,13 +96,16 @@ def _meaning(found: Diagnoses) -> list[str]:
     floor = next((each.expressibility.floor for each in found.circuits if each.expressibility), None)
     correlated = next((each.fourier.fcc_floor for each in found.circuits if each.fourier), None)
     sizes = sorted({point.qubits for each in found.circuits for point in each.gradients})
+    grows = (
+        f" Each further qubit, from {sizes[0]} to {sizes[-1]}, multiplies it by the factor" if len(sizes) > 1 else ""
+    )
+    grows += ": well below 1 is a barren plateau." if grows else ""
     return [
         "weights: trainable angles; of these, without effect: no output depends on them.",
         "entanglement: mean of Meyer and Wallach's Q; 0 for product states, 1 where every wire alone is fully mixed.",
         "expressibility: divergence from Haar-random states, in nats; small is expressive."
         + ("" if floor is None else f" Haar-random states themselves have {floor:.4f} with so many pairs."),
-        "gradient variance: of the first output, the mean over weights that it depends on. Each further qubit, from "
-        f"{sizes[0]} to {sizes[-1]}, multiplies it by the factor: well below 1 is a barren plateau.",
+        "gradient variance: of the first output, the mean over weights that it depends on." + grows,
         "frequencies: Fourier coefficients that are not 0, of those that the inputs allow."
         + ("" if correlated is None else f" FCC: their mean correlation; {correlated:.3f} is none at all."),
         "effective dimension: of the weights, and as a share of them.",

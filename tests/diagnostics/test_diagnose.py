@@ -16,6 +16,8 @@ from pipeline.diagnostics import diagnose as module
 from pipeline.diagnostics.config import DiagnoseConfig
 from pipeline.diagnostics.diagnose import diagnose, measure
 from pipeline.diagnostics.figure import draw
+from pipeline.diagnostics.table import document_of
+from pipeline.pages.document import as_markdown
 from pipeline.quantum.circuits import CIRCUITS
 from pipeline.training.config import TrainConfig
 from pipeline.training.loop import train
@@ -93,7 +95,13 @@ def test_a_circuit_from_a_file_has_the_sizes_that_it_has(config, tmp_path):
         "        qml.CNOT(wires=[0, 1])\n"
         "    return qml.probs(wires=[0, 1])\n"
     )
-    found = measure(replace(config, circuits=(f"{file}:mine",))).circuits[0]
+    alone = measure(replace(config, circuits=(f"{file}:mine",)))
+    found = alone.circuits[0]
+    with style():
+        text = as_markdown(document_of(alone, draw(alone)))
+    assert text.startswith("mine.py:mine (2 qubits) over random weights: ")
+    assert "depth" not in text
+    assert "further qubit" not in text
     assert [(p.qubits, p.depth) for p in found.gradients] == [(2, 1)]
     assert found.missing == {}
     assert found.dimension.weights == 4
