@@ -55,7 +55,14 @@ class Points:
     texts: Sequence[str]
 
 
-Part = str | Warned | Points | Table | Figure
+@dataclass(frozen=True)
+class Command:
+    """A command line, to copy."""
+
+    text: str
+
+
+Part = str | Warned | Points | Table | Figure | Command
 """A part of a section; a text is a paragraph."""
 
 
@@ -111,7 +118,7 @@ def as_page(document: Document) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    kinds = {"Table": Table, "Figure": Figure, "Warned": Warned, "Points": Points}
+    kinds = {"Table": Table, "Figure": Figure, "Warned": Warned, "Points": Points, "Command": Command}
     pages.tests |= {name.lower(): lambda part, kind=kind: isinstance(part, kind) for name, kind in kinds.items()}
     return pages.get_template("document.html").render(document=document)
 
@@ -137,4 +144,6 @@ def _markdown(part: Part) -> str:
         return f"![{part.drawing.words}]({part.name}.png)\n\n{part.caption}"
     if isinstance(part, Points):
         return "\n".join(f"- {text}" for text in part.texts)
+    if isinstance(part, Command):
+        return f"```sh\n{part.text}\n```"
     return f"**{part.text}**" if isinstance(part, Warned) else part

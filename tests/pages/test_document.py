@@ -6,7 +6,17 @@ import pytest
 from browser import accessibility_problems
 from matplotlib import pyplot as plt
 
-from pipeline.pages.document import Document, Figure, Points, Section, Table, Warned, as_markdown, write_document
+from pipeline.pages.document import (
+    Command,
+    Document,
+    Figure,
+    Points,
+    Section,
+    Table,
+    Warned,
+    as_markdown,
+    write_document,
+)
 from pipeline.util.drawing import Drawing, style
 
 HOSTILE = "<script>alert(1)</script> & 'q' \"q\" | {{ 7 * 7 }}"
@@ -51,7 +61,14 @@ def document():
     figure, axes = plt.subplots(1, 2, figsize=(8, 3))
     axes[0].plot([1, 2], [3, 4], label="a line")
     rows = [["head", "accuracy, %"], ["quantum", "94.5"], [HOSTILE, "1.0"]]
-    parts = [Warned("Too few."), "A paragraph.", Table("Heads", rows), WIDE, Points(["one", "two"])]
+    parts = [
+        Warned("Too few."),
+        "A paragraph.",
+        Table("Heads", rows),
+        WIDE,
+        Points(["one", "two"]),
+        Command("make it --now"),
+    ]
     parts.append(Figure("picture", Drawing(figure, "Two panels."), "What it shows."))
     return Document(
         "A study",
@@ -72,8 +89,17 @@ def written(tmp_path_factory):
 def test_it_leaves_a_page_its_markdown_and_its_pictures(written):
     assert {file.name for file in written.iterdir()} == {"study.html", "study.md", "picture.png"}
     text = (written / "study.md").read_text()
-    for piece in ("Nothing differs", "### Figures", "**Too few.**", "| quantum ", "- one\n- two", "](picture.png)"):
+    for piece in (
+        "Nothing differs",
+        "### Figures",
+        "**Too few.**",
+        "| quantum ",
+        "- one\n- two",
+        "```sh\nmake it --now\n```",
+        "](picture.png)",
+    ):
         assert piece in text
+    assert "```sh\nmake it --now\n```" in text
 
 
 def test_a_terminal_gets_no_pictures():

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.util.drawing import BLUE, INK, MUTED, ORANGE, Drawing
+from pipeline.util.drawing import BLUE, INK, MUTED, ORANGE, Drawing, legend_below
 
 LOGARITHMIC = ("q_delta", "lr", "batch")
 WORDS = {
@@ -55,7 +55,7 @@ def _trials(record: dict[str, Any]) -> Drawing:
         axis.set_ylabel("cross-validated accuracy, %")
     best = record["best"]
     setting = ", ".join(f"{WORDS[name]} {_shown(value)}" for name, value in best["setting"].items())
-    axes.flat[0].legend(loc="lower left", fontsize=8)
+    legend_below(figure)
     return Drawing(
         figure,
         f"Cross-validated accuracy of {len(done)} trials over each hyperparameter. The best, trial {best['trial']}: "

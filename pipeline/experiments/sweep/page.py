@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.experiments.sweep.config import SweepConfig
 from pipeline.experiments.sweep.figure import WORDS, draw
 from pipeline.experiments.sweep.study import SEARCHED
-from pipeline.pages.document import Document, Figure, Points, Section, Table
+from pipeline.pages.document import Command, Document, Figure, Points, Section, Table
 from pipeline.training.config import TrainConfig
 
 
@@ -33,7 +33,7 @@ def document_of(config: SweepConfig, record: dict[str, Any]) -> Document:
     sections = [
         Section("What it found", [Points(lines), Table("Settings", rows)]),
         Section("Trials", drawings),
-        Section("Train with it", [f"{record['command']}"]),
+        Section("Train with it", [Command(record["command"])]),
     ]
     return Document("Better hyperparameters?", f"{lead[:1].upper()}{lead[1:]}.", sections)
 
