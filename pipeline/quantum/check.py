@@ -51,7 +51,10 @@ def difference(
     scales = np.maximum(1.0, np.abs(reference).max(axis=0, initial=0))
     gap = float((np.abs(values - reference) / scales).max(initial=0))
     if not gap < tolerance:
-        return f"its values differ by {gap:.2g} from its QNode's"
+        return (
+            f"its values differ by {gap:.2g} from its QNode's, as with random numbers, noise, or samples that depend "
+            "on each other"
+        )
     if not slopes:
         return None
     for name, seen, slope in zip(("inputs", "weights"), engine.backward(memory, upstream), slopes, strict=True):

@@ -17,6 +17,7 @@ import pennylane as qml
 import torch
 from torch import nn
 
+from pipeline.quantum.autograd import NonFiniteError
 from pipeline.quantum.compiled import CompiledCircuit
 from pipeline.quantum.portable import portable, restored
 
@@ -136,7 +137,10 @@ class TorchLayer(qml.qnn.TorchLayer):
             self._compiled[key] = compiled
         if compiled.fallback_reason is not None:
             return self._by_qnode(x)
-        values = compiled(x if x.ndim == 2 else x[None], weights)
+        try:
+            values = compiled(x if x.ndim == 2 else x[None], weights)
+        except NonFiniteError:
+            return self._by_qnode(x)  # PennyLane's layer lets NaN through, and loops of training look for it.
         program = compiled.program
         if x.ndim == 1:
             values = values[0]

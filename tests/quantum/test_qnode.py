@@ -41,6 +41,11 @@ def branching(inputs, weights):
     return qml.expval(qml.Z(0))
 
 
+def with_other_samples(inputs, weights):
+    qml.RX((inputs[..., 0] - inputs[..., 0].mean()) * weights[0], wires=0)
+    return qml.expval(qml.Z(0))
+
+
 ELSEWHERE = torch.tensor([0.5], requires_grad=True)
 
 
@@ -54,6 +59,11 @@ def with_a_closure(inputs, weights):
     [
         (noisy, "default.mixed", "DepolarizingChannel"),
         (branching, "default.qubit", "value of a tensor"),
+        (
+            with_other_samples,
+            "default.qubit",
+            "values differ by .* from its QNode's, .* samples that depend on each other",
+        ),
         (with_a_closure, "default.qubit", r"of shape \(1,\) .* neither inputs nor a weight: name it in weight_shapes"),
     ],
 )

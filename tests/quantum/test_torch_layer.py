@@ -215,6 +215,15 @@ def test_autocast_to_bfloat16_rounds_inputs_and_outputs_only():
     torch.testing.assert_close(values, ours(hidden.float()).bfloat16())
 
 
+def test_nan_goes_through_as_it_does_in_pennylane():
+    theirs, ours = layers()
+    x = batch()
+    x[1, 0] = torch.nan
+    for seen, expected in zip(gradients(ours, x), gradients(theirs, x), strict=True):
+        torch.testing.assert_close(seen, expected, rtol=0, atol=1e-10, equal_nan=True)
+    assert ours(x).isnan().any(dim=1).tolist() == [False, True, False, False]
+
+
 def test_an_empty_batch_has_no_rows_and_zero_gradients():
     _, ours = layers()
     values, *slopes = gradients(ours, batch(0))
