@@ -22,8 +22,9 @@ transforms_active = torch._C._are_functorch_transforms_active
 def apart() -> Iterator[None]:
     """For work at a first call that the caller's transform, mode without gradients or checkpoint doesn't concern."""
     # Transforms allow no hooks, so there are none to keep away.
+    allowed = torch._C._autograd._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
     kept = [lambda tensor: tensor] * 2
-    hooks = nullcontext() if transforms_active() else torch.autograd.graph.saved_tensors_hooks(*kept)
+    hooks = torch.autograd.graph.saved_tensors_hooks(*kept) if allowed else nullcontext()
     with temporarily_clear_interpreter_stack(), torch.inference_mode(False), torch.enable_grad(), hooks:
         yield
 

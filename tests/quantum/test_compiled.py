@@ -182,6 +182,22 @@ def swap_test(inputs, weights):
     return qml.probs(op=qml.Z(0))
 
 
+@pytest.mark.parametrize("first", [torch.func.jacrev, lambda function: function])
+def test_traced_angles_under_a_transform(first):
+    # PennyLane's decomposition of CRX has fixed angles of the angle's own kind, which a transform wraps.
+    def circuit(inputs, weights):
+        qml.AngleEmbedding(torch.tanh(inputs), wires=range(2))
+        qml.CRX(weights[0], wires=[0, 1])
+        return qml.probs(wires=1)
+
+    compiled, weights, x = compile_circuit(circuit, {"weights": (1,)}, 2), {"weights": draw(1)}, draw(3, 2)
+    first(lambda rows: compiled(rows, weights))(x)
+    found = torch.func.jacrev(lambda rows: compiled(rows, weights))(x)
+    expected = torch.autograd.functional.jacobian(lambda rows: compiled(rows, weights), x)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+    assert compiled.fallback_reason is None
+
+
 @pytest.mark.parametrize("simulator", ["lightning", "dense"])
 @pytest.mark.parametrize("circuit", [arcsines, pooling, swap_test])
 def test_published_circuits(circuit, simulator):

@@ -165,11 +165,7 @@ class Engine:
         """
         # Tracing tells parameters from constants by their graph, so it needs one of both, whatever the caller's mode.
         with torch.inference_mode(False), torch.enable_grad():
-            leaves = [t if is_variable(t) else _leaf(t) for t in (inputs, weights)]
-            if any(torch._C._functorch.is_functorch_wrapped_tensor(t) for t in leaves):
-                found = self._recorded.function(*leaves)
-            else:
-                found = self._recorded(*leaves)
+            found = self._recorded(*(t if is_variable(t) else _leaf(t) for t in (inputs, weights)))
             if self.program.rank == 1:
                 shared, batched, *rest = found
                 states = [rest.pop()[..., 0].T] if self.program.amplitudes else []

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from pipeline.quantum.autograd import apart
+
 Function = Callable[..., list[torch.Tensor]]
 MAX_KEPT = 32
 """Recordings of one function; beyond that they start again."""
@@ -30,13 +32,10 @@ class Recorded:
     Args:
         function: Takes inputs (B, n_inputs) and weights (n_weights,), and returns a list of tensors.
         of_sample: The same of one sample, if ``function`` stacks the results of all samples.
-
-    Attributes:
-        function: The function itself, for transforms of ``torch.func``.
     """
 
     def __init__(self, function: Function, of_sample: Function | None = None) -> None:
-        self.function, self._of_sample = function, of_sample
+        self._function, self._of_sample = function, of_sample
         self._kept: dict[tuple[Any, ...], Function] = {}
 
     def __call__(self, inputs: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:
@@ -51,20 +50,29 @@ class Recorded:
         return replacement(inputs, weights)
 
     def _replacement(self, inputs: torch.Tensor, weights: torch.Tensor) -> Function:
+        """A recording at a random point that has the function's results at two others; else the function."""
         generator = torch.Generator().manual_seed(20)
-        try:
-            if self._of_sample:
-                recording: Function = torch.vmap(Recording(self._of_sample, inputs[0], weights), (0, None))
-            else:
-                recording = Recording(self.function, inputs, weights)
-            for draw in (torch.randn, torch.rand):
-                shapes = (3, *inputs.shape[1:]) if self._of_sample else inputs.shape, weights.shape
-                points = [draw(shape, generator=generator).to(inputs).requires_grad_() for shape in shapes]
-                for seen, expected in zip(recording(*points), self.function(*points), strict=True):
-                    # Outside of the domain of a function both have the same NaN.
-                    torch.testing.assert_close(seen, expected, rtol=1e-6, atol=1e-6, equal_nan=True)
-        except Exception:  # Code of the circuit may do with tensors what no recording holds, and goes on as it is.
-            return self.function
+        rows = (3, *inputs.shape[1:]) if self._of_sample else inputs.shape
+        like = [(rows, inputs), (weights.shape, weights)]
+        with apart():
+            first, *others = (
+                [
+                    draw(shape, generator=generator).to(tensor.device, tensor.dtype).requires_grad_()
+                    for shape, tensor in like
+                ]
+                for draw in (torch.randn, torch.randn, torch.rand)
+            )
+            try:
+                if self._of_sample:
+                    recording: Function = torch.vmap(Recording(self._of_sample, first[0][0], first[1]), (0, None))
+                else:
+                    recording = Recording(self._function, *first)
+                for points in others:
+                    for seen, expected in zip(recording(*points), self._function(*points), strict=True):
+                        # Outside of the domain of a function both have the same NaN.
+                        torch.testing.assert_close(seen, expected, rtol=1e-6, atol=1e-6, equal_nan=True)
+            except Exception:  # Code of the circuit may do with tensors what no recording holds, and goes on as it is.
+                return self._function
         return recording
 
 
