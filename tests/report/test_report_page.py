@@ -241,6 +241,9 @@ def test_the_circuits_parts_are_those_of_the_record(browser, with_images, from_f
         shown = page.locator("#inside .scroll:has(table) tbody tr").all_inner_texts()
     parts = json.loads((with_images.parent / "report.json").read_text())["ablations"]["parts"]
     for line, part in zip(shown, parts, strict=True):
+        if part["name"] == "affine":  # of five images
+            assert line == f"{part['words']}\tnot possible: {part['not_run']}"
+            continue
         words, accuracy, cost, _ = line.split("\t")
         assert (words, accuracy) == (part["words"], percent(part["accuracy"]))
         assert float(cost.replace("−", "-")) == round(100 * part["cost"], 1)
