@@ -123,8 +123,9 @@ class TorchLayer(qml.qnn.TorchLayer):
         return super().forward(inputs)
 
     def _evaluate_qnode(self, x: torch.Tensor) -> Any:
-        # torch.jit.trace, as for TensorBoard's graphs, records torch's operations alone.
-        if not x.is_floating_point() or x.ndim not in (1, 2) or torch.jit.is_tracing():
+        # torch.export, make_fx and torch.jit.trace, as for TensorBoard's graphs, record torch's operations alone.
+        is_recorded = torch.jit.is_tracing() or torch._C._len_torch_dispatch_stack()
+        if not x.is_floating_point() or x.ndim not in (1, 2) or is_recorded:
             return self._by_qnode(x)
         key = (x.ndim, x.shape[-1])
         compiled, weights = self._compiled.get(key), self.qnode_weights

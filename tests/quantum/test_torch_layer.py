@@ -15,6 +15,7 @@ import pennylane as qml
 import pytest
 import torch
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils import parametrize, prune
 from torch.utils.checkpoint import checkpoint
 
@@ -193,13 +194,25 @@ def test_another_qnode_is_another_circuit():
     torch.testing.assert_close(ours(batch()), theirs(batch()), rtol=0, atol=1e-10)
 
 
+def by_jit(layer, x):
+    return torch.jit.trace(layer, x, check_trace=False)
+
+
+def by_export(layer, x):
+    return torch.export.export(layer, (x,), strict=False).module()
+
+
+def by_make_fx(layer, x):
+    return make_fx(lambda inputs: layer(inputs))(x)
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit", "ignore::torch.jit.TracerWarning", "ignore:Casting complex")
-def test_a_graph_by_jit_trace_has_the_weights():
-    _, ours = layers()
-    traced = torch.jit.trace(ours, batch(), check_trace=False)
-    with torch.no_grad():
-        ours.weights += 0.3
-    torch.testing.assert_close(traced(batch()), ours(batch()), rtol=0, atol=1e-10)
+@pytest.mark.parametrize("record", [by_jit, by_make_fx, by_export])
+def test_recorded_graphs_are_functions_of_the_inputs(record):
+    theirs, ours = layers()
+    graph = record(ours, batch())
+    torch.testing.assert_close(graph(batch(seed=4)), theirs(batch(seed=4)), rtol=0, atol=1e-10)
+    torch.testing.assert_close(ours(batch(seed=4)), theirs(batch(seed=4)), rtol=0, atol=1e-10)
 
 
 def test_autocast_to_bfloat16_rounds_inputs_and_outputs_only():
