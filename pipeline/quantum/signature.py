@@ -61,7 +61,7 @@ class Reads:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._values: list[tuple[str, Callable[[], Any], Any]] = []
+        self._values: list[tuple[str, Callable[[], Any], Any, Any]] = []
         self._known: set[int] = set()
         while isinstance(function, partial):
             function = function.func
@@ -71,9 +71,12 @@ class Reads:
 
     def change(self) -> str | None:
         """The first of them that has changed, in words; None where none has."""
-        for name, read, before in self._values:
-            now = _state(read())
-            if now != before:
+        for name, read, before, state in self._values:
+            now = read()
+            # Almost always it is the very same number.
+            if now is before if state is None else _state(now) == state:
+                continue
+            if state is not None or _state(now) != _state(before):
                 values = f", from {before} to {now}" if isinstance(now, Number) and isinstance(before, Number) else ""
                 return f"{name}, which it reads, has changed since its first call{values}; make it an input or a weight"
         return None
@@ -93,7 +96,7 @@ class Reads:
     def _add(self, name: str, read: Callable[[], Any], names: set[str]) -> None:
         value = read()
         if isinstance(value, _PLAIN):
-            self._values.append((name, read, _state(value)))
+            self._remember(name, read)
         elif not isinstance(value, FunctionType):
             self._add_attributes(name, value, names)
         elif (value.__module__ or "").partition(".")[0] not in _LIBRARIES:
@@ -107,7 +110,12 @@ class Reads:
                 if isinstance(read(), FunctionType):
                     self._add(attribute, read, names)
                 elif isinstance(read(), _PLAIN):
-                    self._values.append((f"{name}.{attribute}", read, _state(read())))
+                    self._remember(f"{name}.{attribute}", read)
+
+    def _remember(self, name: str, read: Callable[[], Any]) -> None:
+        value = read()
+        is_constant = isinstance(value, (Number, str, type(None)))
+        self._values.append((name, read, value, None if is_constant else _state(value)))
 
 
 def _names(code: CodeType) -> set[str]:
