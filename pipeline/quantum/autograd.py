@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch.utils._python_dispatch import _disable_current_modes
 
-transforms_active = torch._C._are_functorch_transforms_active
-"""Whether this runs under ``torch.func``."""
+
+def transforms_active() -> bool:
+    """Whether torch transforms or records its operations here: torch.func, torch.export, make_fx, any dispatch mode."""
+    return torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() > 0
 
 
 @contextmanager
@@ -25,7 +28,8 @@ def apart() -> Iterator[None]:
     allowed = torch._C._autograd._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
     kept = [lambda tensor: tensor] * 2
     hooks = torch.autograd.graph.saved_tensors_hooks(*kept) if allowed else nullcontext()
-    with temporarily_clear_interpreter_stack(), torch.inference_mode(False), torch.enable_grad(), hooks:
+    cleared = temporarily_clear_interpreter_stack()
+    with cleared, _disable_current_modes(), hooks, torch.inference_mode(False), torch.enable_grad():
         yield
 
 

@@ -25,6 +25,8 @@ from pipeline.quantum.portable import portable, restored
 class TorchLayer(qml.qnn.TorchLayer):
     """``qml.qnn.TorchLayer``, with all samples of a batch, and their gradients, in one pass.
 
+    Numbers, and tensors without a gradient, that the circuit takes from elsewhere are read at the first call.
+
     Args:
         qnode: Takes ``inputs`` and weights by name, on any device of analytic expectation values. States have the
             precision of Lightning's ``c_dtype``, of other devices complex128.
@@ -123,9 +125,8 @@ class TorchLayer(qml.qnn.TorchLayer):
         return super().forward(inputs)
 
     def _evaluate_qnode(self, x: torch.Tensor) -> Any:
-        # torch.export, make_fx and torch.jit.trace, as for TensorBoard's graphs, record torch's operations alone.
-        is_recorded = torch.jit.is_tracing() or torch._C._len_torch_dispatch_stack()
-        if not x.is_floating_point() or x.ndim not in (1, 2) or is_recorded:
+        # torch.jit.trace, as for TensorBoard's graphs, records torch's operations alone.
+        if not x.is_floating_point() or x.ndim not in (1, 2) or torch.jit.is_tracing():
             return self._by_qnode(x)
         key = (x.ndim, x.shape[-1])
         compiled, weights = self._compiled.get(key), self.qnode_weights

@@ -1,4 +1,4 @@
-"""A head as PyTorch's users use it: transforms of torch.func, autocast, other dtypes, empty batches."""
+"""A head as PyTorch's users use it: transforms, recorded graphs, autocast, other dtypes, empty batches."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch.func import functional_call, grad, hessian, jacrev, jvp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import cross_entropy
 
 from pipeline import DressedQuantumNet
@@ -25,6 +26,14 @@ def make(simulator="lightning", **options):
 def batch(n_samples=4):
     generator = torch.Generator().manual_seed(1)
     return torch.randn(n_samples, 6, generator=generator, dtype=torch.float64), torch.arange(n_samples) % 2
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_a_graph_by_make_fx_is_a_function_of_the_features(simulator):
+    head, _ = make(simulator)
+    features, _ = batch()
+    graph = make_fx(lambda rows: head(rows))(features)
+    torch.testing.assert_close(graph(features + 1), head(features + 1), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)

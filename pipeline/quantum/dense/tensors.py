@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
+from pipeline.quantum.autograd import apart
 from pipeline.quantum.matrices import rows_of
 
 
@@ -39,7 +39,7 @@ class Constants:
         place = (key, dtype, like.device)
         if place not in self._tensors:
             # Later calls share it, so it must belong neither to this call's torch.func transform nor to inference mode.
-            with temporarily_clear_interpreter_stack(), torch.inference_mode(False):
+            with apart():
                 self._tensors[place] = torch.from_numpy(np.array(array)).to(like.device, dtype)
         return self._tensors[place]
 
