@@ -25,7 +25,8 @@ from pipeline.quantum.portable import portable, restored
 class TorchLayer(qml.qnn.TorchLayer):
     """``qml.qnn.TorchLayer``, with all samples of a batch, and their gradients, in one pass.
 
-    Numbers, and tensors without a gradient, that the circuit takes from elsewhere are read at the first call.
+    What the circuit takes from elsewhere is read at the first call. When it has changed, or needs a gradient, the layer
+    runs as the ordinary QNode.
 
     Args:
         qnode: Takes ``inputs`` and weights by name, on any device of analytic expectation values. States have the
