@@ -74,7 +74,7 @@ def table_of(arrays: Mapping[str, Any], columns: Columns, place: Path) -> Table:
         splits=splits,
         classes=classes,
         blocks=blocks,
-        left_out=tuple(name for name in arrays if name not in used),
+        left_out=tuple((name, "") for name in arrays if name not in used),
     )
 
 

@@ -125,13 +125,13 @@ def read_dataset(folder: Path, columns: Columns) -> Table:
     """The table in a folder of ``datasets``' ``save_to_disk``, of one split or of several."""
     ipc = need("pyarrow.ipc", f"reading {folder} needs")
     parts = {"": folder}
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
     if (folder / "dataset_dict.json").exists():
         there = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
         order = [name for name in SPLIT_NAMES if name in there]
         validation = [name for name in order if SPLIT_NAMES[name] == "val"]
         parts = {name: folder / name for name in order if name not in validation[1:]}
-        left_out = tuple(f"split {name}" for name in there if name not in parts)
+        left_out = tuple((f"split {name}", "") for name in there if name not in parts)
         if not parts:
             raise InputError(f"{folder} has the splits {', '.join(there)}; one of {', '.join(SPLIT_NAMES)} is wanted")
     files = {
@@ -178,7 +178,7 @@ def _of_batches(
     names: tuple[str, ...] = ()
     if features in lists or (len(lists) == 1 and not numbers):
         chosen = [str(features)] if features in lists else lists
-        left_out = tuple(f"{name} (not in {chosen[0]})" for name in others if name not in chosen)
+        left_out = tuple((name, f"not in {chosen[0]}") for name in others if name not in chosen)
     else:
         some = next(iter(batches(numbers)), None)
         first_of = {name: None if some is None or name not in numbers else _first(some, name) for name in others}

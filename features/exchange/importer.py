@@ -35,10 +35,9 @@ from features.exchange.table import (
     not_found,
     own_splits,
     row_names,
-    shortened,
 )
 from features.sources.catalogue import SPLITS, Selection, held_out, refuse_classes
-from features.util.errors import InputError
+from features.util.errors import InputError, shortened
 from features.util.provenance import canonical_json, file_sha256, versions
 
 # A new format is a module like these, and an entry here.
@@ -64,9 +63,10 @@ def _import(config: ImportConfig, place: Path, beside: Executor) -> FeatureFile:
     # While rows are read and written; only a cache that may be up to date has to wait for it.
     contents = beside.submit(_contents_sha256, place)
     if table.labels is None:
-        raise not_found(place, "labels", [*table.names, *(name.partition(" (")[0] for name in table.left_out)])
+        raise not_found(place, "labels", [*table.names, *(name for name, _ in table.left_out)])
     if table.left_out:
-        print(f"left out, because not used as features: {shortened(table.left_out)}")
+        named = [f"{name} ({why})" if why else name for name, why in table.left_out]
+        print(f"left out, because not used as features: {shortened(named)}")
     classes, labels = class_labels(table, place)
     names = row_names(table, len(labels), place)
     training = _training(config, table, place, classes, labels, names)

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from features.util.errors import MAX_LISTED, InputError, did_you_mean, listing
+from features.util.errors import InputError, did_you_mean, listing, shortened
 
 BLOCK_BYTES = 2**23
 """Bytes of features that a reader gives at once."""
@@ -36,7 +36,7 @@ class Table:
         classes: Names of the classes that whole numbers count; None where the numbers are the names.
         blocks: Reads all rows in order, a block of shape (n, width) at a time.
         names: Name of each feature, where each has a column of its own; else empty.
-        left_out: What else the file holds, and why it is no feature, in words.
+        left_out: What else the file holds, and why it is no feature, in words that may be none.
     """
 
     width: int
@@ -46,7 +46,7 @@ class Table:
     classes: tuple[str, ...] | None
     blocks: Callable[[], Iterator[np.ndarray]]
     names: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +135,8 @@ def not_found(place: Path, kind: str, there: Sequence[str]) -> InputError:
 
 def feature_columns(
     names: Sequence[str], numbers: Mapping[str, np.ndarray | None], columns: Columns, place: Path
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Which columns of a table are features, and why the others are none.
+) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Which columns of a table are features, and which are none, each with the reason.
 
     A column that numbers the rows is none: where rows are sorted by class, it would tell the class.
 
@@ -159,9 +159,9 @@ def feature_columns(
         if not name.startswith(columns.features or ""):
             continue
         if numbers[name] is None:
-            left_out.append(f"{name or 'a column without a name'} (no numbers)")
+            left_out.append((name or "a column without a name", "no numbers"))
         elif columns.features is None and _numbers_rows(name, numbers[name]):
-            left_out.append(f"{name or 'a column without a name'} (numbers the rows)")
+            left_out.append((name or "a column without a name", "numbers the rows"))
         else:
             chosen.append(name)
     if not chosen:
@@ -176,11 +176,6 @@ def _numbers_rows(name: str, values: np.ndarray | None) -> bool:
     if _KEY.fullmatch(name):
         return True
     return values is not None and len(values) >= ENOUGH_ROWS and bool((np.diff(values.astype(np.float64)) == 1).all())
-
-
-def shortened(names: Sequence[str]) -> str:
-    """Names in a sentence, the first 20 of them."""
-    return ", ".join(names[:MAX_LISTED]) + (f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else "")
 
 
 def texts(values: np.ndarray) -> np.ndarray:

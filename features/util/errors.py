@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -108,6 +108,12 @@ def listing(lines: Iterable[str]) -> str:
     if len(lines) > MAX_LISTED:
         shown.append(f"  … and {len(lines) - MAX_LISTED} more")
     return "\n".join(shown)
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Names in a sentence. Of more than ``MAX_LISTED``, the rest is counted."""
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(names[:MAX_LISTED]) + more
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

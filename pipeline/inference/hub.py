@@ -11,13 +11,11 @@ from typing import Any, Self
 
 from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 
-from features.util.errors import InputError
+from features.util.errors import InputError, shortened
 from pipeline.heads.registry import HEADS
 from pipeline.inference.saved import CONFIG, MODEL, configuration, holds_network
 
 CARD = "README.md"
-# Classes that a card names; the others are counted.
-NAMED = 20
 
 
 class OnHub(
@@ -93,7 +91,7 @@ def _text(config: dict[str, Any], repo_id: str) -> str:
     run, tuned = provenance["run"], config["fine_tuned"]
     width, weights = run["features"]["width"], provenance["weights"]
     layer = f", layer {provenance['layer']}" if provenance["layer"] else ""
-    named = ", ".join(classes[:NAMED]) + (f" and {len(classes) - NAMED} more" if len(classes) > NAMED else "")
+    named = shortened(classes)
     trained_on = f"{run['features']['data']}, {provenance['epoch']} epochs on precomputed features"
     further = f"; {' and '.join(tuned)} trained further since" if tuned else ""
     rows = [

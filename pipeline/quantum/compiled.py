@@ -103,7 +103,7 @@ class CompiledCircuit:
         self._engine: Engine | None = None
         self._qnode: OrdinaryQNode | None = None
         self._rank = self._wanted_rank or 2
-        self._tape: Any = None
+        self._labels: list[Any] = []
         self._n_outputs = 0
 
     @property
@@ -275,14 +275,11 @@ class CompiledCircuit:
 
     @property
     def _wires(self) -> list[Any] | None:
-        """The device's wire labels in order; None to take the tape's."""
+        """The device's wire labels in order; None to take the circuit's."""
         if isinstance(self.circuit, qml.QNode):
             return None if self.circuit.device.wires is None else list(self.circuit.device.wires)
-        if self._tape is None:
-            return None
-        (deferred, *_), _ = qml.defer_measurements(self._tape)
-        labels = list(deferred.wires)
-        return sorted(labels) if all(isinstance(label, int) for label in labels) else labels
+        are_numbers = all(isinstance(label, int) for label in self._labels)
+        return (sorted(self._labels) if are_numbers else self._labels) or None
 
     def _in_use(self) -> Engine | None:
         """The engine; None where the ordinary QNode runs instead."""
@@ -324,8 +321,10 @@ class CompiledCircuit:
         problem = None
         for rank in (self._wanted_rank,) if self._wanted_rank else (2, 1):
             try:
-                program, self._tape = make_program(self.function, self.n_inputs, self.weight_shapes, rank, self._wires)
-                if self._wires != list(self._tape.wires) and self._wires is not None:
+                program, self._labels = make_program(
+                    self.function, self.n_inputs, self.weight_shapes, rank, self._wires
+                )
+                if self._labels != self._wires and not isinstance(self.circuit, qml.QNode):
                     program, _ = make_program(self.function, self.n_inputs, self.weight_shapes, rank, self._wires)
             except Exception as error:
                 known = isinstance(error, UnsupportedError)

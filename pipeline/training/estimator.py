@@ -148,19 +148,6 @@ class QuantumHeadClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.sparse = True
         return tags
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "_optimizer" in state:
-            state["_optimizer"] = self._optimizer.state_dict()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if "_optimizer" in state:
-            # The head's parameters must be views of its optimiser's vector, which no copy keeps.
-            self._optimizer = Adam(self.head_, self.learning_rate)
-            self._optimizer.load_state_dict(state["_optimizer"])
-
     def __sklearn_clone__(self) -> QuantumHeadClassifier:
         # A QNode of a Lightning device can't be copied, and none of the parameters is ever changed in place.
         return type(self)(**self.get_params(deep=False))

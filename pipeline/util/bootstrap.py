@@ -25,8 +25,6 @@ TOO_MUCH = 10
 """Times ``WORK`` that the fewest resamples may take."""
 BINS = 10
 """Of the expected calibration error."""
-OF_CONFUSIONS = ("balanced_accuracy", "f1_macro", "matthews_corrcoef")
-"""Metrics that are functions of the confusions."""
 TINY = np.finfo(np.float64).eps
 
 

@@ -17,7 +17,6 @@ import torch
 from torch.nn import functional
 
 from pipeline.util.bootstrap import (
-    OF_CONFUSIONS,
     bins_of,
     brier_scores,
     calibration_errors,
@@ -126,6 +125,7 @@ class Metric:
         range: Its worst and its best value; of a loss without limit the worst is infinite.
         percent: Whether people write it in percent.
         needs: Which rows it takes to be defined.
+        of_confusions: Whether it is a function of the confusions alone, and has its interval by resampling.
     """
 
     label: str
@@ -134,6 +134,7 @@ class Metric:
     range: tuple[float, float] = (0.0, 1.0)
     percent: bool = False
     needs: Literal["rows", "two classes", "every class"] = "rows"
+    of_confusions: bool = False
 
     @property
     def higher_is_better(self) -> bool:
@@ -199,8 +200,8 @@ def estimates(
         elif name == "ece":
             interval = calibration_interval95(value, drawn[name], probabilities.max(axis=1), seed)
         else:
-            of_confusions = right[counts > 0] if name in OF_CONFUSIONS else None
-            interval = interval95(value, drawn[name], counts[counts > 0], *metric.range, of_confusions)
+            of_right = right[counts > 0] if metric.of_confusions else None
+            interval = interval95(value, drawn[name], counts[counts > 0], *metric.range, of_right)
         found[name] = Estimate(value=value, interval95=interval, reason=reason)
     return found
 
@@ -272,6 +273,7 @@ METRICS = {
         label="balanced accuracy",
         meaning="the mean over classes of the share of their samples that is found; guessing gives 1 / classes",
         function=_balanced_accuracy,
+        of_confusions=True,
         percent=True,
         needs="every class",
     ),
@@ -279,6 +281,7 @@ METRICS = {
         label="macro F1",
         meaning="the mean over classes of the harmonic mean of precision and recall",
         function=_f1_macro,
+        of_confusions=True,
         percent=True,
         needs="every class",
     ),
@@ -286,6 +289,7 @@ METRICS = {
         label="Matthews correlation",
         meaning="the correlation of predicted and true classes: 1 perfect, 0 chance, below 0 worse than chance",
         function=_matthews_corrcoef,
+        of_confusions=True,
         range=(-1.0, 1.0),
         needs="two classes",
     ),

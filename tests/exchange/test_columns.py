@@ -76,6 +76,13 @@ def test_what_is_no_table(frame, tmp_path: Path) -> None:
         imported(file, label=None)
 
 
+def test_names_with_parentheses_stand_whole_in_messages(frame, tmp_path: Path) -> None:
+    table = frame.rename(columns={"x0": "length (cm)", "kind": "species (Latin)"})
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    with pytest.raises(InputError, match=r"has no labels .*; it holds length \(cm\), x1, x2, species \(Latin\); say"):
+        imported(tmp_path / "rows.csv", label=None)
+
+
 def test_whole_numbers_are_classes_in_their_order_in_every_format(tmp_path: Path) -> None:
     x, y = np.random.default_rng(0).normal(size=(48, 3)), np.arange(48) % 12
     np.savez(tmp_path / "rows.npz", features=x, labels=y)

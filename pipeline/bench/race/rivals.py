@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -32,39 +33,36 @@ LARGEST_BACKPROP = 8
 class SampleLoop(DressedQuantumNet):
     """The head as the PennyLane demo runs it: on default.qubit, a circuit for every sample in a Python loop."""
 
-    _qnode: Any = None
+    @cached_property
+    def qnode(self) -> Any:
+        """The circuit."""
+        return self.circuit.qnode("default.qubit", "best")
 
     def expectation_values(self, angles: torch.Tensor) -> torch.Tensor:
         """⟨Z⟩ of every wire, shape (B, n_qubits)."""
-        if self._qnode is None:
-            self._qnode = self.circuit.qnode("default.qubit", "best")
-        return torch.stack([torch.stack(list(self._qnode(sample, self.q_params))) for sample in angles]).to(
-            angles.dtype
-        )
+        return torch.stack([torch.stack(list(self.qnode(sample, self.q_params))) for sample in angles]).to(angles.dtype)
 
 
 class Broadcast(DressedQuantumNet):
     """The head on lightning.qubit, a batch broadcast, as PennyLane does it unasked."""
 
-    _qnode: Any = None
-
-    def make_qnode(self) -> Any:
+    @cached_property
+    def qnode(self) -> Any:
         """The circuit."""
         return self.circuit.qnode()
 
     def expectation_values(self, angles: torch.Tensor) -> torch.Tensor:
         """⟨Z⟩ of every wire, shape (B, n_qubits)."""
-        if self._qnode is None:
-            self._qnode = self.make_qnode()
-        return torch.stack(list(self._qnode(angles, self.q_params)), dim=-1).to(angles.dtype)
+        return torch.stack(list(self.qnode(angles, self.q_params)), dim=-1).to(angles.dtype)
 
 
 class BroadcastProducts(Broadcast):
     """The same, where the device multiplies its Jacobian by a gradient, in one pass backwards."""
 
-    def make_qnode(self) -> Any:
+    @cached_property
+    def qnode(self) -> Any:
         """The circuit."""
-        return super().make_qnode().update(device_vjp=True, grad_on_execution=False)
+        return self.circuit.qnode().update(device_vjp=True, grad_on_execution=False)
 
 
 class NoCircuit(nn.Module):

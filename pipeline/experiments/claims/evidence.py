@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from features.exchange.table import shortened
-from features.util.errors import InputError
+from features.util.errors import InputError, shortened
 from pipeline.experiments.claims.claim import Claim
 from pipeline.experiments.claims.config import ClaimsConfig
 from pipeline.experiments.compare.blocks import plan

@@ -5,7 +5,6 @@ In: :class:`pipeline.experiments.compare.record.Comparison`. Out: text.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from pipeline.experiments.compare.config import head_of
@@ -20,6 +19,7 @@ from pipeline.experiments.compare.record import (
 )
 from pipeline.experiments.compare.words import Unit, p_equals
 from pipeline.heads.registry import HEADS
+from pipeline.training.objective.schedule import steps_at_first_rate
 from pipeline.util.markdown import counted, listed
 
 LEVEL, FITTED = 0.05, "logistic"
@@ -169,8 +169,7 @@ def _unfinished(main: str, comparison: Comparison, unit: Unit) -> str:
         return ""
     if not unit.is_better(row.value.mean - first.figures[K_FOLD][main].value.mean):
         return ""
-    learned = first.images * (config.folds - 1) / config.folds
-    steps = config.decay_steps or config.lr_step * math.ceil(learned / config.batch)
+    steps = steps_at_first_rate(config, first.images * (config.folds - 1) / config.folds)
     return (
         f"{FITTED.capitalize()} is fitted to its optimum, while the others learn for {config.epochs} epochs: longer "
         f"training may bring them nearer, as --epochs {3 * config.epochs} --decay-steps {3 * steps}"

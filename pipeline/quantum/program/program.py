@@ -103,8 +103,8 @@ def make_program(
     weight_shapes: Mapping[str, Sequence[int]],
     rank: int = 2,
     wires: Sequence[Any] | None = None,
-) -> tuple[Program, Any]:
-    """Trace a quantum function at random points; the program, and PennyLane's tape of the first.
+) -> tuple[Program, list[Any]]:
+    """Trace a quantum function at random points; the program, and the labels of its wires in order.
 
     Args:
         function: Takes ``inputs`` and the weights by name.
@@ -168,7 +168,7 @@ def make_program(
         rank,
         first.measures_midway,
     )
-    return program, first.tape
+    return program, first.labels
 
 
 def _point(

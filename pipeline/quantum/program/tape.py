@@ -83,7 +83,7 @@ class Trace:
         state_wires: The wires of the initial state.
         measurements: The outputs.
         container: ``tuple``, ``list``, or ``single`` for one measurement outside any sequence.
-        tape: PennyLane's own record.
+        labels: The wires' labels, in order.
         measures_midway: Whether it has measurements in mid-circuit, so that its state on its own wires is mixed.
     """
 
@@ -94,7 +94,7 @@ class Trace:
     state_wires: tuple[int, ...]
     measurements: tuple[Measurement, ...]
     container: str
-    tape: Any
+    labels: list[Any]
     measures_midway: bool
 
     @property
@@ -126,14 +126,14 @@ def trace(
     tape = qml.tape.QuantumScript.from_queue(queue)
     if tape.shots:
         raise UnsupportedError("it runs with a finite number of shots")
-    labels = list(tape.wires if wires is None else wires)
-    if missing := [wire for wire in tape.wires if wire not in labels]:
+    if missing := [] if wires is None else [wire for wire in tape.wires if wire not in wires]:
         raise UnsupportedError(f"wire {missing[0]!r} is not on the device")
-    if not labels:
+    if not (tape.wires if wires is None else wires):
         raise UnsupportedError("it has no wires")
     check_returned(result)
     # A measurement in mid-circuit is one at the end, and what depends on it is controlled by its wire.
     (deferred, *_), _ = qml.defer_measurements(tape)
+    labels = list(deferred.wires if wires is None else wires)
     labels += [wire for wire in deferred.wires if wire not in labels]
     place = {label: k for k, label in enumerate(labels)}
     states, operations = _split(deferred.operations)
@@ -148,7 +148,7 @@ def trace(
         tuple(place[wire] for state in states for wire in state.wires),
         tuple(measurement(m, place) for m in deferred.measurements),
         "single" if isinstance(result, qml.measurements.MeasurementProcess) else type(result).__name__,
-        tape,
+        labels,
         deferred is not tape,
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from pipeline.heads.registry import HEADS
-from pipeline.training.config import LR_STEP, TrainConfig
+from pipeline.training.config import LR_STEP, Hyperparameters, TrainConfig
 from pipeline.training.record import EpochRecord
 
 PAPER_STEPS = 610
@@ -38,6 +38,11 @@ def learning_rate(config: TrainConfig, epoch: int, steps: int) -> float:
     return config.lr * config.lr_gamma**changes
 
 
+def steps_at_first_rate(config: Hyperparameters, rows: float) -> int:
+    """Steps before the learning rate falls for the first time, of training on so many rows."""
+    return config.decay_steps or config.lr_step * math.ceil(rows / config.batch)
+
+
 def far_from_end(config: TrainConfig, history: Sequence[EpochRecord], rows: int, n_classes: int) -> str | None:
     """Whether a training stopped far from its end, in a sentence with what to do; None where it did not.
 
@@ -59,7 +64,7 @@ def far_from_end(config: TrainConfig, history: Sequence[EpochRecord], rows: int,
     falling = _falling(history)
     if last.lr > FALLEN * config.lr * (1 + 1e-9) or (last.train_loss < allowed + EXCESS and falling < FALLING):
         return None
-    before = config.decay_steps or config.lr_step * math.ceil(rows / config.batch)
+    before = steps_at_first_rate(config, rows)
     longer = max(3, math.ceil(PAPER_STEPS / before))
     instead = "" if config.decay_steps or config.lr_step == LR_STEP else " instead of --lr-step"
     reason = (
